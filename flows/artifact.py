@@ -1,0 +1,73 @@
+"""Artifacts: what a stage leaves behind, whole or not at all, with a manifest of what it is made of."""
+
+import hashlib
+import json
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from flows.parameters import canonical
+
+MANIFEST = "manifest.json"
+SCHEMA = 1
+
+
+def digest(path: Path) -> str:
+    """sha256 of a file, or of the manifest of an artifact directory (which holds the sha256 of every file in it)."""
+    if path.is_dir():
+        path = path / MANIFEST
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def seal(directory: Path, stage: str, parameters: Mapping[str, Any], metrics: Mapping[str, Any]) -> None:
+    """Writes the manifest: schema, stage, resolved parameters and their hash, metrics, bytes and sha256 of each file."""
+    files = {
+        path.relative_to(directory).as_posix(): {"bytes": path.stat().st_size, "sha256": digest(path)}
+        for path in sorted(directory.rglob("*"))
+        if path.is_file()
+    }
+    manifest = {
+        "schema": SCHEMA,
+        "stage": stage,
+        "parameters": parameters,
+        "parameters_sha256": hashlib.sha256(canonical(parameters).encode()).hexdigest(),
+        "metrics": metrics,
+        "files": files,
+    }
+    write_json(directory / MANIFEST, manifest)
+
+
+def publish(partial: Path, final: Path) -> None:
+    """Moves a finished artifact to its place."""
+    if final.is_dir():
+        shutil.rmtree(final)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(partial, final)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Sorted, indented JSON with a final newline; refuses NaN, which no JSON reader agrees on."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def identity(stage: str, item: Mapping[str, str], parameters: Mapping[str, Any], inputs: Mapping[str, Path]) -> str:
+    """A hash of all that decides the stage's output: its parameters, its inputs, and the source of the stage code it
+    has imported. Partial state is kept under it, so a run never resumes from the state of a different one."""
+    sources = {
+        name: digest(Path(module.__file__))
+        for name, module in sorted(sys.modules.items())
+        if name.partition(".")[0] == "stages" and module.__file__
+    }
+    parts = {
+        "stage": stage,
+        "item": dict(item),
+        "parameters": parameters,
+        "inputs": {name: digest(path) for name, path in inputs.items()},
+        "sources": sources,
+    }
+    return hashlib.sha256(canonical(parts).encode()).hexdigest()[:24]

@@ -1,0 +1,26 @@
+"""Checks params.yaml and the scale's file against what the stages declare; the first stage of the DAG.
+
+    python -m flows.check
+"""
+
+import sys
+
+from flows.parameters import check
+from flows.project import ROOT
+from stages.interface import StageError
+
+VALID = ROOT / "data" / "parameters.ok"
+
+
+def main() -> None:
+    try:
+        check(ROOT)
+    except StageError as error:
+        sys.exit(f"check: {error}")
+    VALID.parent.mkdir(exist_ok=True)
+    # Always the same bytes: what depends on it waits for the check but does not become stale by it.
+    VALID.write_text("parameters are valid\n")
+
+
+if __name__ == "__main__":
+    main()

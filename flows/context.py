@@ -1,0 +1,139 @@
+"""The context a stage gets when it runs for real: a bar in the terminal, the event log, and workers."""
+
+import multiprocessing
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Protocol
+
+from tqdm import tqdm
+
+from flows.events import EventLog
+from stages.interface import A, B, Kind, Row
+
+CRASHES = (BrokenExecutor, OSError)
+"""What is worth a second try: a worker process that died, a file that could not be read. A stage's own errors are not."""
+
+TASKS = 200
+"""Items of one `map` that are shown as tasks; more would be noise, and each costs some hundredths of a second."""
+
+
+class Watch(Protocol):
+    """Somebody who wants to see what a stage does."""
+
+    def progress(self, name: str, done: float, total: float) -> None: ...
+
+    def table(self, name: str, rows: Sequence[Row]) -> None: ...
+
+    def task(self, name: str, call: Callable[[], B]) -> B: ...
+
+
+class StageContext:
+    """Satisfies `stages.interface.Context`."""
+
+    def __init__(self, name: str, item: Mapping[str, str], scratch: Path, log: EventLog, workers: int) -> None:
+        self.item = item
+        self.scratch = scratch
+        self.workers = workers
+        self.folder = log.path.parent
+        self.notes: list[str] = []
+        self.watch: Watch | None = None
+        self._name = name
+        self._log = log
+        self._bar: tqdm | None = None
+
+    def progress(self, name: str, done: float, total: float) -> None:
+        title = f"{self._name}: {name}"
+        if self._bar is None or self._bar.desc != title:
+            self.close()
+            # Where nobody watches live, a line every 20 seconds is enough.
+            interval = 0.2 if sys.stderr.isatty() else 20
+            self._bar = tqdm(desc=title, total=total, mininterval=interval, unit_scale=True, dynamic_ncols=True)
+        self._bar.total = total
+        self._bar.update(done - self._bar.n)
+        if self.watch:
+            self.watch.progress(name, done, total)
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        self._log.write("scalars", step=step, values=dict(values))
+
+    def table(self, name: str, rows: Sequence[Row]) -> None:
+        self._log.write("table", name=name, rows=[dict(row) for row in rows])
+        if self.watch:
+            self.watch.table(name, rows)
+
+    def note(self, text: str) -> None:
+        self._log.write("note", text=text)
+        self.notes.append(text)
+        tqdm.write(f"{self._name}: {text}", file=sys.stderr)
+
+    def map(self, name: str, function: Callable[[A], B], items: Iterable[A], kind: Kind = "thread") -> list[B]:
+        work = list(items)
+        results: list[B] = []
+        workers = min(self.workers, len(work) or 1)
+        run = self.watch.task if self.watch and len(work) <= TASKS else _twice
+        with Crew(kind, workers) as crew, ThreadPoolExecutor(workers) as threads:
+
+            def task(index: int) -> B:
+                return run(f"{name}-{index}", lambda: crew.run(function, work[index]))
+
+            for result in threads.map(task, range(len(work))):
+                results.append(result)
+                self.progress(name, len(results), len(work))
+        return results
+
+    def close(self) -> None:
+        """Ends the bar that is on the screen."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+class Crew:
+    """Runs functions in the calling thread, or in worker processes, which are replaced when one has died."""
+
+    def __init__(self, kind: Kind, workers: int) -> None:
+        self._workers = workers
+        self._lock = threading.Lock()
+        self._pool = self._hire() if kind == "process" else None
+
+    def __enter__(self) -> "Crew":
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        if self._pool:
+            self._pool.shutdown(cancel_futures=True)
+
+    def run(self, function: Callable[[A], B], item: A) -> B:
+        pool = self._pool
+        if pool is None:
+            return function(item)
+        try:
+            return pool.submit(function, item).result()
+        except BrokenExecutor:
+            with self._lock:
+                if self._pool is pool:
+                    self._pool = self._hire()
+            raise
+
+    def _hire(self) -> ProcessPoolExecutor:
+        threads = max(1, (os.cpu_count() or 1) // self._workers)
+        # spawn, not fork: a forked child of a process that has started torch's threads can hang.
+        spawn = multiprocessing.get_context("spawn")
+        return ProcessPoolExecutor(self._workers, mp_context=spawn, initializer=_limit_threads, initargs=(threads,))
+
+
+def _twice(name: str, call: Callable[[], B]) -> B:
+    """`call()`, once more if it crashed."""
+    try:
+        return call()
+    except CRASHES:
+        return call()
+
+
+def _limit_threads(threads: int) -> None:
+    """Runs first in each worker process, before torch is imported there."""
+    os.environ["OMP_NUM_THREADS"] = str(threads)

@@ -1,0 +1,74 @@
+"""What DVC knows of the DAG: its stages and edges, what is stale, and the order of the entries in dvc.lock."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dvc.repo import Repo
+from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
+from dvc.stage import PipelineStage, Stage
+from dvc.utils.serialize import modify_yaml
+
+from flows.events import lock_file
+
+
+@dataclass(frozen=True)
+class Dag:
+    """The stages that a reproduction of some targets comprises."""
+
+    stages: dict[str, Stage]
+    """Name -> stage, in the order in which `dvc repro` would run them."""
+    needs: dict[str, list[str]]
+    """Name -> names of the stages that must be done before."""
+
+    @classmethod
+    def read(cls, root: Path, targets: Sequence[str] = ()) -> "Dag":
+        """The DAG of `targets` and all they need; without targets, all of dvc.yaml."""
+        repo = Repo(str(root))
+        graph = get_active_graph(repo.index.graph)
+        plan = plan_repro(graph, collect_stages(repo, targets or ["dvc.yaml"]))
+        return cls(
+            stages={stage.addressing: stage for stage in plan},
+            needs={stage.addressing: sorted(need.addressing for need in graph.successors(stage)) for stage in plan},
+        )
+
+    def stale(self) -> list[str]:
+        """The stages that would run again or might: changed themselves, or below one that has changed."""
+        logger, found = logging.getLogger("dvc"), dict[str, None]()
+        level = logger.level
+        logger.setLevel(logging.ERROR)  # DVC tells of each change it finds; here only the list is wanted
+        try:
+            for name, stage in self.stages.items():
+                if any(need in found for need in self.needs[name]) or _changed(stage):
+                    found[name] = None
+        finally:
+            logger.setLevel(level)
+        return list(found)
+
+
+def _changed(stage: Stage) -> bool:
+    """As `stage.changed`, which wants DVC's lock; but whoever only looks must not keep a `dvc repro` from starting."""
+    return stage.changed_stage() or any(item.status() for item in (*stage.deps, *stage.outs))
+
+
+def is_tracked(stage: Stage) -> bool:
+    """Whether the stage is run by flows.stage, which writes its events."""
+    return isinstance(stage, PipelineStage) and "flows.stage" in str(stage.cmd).split()
+
+
+def order_lock(root: Path, before: Iterable[str], plan: Iterable[str]) -> None:
+    """Puts the entries that dvc.lock has gained since `before` in the order of `plan`.
+
+    DVC appends an entry when its stage is done. Stages that ran side by side are done in any order; this one is that of
+    a plain `dvc repro`, so that both leave the same bytes.
+    """
+    now = list(lock_file(root))
+    old = [name for name in before if name in now]
+    gained = [name for name in plan if name in now and name not in old]
+    order = [*old, *gained, *(name for name in now if name not in old and name not in gained)]
+    if order == now:
+        return
+    with modify_yaml(str(root / "dvc.lock")) as lock:
+        for name in order:
+            lock["stages"].move_to_end(name)

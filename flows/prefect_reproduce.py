@@ -1,0 +1,91 @@
+"""A reproduction as one flow run on a Prefect server: a task per stage with the DAG's edges, the stages' own flow runs
+as its children."""
+
+import contextvars
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
+
+from prefect import Flow, Task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State, TaskRunResult
+from prefect.context import FlowRunContext, TaskRunContext
+from prefect.states import Completed, Failed, Pending
+
+from flows.prefect_run import Outcome, insist, lost, observe
+from flows.watching import PARENT
+
+if TYPE_CHECKING:
+    from flows.reproduce import Run, Watch
+
+
+class FlowWatch:
+    """Shows a reproduction; satisfies `flows.reproduce.Watch`."""
+
+    def __init__(self) -> None:
+        self._context = contextvars.copy_context()  # names the flow run to the threads that run the stages
+        self._states: dict[str, State] = {}
+
+    def stage(self, name: str, needs: list[str], run: "Run") -> None:
+        """`run` as the task run `name`, below those of `needs`."""
+        links: list[UUID] = []
+
+        def link() -> dict[str, str]:
+            links.extend(_link(name))
+            return {PARENT: str(identity) for identity in links}
+
+        def body() -> State | None:
+            try:
+                outcome.attempt()
+            finally:
+                for identity in links:
+                    _close(identity, outcome)
+            return None if outcome.value else Completed(name="Cached", message="up to date")
+
+        outcome = Outcome(lambda: run(link))
+        task = Task(fn=body, name=name, task_run_name=name, cache_policy=NO_CACHE, persist_result=False)
+        upstream = [self._states[need] for need in needs if need in self._states]
+
+        def watcher() -> None:
+            self._states[name] = self._context.copy().run(task, wait_for=upstream, return_state=True)
+
+        outcome.under(watcher)
+
+
+def run(name: str, scale: str, work: Callable[["Watch"], None]) -> None:
+    """`work` as a run of the flow "reproduce"."""
+
+    def reproduce(scale: str) -> None:
+        outcome.attempt()
+
+    outcome = Outcome(lambda: work(FlowWatch()))
+    flow = Flow(reproduce, name="reproduce", persist_result=False, log_prints=False)
+    outcome.under(lambda: observe(flow, f"{scale} {name}", {"scale": scale}, [name]))
+
+
+def _link(name: str) -> list[UUID]:
+    """A task run that stands for the flow run of a stage, which another process makes, naming it as its parent."""
+    flow, task = FlowRunContext.get(), TaskRunContext.get()
+    if not (flow and flow.flow_run and task):
+        return []
+    shadow: Task[..., None] = Task(fn=lambda: None, name=name)
+    parents = {"__parents__": [TaskRunResult(id=task.task_run.id)]}
+    try:
+        with get_client(sync_client=True) as client:
+            made = insist(lambda: client.create_task_run(shadow, flow.flow_run.id, str(uuid4()), name=name,
+                                                         state=Pending(), task_inputs=parents))  # fmt: skip
+    except Exception as error:
+        lost(error)
+        return []
+    return [made.id]
+
+
+def _close(link: UUID, outcome: Outcome[bool]) -> None:
+    """Ends the task run of `_link`, which stays pending where no flow run came of it."""
+    state = Failed() if outcome.error else Completed() if outcome.value else Completed(name="Cached")
+    try:
+        with get_client(sync_client=True) as client:
+            insist(lambda: client.set_task_run_state(link, state, force=True))
+    except Exception as error:
+        lost(error)

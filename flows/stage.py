@@ -1,0 +1,125 @@
+"""Runs one stage: what every command in dvc.yaml calls.
+
+    python -m flows.stage curation.dedup --in documents=data/filtered --out documents=data/deduplicated \\
+        --metrics metrics/dedup.json
+
+Reads the parameters the stage declares, runs it, and puts its outputs in place only when they are whole. If a Prefect
+server answers, the stage runs as a flow; if none does, it runs plainly.
+"""
+
+from flows import project
+
+if __name__ == "__main__":
+    project.settle()  # before the imports below, which it would cost a second time
+
+import argparse  # noqa: E402
+import importlib  # noqa: E402
+import os  # noqa: E402
+import shutil  # noqa: E402
+import sys  # noqa: E402
+import time  # noqa: E402
+import traceback  # noqa: E402
+from collections.abc import Mapping  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
+
+import psutil  # noqa: E402
+
+from flows import artifact, events, tracking, watching  # noqa: E402
+from flows.context import StageContext  # noqa: E402
+from flows.parameters import Parameters, declared  # noqa: E402
+from stages.interface import Metrics, StageError  # noqa: E402
+
+
+def main() -> None:
+    arguments = parse(sys.argv[1:])
+    code = 1
+    try:
+        run(arguments)
+        code = 0
+    except StageError as error:
+        print(f"{arguments.stage}: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        code = 130
+    except Exception:
+        traceback.print_exc()
+    watching.leave(code)
+
+
+def parse(words: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m flows.stage", description=__doc__.split("\n")[0])
+    parser.add_argument("stage", help="module under stages/, for example curation.dedup")
+    parser.add_argument("--item", action="append", default=[], metavar="NAME=VALUE", help="which of a matrix of stages")
+    parser.add_argument("--in", dest="inputs", action="append", default=[], metavar="NAME=PATH")
+    parser.add_argument("--out", dest="outputs", action="append", default=[], metavar="NAME=PATH")
+    parser.add_argument("--metrics", type=Path, metavar="PATH", help="where the stage's metrics go, as JSON")
+    arguments = parser.parse_args(words)
+    for field in ("item", "inputs", "outputs"):
+        setattr(arguments, field, dict(word.split("=", 1) for word in getattr(arguments, field)))
+    return arguments
+
+
+def run(arguments: argparse.Namespace) -> Metrics:
+    """The whole life of one stage; raises StageError with what to do where it cannot go on."""
+    parameters = Parameters(project.ROOT)
+    module = importlib.import_module(f"stages.{arguments.stage}")
+    config = parameters.read(module.Config)
+    values = parameters.values(key for _, key, _ in declared(module.Config))
+    inputs = {name: Path(path) for name, path in arguments.inputs.items()}
+    for path in inputs.values():
+        if not path.exists():
+            raise StageError(f"{path} does not exist; run `dvc repro` to make it")
+
+    name = os.environ.get("DVC_STAGE", "-".join([arguments.stage, *arguments.item.values()])).rpartition(":")[2]
+    key = artifact.identity(arguments.stage, arguments.item, values, inputs)
+    scratch, partial = project.STATE / "scratch" / key, project.STATE / "partial" / key
+    shutil.rmtree(partial, ignore_errors=True)
+    outputs = {}
+    for output, path in arguments.outputs.items():
+        outputs[output] = partial / output / Path(path).name
+        (outputs[output] if not Path(path).suffix else outputs[output].parent).mkdir(parents=True)
+    scratch.mkdir(parents=True, exist_ok=True)
+
+    folder = events.begin(events.reproduction(), events.driver(), parameters.scale, parameters.merged)
+    log = events.EventLog(folder, name)
+    made = {path: md5 for entry in events.lock_file(project.ROOT).values() for path, md5 in events.made(entry).items()}
+    md5 = {path: made[path] for path in arguments.inputs.values() if path in made}
+    log.write("start", stage=arguments.stage, name=name, item=arguments.item, process=events.identify(psutil.Process()),
+              parameters=values, inputs=arguments.inputs, outputs=arguments.outputs, md5=md5)  # fmt: skip
+    tracking.ensure()
+    context = StageContext(name, arguments.item, scratch, log, project.workers())
+
+    def body() -> Metrics:
+        metrics = module.run(config, inputs, outputs, context)
+        finish(arguments, outputs, values, metrics)
+        return metrics
+
+    started = time.monotonic()
+    try:
+        facts = {"parameters": values, "inputs": arguments.inputs, "outputs": arguments.outputs}
+        metrics = watching.run(arguments.stage, name, context, body, facts)
+    except BaseException as error:
+        log.write("end", status="failed", seconds=time.monotonic() - started, error=f"{type(error).__name__}: {error}")
+        raise
+    finally:
+        context.close()
+    log.write("end", status="finished", seconds=time.monotonic() - started, metrics=metrics)
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.rmtree(scratch, ignore_errors=True)
+    return metrics
+
+
+def finish(
+    arguments: argparse.Namespace, outputs: Mapping[str, Path], values: Mapping[str, Any], metrics: Metrics
+) -> None:
+    """Seals the outputs and moves them, then the metrics, to where dvc.yaml says."""
+    for output, path in outputs.items():
+        if path.is_dir():
+            artifact.seal(path, arguments.stage, values, metrics)
+        artifact.publish(path, Path(arguments.outputs[output]))
+    if arguments.metrics:
+        artifact.write_json(arguments.metrics, metrics)
+
+
+if __name__ == "__main__":
+    main()

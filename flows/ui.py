@@ -1,0 +1,146 @@
+"""The two pages to watch with: a Prefect server and MLflow's UI, both on files in .herd.
+
+    python -m flows.ui start     starts what is not running, and prints both addresses
+    python -m flows.ui status    says what runs where
+    python -m flows.ui stop      stops what `start` has started, and nothing else
+"""
+
+import argparse
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import psutil
+
+from flows.events import alive, identify
+from flows.project import STATE, environment
+from flows.watching import ADDRESSES, answers
+
+HOST = "127.0.0.1"
+PORTS = {"prefect": 4200, "mlflow": 5000}
+"""Tried first; where one is taken, the system gives another."""
+HEALTH = {"prefect": "/api/health", "mlflow": "/health"}
+PATIENCE = 90
+"""Seconds in which a server must answer; a first start creates its database."""
+
+
+def start() -> dict[str, Any]:
+    """Starts the servers that are not running; what .herd/ui.json then holds."""
+    servers = {name: server for name, server in read().items() if alive(server)}
+    for name in PORTS:
+        if name not in servers:
+            servers[name] = _launch(name)
+            _write(servers)  # at once: what has been started can be stopped
+    for name, server in servers.items():
+        _await(name, server)
+    return servers
+
+
+def stop() -> list[str]:
+    """Stops the servers that .herd/ui.json names; the names of those that ran."""
+    servers = {name: server for name, server in read().items() if alive(server)}
+    for sign, patience in ((signal.SIGTERM, 10), (signal.SIGKILL, 5)):
+        for server in servers.values():
+            if alive(server):
+                os.killpg(server["pid"], sign)  # each leads the group of the processes it has started
+        deadline = time.monotonic() + patience
+        while any(alive(server) for server in servers.values()) and time.monotonic() < deadline:
+            time.sleep(0.1)
+    ADDRESSES.unlink(missing_ok=True)
+    return list(servers)
+
+
+def read() -> dict[str, Any]:
+    """The servers that .herd/ui.json names, alive or not."""
+    try:
+        return json.loads(ADDRESSES.read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def _launch(name: str) -> dict[str, Any]:
+    port = _free_port(PORTS[name])
+    url = f"http://{HOST}:{port}"
+    log = STATE / f"{name}.log"
+    command, settings = _prefect(port, url) if name == "prefect" else _mlflow(port)
+    with log.open("a") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *command], stdin=subprocess.DEVNULL, stdout=file, stderr=file,
+            start_new_session=True, cwd=STATE, env=environment() | settings,
+        )  # fmt: skip
+    server = identify(psutil.Process(process.pid)) | {"url": url, "log": str(log)}
+    return server | ({"api": f"{url}/api"} if name == "prefect" else {})
+
+
+def _prefect(port: int, url: str) -> tuple[list[str], dict[str, str]]:
+    home = STATE / "prefect"
+    home.mkdir(parents=True, exist_ok=True)
+    settings = {
+        "PREFECT_HOME": str(home),
+        "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home / 'prefect.db'}",
+        "PREFECT_API_URL": f"{url}/api",
+        "PREFECT_UI_API_URL": f"{url}/api",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    }
+    return ["prefect", "server", "start", "--host", HOST, "--port", str(port)], settings
+
+
+def _mlflow(port: int) -> tuple[list[str], dict[str, str]]:
+    from flows.mlflow_writer import Writer, uri
+
+    Writer()  # creates the database, which the server's processes would do at the same time and spoil
+    command = ["mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1", "--backend-store-uri", uri(),
+               "--default-artifact-root", (STATE / "mlruns").as_uri(), "--no-serve-artifacts"]  # fmt: skip
+    return command, {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PATH": f"{sys.prefix}/bin:{os.environ['PATH']}"}
+
+
+def _await(name: str, server: Mapping[str, Any]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not answers(server["url"] + HEALTH[name]):
+        if not alive(server) or time.monotonic() > deadline:
+            sys.exit(f"ui: {name} does not answer at {server['url']}; see {server['log']}")
+        time.sleep(0.2)
+
+
+def _free_port(preferred: int) -> int:
+    for port in (preferred, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue
+            return probe.getsockname()[1]
+    sys.exit("ui: no free port")
+
+
+def _write(servers: Mapping[str, Any]) -> None:
+    draft = ADDRESSES.with_suffix(".new")
+    draft.write_text(json.dumps(servers, indent=1))
+    draft.replace(ADDRESSES)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m flows.ui", description=__doc__.split("\n")[0])
+    parser.add_argument("action", choices=["start", "stop", "status"])
+    action = parser.parse_args().action
+    STATE.mkdir(exist_ok=True)
+    if action == "stop":
+        print("stopped", " and ".join(stop()) or "nothing: nothing was running")
+        return
+    if action == "start":
+        start()
+    for name, server in read().items():
+        print(f"{name:8} {server['url']}" if alive(server) else f"{name:8} not running")
+    if not read():
+        print("nothing is running; `python -m flows.ui start` starts both")
+
+
+if __name__ == "__main__":
+    main()

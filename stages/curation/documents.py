@@ -1,0 +1,161 @@
+"""The table of documents that the curation stages hand on, and the account of what each of them removed.
+
+An artifact holds `documents-00000.parquet`, ... (one file per shard, zstd) and, after a step that removes, `removed.parquet`.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stages.interface import StageError
+
+Document = dict[str, Any]
+"""One row of SCHEMA, or of CLASSIFIED."""
+
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),  # 16 hex digits of the sha256 of URL, date and page
+        ("url", pa.string()),
+        ("host", pa.string()),
+        ("date", pa.string()),  # ISO 8601, when the page was fetched
+        ("source", pa.string()),  # name of the source in curation.acquire, "crawl" for the user's own WARC files
+        ("media", pa.string()),  # html, text or code
+        ("planted_from", pa.string()),  # URL of the page this one is a planted copy of
+        ("text", pa.string()),
+        ("code", pa.list_(pa.list_(pa.int32()))),  # [first, last] index of the lines of each block of code
+    ]
+)
+CLASSIFIED = pa.schema(
+    [*SCHEMA, ("language", pa.string()), ("language_score", pa.float32()), ("quality", pa.float32()), ("bucket", pa.string())]
+)
+REMOVED = pa.schema([(name, pa.string()) for name in ("id", "url", "step", "reason", "text")])
+EXCERPT = 500
+
+
+class Cut(NamedTuple):
+    """Why a step removed a document: the reason is a stable name, countable; the detail is for people."""
+
+    step: str
+    reason: str
+
+
+@dataclass
+class Account:
+    """What a stage got, removed and kept, in documents and UTF-8 bytes of text."""
+
+    documents_in: int = 0
+    bytes_in: int = 0
+    documents_out: int = 0
+    bytes_out: int = 0
+    steps: dict[Cut, Counter[str]] = field(default_factory=dict)
+    removed: list[dict[str, str]] = field(default_factory=list)
+
+    def take(self, document: Mapping[str, Any]) -> None:
+        """The stage got this document."""
+        self.documents_in += 1
+        self.bytes_in += size(document["text"])
+
+    def keep(self, document: Mapping[str, Any]) -> None:
+        """The stage hands this document on."""
+        self.documents_out += 1
+        self.bytes_out += size(document["text"])
+
+    def cut(self, document: Mapping[str, Any], cut: Cut) -> None:
+        """A step removed this document."""
+        self.count(cut, 1, size(document["text"]))
+        excerpt = document["text"][:EXCERPT]
+        self.removed.append({"id": document["id"], "url": document["url"], "step": cut.step, "reason": cut.reason, "text": excerpt})
+
+    def count(self, cut: Cut, documents: int, size: int) -> None:
+        """A step removed so many documents, or bytes of documents that stay."""
+        entry = self.steps.setdefault(cut, Counter())
+        entry["documents"] += documents
+        entry["bytes"] += size
+
+    def merge(self, other: "Account") -> None:
+        """Adds the account of another shard."""
+        for name in ("documents_in", "bytes_in", "documents_out", "bytes_out"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for cut, entry in other.steps.items():
+            self.count(cut, entry["documents"], entry["bytes"])
+        self.removed += other.removed
+
+    def metrics(self, order: Sequence[str]) -> dict[str, Any]:
+        """documents_in/out, bytes_in/out and the funnel: steps in the given order, reasons by name."""
+        cuts = sorted(self.steps.items(), key=lambda item: (order.index(item[0].step), item[0].reason))
+        return {
+            "documents_in": self.documents_in,
+            "documents_out": self.documents_out,
+            "bytes_in": self.bytes_in,
+            "bytes_out": self.bytes_out,
+            "funnel": [
+                {"step": cut.step, "reason": cut.reason, "documents": entry["documents"], "bytes": entry["bytes"]}
+                for cut, entry in cuts
+            ],
+        }
+
+    def write(self, directory: Path) -> None:
+        """Writes removed.parquet, sorted by step, reason and id."""
+        rows = sorted(self.removed, key=lambda row: (row["step"], row["reason"], row["id"]))
+        pq.write_table(pa.Table.from_pylist(rows, REMOVED), directory / "removed.parquet", compression="zstd")
+
+
+def size(text: str) -> int:
+    """Bytes of the text in UTF-8."""
+    return len(text.encode())
+
+
+def shards(directory: Path) -> list[Path]:
+    """The document files of an artifact in order; raises StageError where there is none."""
+    files = sorted(directory.glob("documents-*.parquet"))
+    if not files:
+        raise StageError(f"{directory}: no documents-*.parquet in it; run the stage that makes it")
+    return files
+
+
+def read(path: Path) -> list[Document]:
+    """The documents of one file."""
+    try:
+        documents: list[Document] = pq.read_table(path).to_pylist()
+        return documents
+    except (OSError, pa.ArrowException) as error:
+        raise StageError(f"{path}: not a readable Parquet file ({error}); run the stage that makes it again") from None
+
+
+def read_all(directory: Path) -> list[Document]:
+    """The documents of an artifact, file by file."""
+    return [document for path in shards(directory) for document in read(path)]
+
+
+def write(path: Path, documents: Iterable[Mapping[str, Any]], schema: pa.Schema = SCHEMA) -> None:
+    """Writes one file; the same documents give the same bytes."""
+    pq.write_table(pa.Table.from_pylist(list(documents), schema), path, compression="zstd")
+
+
+def name(shard: int) -> str:
+    """File name of a shard."""
+    return f"documents-{shard:05d}.parquet"
+
+
+def write_sharded(directory: Path, documents: Sequence[Mapping[str, Any]], shards: int, schema: pa.Schema = SCHEMA) -> None:
+    """Writes the documents as `shards` files of about equal numbers, in order."""
+    for shard in range(shards):
+        start, stop = (len(documents) * edge // shards for edge in (shard, shard + 1))
+        write(directory / name(shard), documents[start:stop], schema)
+
+
+def keep_or_cut(documents: Iterable[Document], judge: Callable[[Document], Cut | None], account: Account) -> Iterator[Document]:
+    """The documents for which `judge` gives no reason to remove them; fills the account."""
+    for document in documents:
+        account.take(document)
+        cut = judge(document)
+        if cut:
+            account.cut(document, cut)
+        else:
+            account.keep(document)
+            yield document

@@ -1,0 +1,1 @@
+"""What the herd can do (5.1)."""

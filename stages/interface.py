@@ -1,0 +1,67 @@
+"""What every stage of the DAG looks like.
+
+A stage is one module with two names in it::
+
+    @dataclass(frozen=True)
+    class Config:                                     # the parameters it reads, and no others
+        seed: Annotated[int, "seed"]                  # the string is the key in params.yaml or scales/<scale>.yaml
+        dedup: Annotated[Dedup, "curation.dedup"]     # a Section, defined in the same file
+
+    def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics: ...
+
+It reads `inputs` (name -> path), writes `outputs` (name -> path of a directory that exists and is empty, or of a file),
+tells `context` how it is getting on, and returns its metrics: JSON values that depend on inputs, parameters and code
+only, never on the clock. It knows neither who watches it nor who started it, so a test calls it as DVC does.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+Paths = Mapping[str, Path]
+Metrics = dict[str, Any]
+Row = Mapping[str, Any]
+Kind = Literal["thread", "process"]
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+class Section(BaseModel):
+    """One section of the parameters: unknown keys are refused, values are read-only, every field has a docstring."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class StageError(Exception):
+    """The stage cannot go on: says what, where, and what to do. Printed without a traceback."""
+
+
+class Context(Protocol):
+    """What a stage may say while it works, and the two things it may ask for. Every method is cheap and never raises."""
+
+    item: Mapping[str, str]
+    """Which one of a matrix of stages this is, for example {"member": "flagship"}."""
+
+    scratch: Path
+    """A directory for partial state that survives a killed process; private to these parameters, inputs and code."""
+
+    def progress(self, name: str, done: float, total: float) -> None:
+        """`done` of `total` of the step `name` is finished."""
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """A point on each named curve."""
+
+    def table(self, name: str, rows: Sequence[Row]) -> None:
+        """A small table for people."""
+
+    def note(self, text: str) -> None:
+        """One line for people."""
+
+    def map(self, name: str, function: Callable[[A], B], items: Iterable[A], kind: Kind = "thread") -> list[B]:
+        """`[function(i) for i in items]`, in order, on the workers of this run; `name` and the item's index name a task.
+
+        "process" needs a function and items that pickle; its results must not depend on which worker ran them.
+        """
+        ...

@@ -1,0 +1,99 @@
+"""Model directories in Hugging Face's layout: config.json, model.safetensors and the tokenizer's files."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import TypeVar
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from stages.interface import StageError
+from stages.model.llama import Llama, LlamaConfig, RewardModel
+from stages.tokenizer.chat import CHAT_TEMPLATE
+
+M = TypeVar("M", Llama, RewardModel)
+ARCHITECTURES = {Llama: "LlamaForCausalLM", RewardModel: "LlamaForSequenceClassification"}
+
+
+def state_of(model: nn.Module) -> dict[str, Tensor]:
+    """The state dict without what is stored under another name (a tied head)."""
+    config: LlamaConfig = model.config  # type: ignore[assignment]
+    skip = {"lm_head.weight"} if config.tie_word_embeddings else set()
+    return {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items() if name not in skip}
+
+
+def save_model(
+    model: Llama | RewardModel, directory: Path, tokenizer: Path, context_length: int, chat: bool = False
+) -> None:
+    """Writes `model` to `directory`, which transformers, vLLM and lm-eval open as it is.
+
+    `tokenizer` is any directory with the tokenizer's files; `context_length` the longest sequence trained, in tokens.
+    A `chat` model gets the chat template; a base model has none, by which the two are told apart.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    ids = special_ids(tokenizer)
+    config = model.config.to_json() | {
+        "architectures": [ARCHITECTURES[type(model)]],
+        "model_type": "llama",
+        "hidden_act": "silu",
+        "max_position_embeddings": context_length,
+        "rope_parameters": {"rope_type": "default", "rope_theta": model.config.rope_theta},
+        "attention_bias": False,
+        "mlp_bias": False,
+        "torch_dtype": "float32",
+        "bos_token_id": ids["<|begin_of_text|>"],
+        "eos_token_id": [ids["<|end_of_text|>"], ids["<|eot_id|>"]],
+        "pad_token_id": ids["<|finetune_right_pad_id|>"],
+    }
+    if isinstance(model, RewardModel):
+        config["num_labels"] = 1
+    (directory / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
+    save_file(state_of(model), directory / "model.safetensors", metadata={"format": "pt"})
+    shutil.copyfile(tokenizer / "tokenizer.json", directory / "tokenizer.json")
+    settings = json.loads((tokenizer / "tokenizer_config.json").read_text())
+    settings.pop("chat_template", None)
+    settings |= {"chat_template": CHAT_TEMPLATE} if chat else {}
+    (directory / "tokenizer_config.json").write_text(json.dumps(settings, indent=1, sort_keys=True) + "\n")
+
+
+def is_chat(directory: Path) -> bool:
+    """Whether the model in `directory` was tuned to chat."""
+    return "chat_template" in json.loads((directory / "tokenizer_config.json").read_text())
+
+
+def load_config(directory: Path) -> LlamaConfig:
+    """The model's shape; raises StageError where the directory holds none."""
+    path = directory / "config.json"
+    if not path.exists():
+        raise StageError(f"{directory} is no model directory: it has no config.json")
+    values = json.loads(path.read_text())
+    values.setdefault("rope_theta", (values.get("rope_parameters") or {}).get("rope_theta", 10_000.0))
+    return LlamaConfig(**{field: values[field] for field in LlamaConfig.__dataclass_fields__ if field in values})
+
+
+def context_length(directory: Path) -> int:
+    """The longest sequence, in tokens, that the model was trained on."""
+    return int(json.loads((directory / "config.json").read_text())["max_position_embeddings"])
+
+
+def load_model(directory: Path, kind: type[M] = Llama) -> M:  # type: ignore[assignment]
+    """A model from its directory, float32. A RewardModel may be made from a Llama's directory: its head starts at zero."""
+    model = kind(load_config(directory))
+    state = load_file(directory / "model.safetensors")
+    if isinstance(model, RewardModel):
+        state.pop("lm_head.weight", None)
+        nn.init.zeros_(model.score.weight)
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    allowed = {"lm_head.weight"} if model.config.tie_word_embeddings else set()
+    if isinstance(model, RewardModel):
+        allowed.add("score.weight")
+    if unexpected or set(missing) - allowed:
+        raise StageError(f"{directory}: weights do not fit the config: missing {missing}, unexpected {unexpected}")
+    return model
+
+
+def special_ids(directory: Path) -> dict[str, int]:
+    """Id of each special token of the tokenizer in `directory`."""
+    tokens = json.loads((directory / "tokenizer.json").read_text())["added_tokens"]
+    return {token["content"]: token["id"] for token in tokens}

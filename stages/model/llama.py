@@ -1,0 +1,282 @@
+"""The model of the paper (3.2, Table 3): a dense pre-norm Transformer with RMSNorm, RoPE, GQA and SwiGLU.
+
+Parameter names are those of Hugging Face's Llama, so a state dict needs no adapter. Attention never crosses a document
+boundary: `starts` tells each position where its document begins.
+"""
+
+import math
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+QUERY_BLOCK = 64
+"""Query rows per attention block on a CPU: keys after the block's end are never touched, which beats one masked
+product over the whole square, and a block of scores still fits the cache."""
+
+
+@dataclass(frozen=True)
+class LlamaConfig:
+    """The shape of a model; names and meanings as in Hugging Face's config.json."""
+
+    vocab_size: int
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    intermediate_size: int
+    rope_theta: float = 500_000.0
+    rms_norm_eps: float = 1e-5
+    tie_word_embeddings: bool = False
+
+    def __post_init__(self) -> None:
+        if self.hidden_size % self.num_attention_heads or self.head_dim % 2:
+            raise ValueError(f"hidden_size {self.hidden_size} needs an even width for each of its heads: {self}")
+        if self.num_attention_heads % self.num_key_value_heads:
+            raise ValueError(f"num_attention_heads must be a multiple of num_key_value_heads: {self}")
+
+    @property
+    def head_dim(self) -> int:
+        return self.hidden_size // self.num_attention_heads
+
+    @property
+    def embedding_parameters(self) -> int:
+        """Parameters of the token embedding and of the output head."""
+        return self.vocab_size * self.hidden_size * (1 if self.tie_word_embeddings else 2)
+
+    @property
+    def body_parameters(self) -> int:
+        """Parameters without embedding and output head: L(2d^2 + 2 d kv hd + 3 d ff + 2d) + d."""
+        d, key_value = self.hidden_size, self.num_key_value_heads * self.head_dim
+        layer = 2 * d * d + 2 * d * key_value + 3 * d * self.intermediate_size + 2 * d
+        return self.num_hidden_layers * layer + d
+
+    @property
+    def parameters(self) -> int:
+        return self.body_parameters + self.embedding_parameters
+
+    def to_json(self) -> dict[str, object]:
+        return asdict(self)
+
+
+@dataclass
+class AttentionBlock:
+    """Queries [first_query, last_query) see keys [first_key, last_key); `bias` hides what lies across a boundary."""
+
+    first_query: int
+    last_query: int
+    first_key: int
+    last_key: int
+    bias: Tensor  # [B or 1, 1, 1, queries, keys], 0 or -inf
+
+
+def attention_blocks(starts: Tensor, offset: int, queries: int) -> list[AttentionBlock]:
+    """Cuts causal, per-document attention into blocks of queries.
+
+    `starts` is [B or 1, keys]: for each position the index at which its document begins. The queries are the positions
+    from `offset` on. Keys before the earliest document of a block and after its end are cut away.
+    """
+    blocks = []
+    for first in range(0, queries, QUERY_BLOCK):
+        last = min(first + QUERY_BLOCK, queries)
+        begin = starts[:, offset + first : offset + last]  # [B, q]
+        first_key, last_key = int(begin.min()), offset + last
+        key = torch.arange(first_key, last_key, device=starts.device)
+        query = torch.arange(offset + first, last_key, device=starts.device)
+        hidden = (key > query[:, None]) | (key < begin[:, :, None])  # [B, q, k]
+        bias = torch.zeros(hidden.shape, device=starts.device).masked_fill_(hidden, -math.inf)
+        blocks.append(AttentionBlock(first, last, first_key, last_key, bias[:, None, None]))
+    return blocks
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, blocks: list[AttentionBlock]) -> Tensor:
+    """Grouped-query attention; q [B, H, Tq, D], k and v [B, K, Tk, D]; returns [B, Tq, H * D].
+
+    The heads of a group are folded into rows, so that keys and values are read once a group, not once a head.
+    """
+    batch, heads, _, width = q.shape
+    key_value_heads = k.shape[1]
+    group = heads // key_value_heads
+    q = q.view(batch, key_value_heads, group, -1, width) * width**-0.5
+    pieces = []
+    for block in blocks:
+        rows = q[:, :, :, block.first_query : block.last_query]
+        count = rows.shape[3]
+        keys = k[:, :, block.first_key : block.last_key]
+        scores = rows.reshape(batch, key_value_heads, group * count, width) @ keys.transpose(-1, -2)
+        scores = scores.view(batch, key_value_heads, group, count, -1) + block.bias
+        weights = scores.softmax(-1).view(batch, key_value_heads, group * count, -1)
+        mixed = weights.to(v.dtype) @ v[:, :, block.first_key : block.last_key]
+        pieces.append(mixed.view(batch, heads, count, width))
+    out = torch.cat(pieces, dim=2) if len(pieces) > 1 else pieces[0]
+    return out.transpose(1, 2).reshape(batch, -1, heads * width)
+
+
+def rope(positions: Tensor, head_dim: int, theta: float) -> tuple[Tensor, Tensor]:
+    """Cosine and sine of RoPE (theta 500,000 in the paper) for integer `positions` [B or 1, T]: each [B or 1, 1, T, D]."""
+    exponent = torch.arange(0, head_dim, 2, device=positions.device, dtype=torch.float32) / head_dim
+    angles = positions[..., None].float() * theta**-exponent  # [B, T, D/2]
+    angles = torch.cat([angles, angles], dim=-1)[:, None]
+    return angles.cos(), angles.sin()
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Applies RoPE to x [B, heads, T, D], halves paired as Hugging Face pairs them."""
+    left, right = x.chunk(2, dim=-1)
+    return x * cos.to(x.dtype) + torch.cat([-right, left], dim=-1) * sin.to(x.dtype)
+
+
+class RMSNorm(nn.Module):
+    def __init__(self, size: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+
+
+class Cache:
+    """Keys and values of one layer for up to `capacity` positions; [B, K, capacity, D] each."""
+
+    def __init__(self, batch: int, capacity: int, config: LlamaConfig, dtype: torch.dtype) -> None:
+        shape = (batch, config.num_key_value_heads, capacity, config.head_dim)
+        self.keys, self.values = torch.zeros(shape, dtype=dtype), torch.zeros(shape, dtype=dtype)
+
+    def append(self, k: Tensor, v: Tensor, offset: int) -> tuple[Tensor, Tensor]:
+        end = offset + k.shape[2]
+        self.keys[:, :, offset:end] = k
+        self.values[:, :, offset:end] = v
+        return self.keys[:, :, :end], self.values[:, :, :end]
+
+    def keep(self, rows: Tensor) -> None:
+        """Drops the sequences that are not in `rows`."""
+        self.keys, self.values = self.keys[rows], self.values[rows]
+
+
+@dataclass
+class Step:
+    """What one forward pass shares between the layers."""
+
+    cos: Tensor
+    sin: Tensor
+    blocks: list[AttentionBlock]
+    offset: int
+    caches: list[Cache] | None
+
+
+class Attention(nn.Module):
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__()
+        size, self.head_dim = config.hidden_size, config.head_dim
+        self.q_proj = nn.Linear(size, config.num_attention_heads * self.head_dim, bias=False)
+        self.k_proj = nn.Linear(size, config.num_key_value_heads * self.head_dim, bias=False)
+        self.v_proj = nn.Linear(size, config.num_key_value_heads * self.head_dim, bias=False)
+        self.o_proj = nn.Linear(config.num_attention_heads * self.head_dim, size, bias=False)
+
+    def forward(self, x: Tensor, step: Step, cache: Cache | None) -> Tensor:
+        batch, length, _ = x.shape
+        q, k, v = (p(x).view(batch, length, -1, self.head_dim).transpose(1, 2)
+                   for p in (self.q_proj, self.k_proj, self.v_proj))  # fmt: skip
+        q, k = rotate(q, step.cos, step.sin), rotate(k, step.cos, step.sin)
+        if cache is not None:
+            k, v = cache.append(k, v, step.offset)
+        return self.o_proj(attend(q, k, v, step.blocks))
+
+
+class MLP(nn.Module):
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+class DecoderLayer(nn.Module):
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__()
+        self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.self_attn = Attention(config)
+        self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.mlp = MLP(config)
+
+    def forward(self, x: Tensor, step: Step, cache: Cache | None) -> Tensor:
+        x = x + self.self_attn(self.input_layernorm(x), step, cache)
+        return x + self.mlp(self.post_attention_layernorm(x))
+
+
+class Decoder(nn.Module):
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.num_hidden_layers))
+        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+
+    def forward(
+        self, tokens: Tensor, starts: Tensor | None, offset: int = 0, caches: list[Cache] | None = None
+    ) -> Tensor:
+        """tokens [B, T] at positions offset.. of sequences whose documents begin at `starts` [B, offset + T]."""
+        length = tokens.shape[1]
+        positions = torch.arange(offset, offset + length, device=tokens.device)[None]
+        if starts is None:
+            starts = torch.zeros(1, offset + length, dtype=torch.long, device=tokens.device)
+        elif caches is not None:
+            # While generating, a row's only document begins after its padding: there positions count from.
+            positions = (positions - starts[:, -1:]).clamp_min(0)
+        cos, sin = rope(positions, self.config.head_dim, self.config.rope_theta)
+        step = Step(cos, sin, attention_blocks(starts, offset, length), offset, caches)
+        x = self.embed_tokens(tokens)
+        for index, layer in enumerate(self.layers):
+            x = layer(x, step, caches[index] if caches else None)
+        return self.norm(x)
+
+
+class Llama(nn.Module):
+    """Decoder with an output head (tied to the embedding if the config says so)."""
+
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.model = Decoder(config)
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        if config.tie_word_embeddings:
+            self.lm_head.weight = self.model.embed_tokens.weight
+
+    def forward(self, tokens: Tensor, starts: Tensor | None = None) -> Tensor:
+        """Logits [B, T, V] of the tokens that follow tokens [B, T]; `starts` [B, T] as in `attention_blocks`."""
+        return self.lm_head(self.model(tokens, starts))
+
+    def initialise(self, seed: int) -> "Llama":
+        """Normal weights of standard deviation 0.02, residual outputs smaller by sqrt(2 L) (assumption; as GPT-2)."""
+        generator = torch.Generator().manual_seed(seed)
+        residual = (2 * self.config.num_hidden_layers) ** -0.5
+        for name, parameter in self.named_parameters():
+            if parameter.dim() > 1:
+                scale = residual if name.endswith(("o_proj.weight", "down_proj.weight")) else 1.0
+                nn.init.normal_(parameter, std=0.02 * scale, generator=generator)
+        return self
+
+
+class RewardModel(nn.Module):
+    """Decoder with a scalar head read at one position; named as Hugging Face's LlamaForSequenceClassification."""
+
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.model = Decoder(config)
+        self.score = nn.Linear(config.hidden_size, 1, bias=False)
+
+    def forward(self, tokens: Tensor, starts: Tensor | None = None) -> Tensor:
+        """Reward [B, T] at every position of tokens [B, T]; the response's is the one at its last token."""
+        return self.score(self.model(tokens, starts)).squeeze(-1)
+
+
+def document_starts(tokens: Tensor, begin_of_text: int) -> Tensor:
+    """For each position of tokens [B, T] the index of the last <|begin_of_text|> at or before it (0 where none)."""
+    index = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
+    return torch.where(tokens == begin_of_text, index, 0).cummax(dim=1).values

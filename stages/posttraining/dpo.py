@@ -1,0 +1,154 @@
+"""Direct preference optimisation (4.1.4): header and termination tokens masked, and a likelihood term on the chosen."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from stages.interface import Context, Metrics, Paths, Section, StageError
+from stages.model.files import context_length, load_model, save_model
+from stages.model.llama import Llama
+from stages.posttraining.data import Comparison, read_rows
+from stages.posttraining.preferences import strong
+from stages.posttraining.sequences import Rows, Shuffled, content_digest, pad, row
+from stages.posttraining.versions import Tuning, train_versions
+from stages.training.curve import write_curve
+from stages.tokenizer import bpe
+from stages.tokenizer.chat import ChatFormat
+from stages.training.loader import IGNORE
+from stages.training.loop import Training, precision
+
+
+class DPO(Section):
+    """The loss, and how it is minimised."""
+
+    beta: float = Field(gt=0)
+    """Strength of the pull towards the reference model (paper 4.1.4: 0.1)."""
+    nll: float = Field(ge=0)
+    """Weight of the chosen response's negative log-likelihood per token (paper 4.1.4: 0.2)."""
+    mask_formatting: bool
+    """Whether header and termination tokens are left out of the loss (paper 4.1.4: yes)."""
+    tuning: Tuning
+    """Rates, steps and batch, in pairs (paper 4.1.4: learning rate 1e-5; batch and steps not given)."""
+
+
+@dataclass(frozen=True)
+class Config:
+    seed: Annotated[int, "seed"]
+    training: Annotated[Training, "training"]
+    dpo: Annotated[DPO, "posttraining.dpo"]
+
+
+Pair = tuple[str, str, str]
+"""(prompt, chosen response, rejected response)."""
+
+
+@dataclass
+class PreferenceRows(Rows):
+    """Rows of B pairs, the chosen first, and the reference model's log-likelihood of each row, [2B]."""
+
+    reference: Tensor
+
+    @property
+    def weight(self) -> float:
+        return len(self.tokens) / 2
+
+
+@dataclass(frozen=True)
+class PreferenceBatches:
+    pairs: Sequence[Pair]
+    rows: Sequence[Any]
+    reference: Tensor  # [2, pairs]: chosen, rejected
+    chat: ChatFormat
+    order: Shuffled
+
+    @property
+    def fingerprint(self) -> str:
+        return self.order.fingerprint
+
+    def __call__(self, step: int) -> Sequence[PreferenceRows]:
+        chosen = self.order.rows(step)
+        rows = [self.rows[index][0] for index in chosen] + [self.rows[index][1] for index in chosen]
+        return [PreferenceRows(**vars(pad(rows, self.chat.pad)), reference=self.reference[:, chosen].flatten())]
+
+
+def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
+    """policy (the SFT model), comparisons -> model, curve (CSV). The latest round's comparisons only (4.1.4)."""
+    comparisons = strong(read_rows(inputs["comparisons"] / "comparisons.jsonl", Comparison))
+    if not comparisons:
+        raise StageError(f"{inputs['comparisons']}: no comparison is strong enough to train on")
+    pairs = [(c.example.prompt, c.edited if c.edited is not None else c.chosen, c.rejected) for c in comparisons]
+    model, history = optimise(config.dpo, config.training, config.seed, load_model(inputs["policy"]),
+                              ChatFormat(bpe.load(inputs["policy"])), pairs, context, "DPO")  # fmt: skip
+    save_model(model, outputs["model"], inputs["policy"], context_length(inputs["policy"]), chat=True)
+    write_curve(outputs["curve"], history)
+    last = history[-20:]
+    return {
+        "pairs": len(pairs),
+        "steps": config.dpo.tuning.steps,
+        **{name: float(np.mean([row[name] for row in last])) for name in ("loss", "accuracy", "margin", "chosen_change")},
+    }
+
+
+def optimise(
+    settings: DPO, training: Training, seed: int, model: Llama, chat: ChatFormat, pairs: Sequence[Pair], context: Context,
+    title: str,
+) -> tuple[Llama, list[dict[str, float]]]:  # fmt: skip
+    """`model` optimised on `pairs`, with itself as the reference; and the first version's curve."""
+    formatting = not settings.mask_formatting
+    rows = [
+        (row(chat, prompt, chosen, formatting), row(chat, prompt, rejected, formatting)) for prompt, chosen, rejected in pairs
+    ]
+    reference = torch.stack([reference_log_likelihood(model, [pair[side] for pair in rows], chat, training)
+                             for side in (0, 1)])  # fmt: skip
+    content = content_digest(pairs)
+
+    def batches(version: int) -> PreferenceBatches:
+        order = Shuffled(len(pairs), settings.tuning.batch, seed + version, content)
+        return PreferenceBatches(pairs, rows, reference, chat, order)
+
+    def loss(model: Llama, batch: PreferenceRows) -> tuple[Tensor, dict[str, float]]:
+        return preference_loss(model, batch, settings)
+
+    model, histories = train_versions(model, batches, loss, settings.tuning, training, scratch=context.scratch / title,
+                                      context=context, title=title)  # fmt: skip
+    return model, histories[0]
+
+
+def preference_loss(model: Llama, batch: PreferenceRows, settings: DPO) -> tuple[Tensor, dict[str, float]]:
+    """-log sigmoid(beta x margin) + nll x NLL of the chosen per token, summed over the pairs."""
+    log_likelihood, lengths = row_log_likelihood(model, batch)
+    chosen, rejected = (log_likelihood - batch.reference).chunk(2)
+    margin = settings.beta * (chosen - rejected)
+    nll = -(log_likelihood / lengths).chunk(2)[0]
+    extra = {
+        "accuracy": float((margin > 0).sum()),
+        "margin": float(margin.sum()),
+        "chosen_change": float(chosen.sum()),
+    }
+    return (-F.logsigmoid(margin) + settings.nll * nll).sum(), extra
+
+
+def row_log_likelihood(model: Llama, batch: Rows) -> tuple[Tensor, Tensor]:
+    """Log-likelihood of each row's targets in nats, and their number: [B] each."""
+    logits = model(batch.tokens).float()
+    each = -F.cross_entropy(logits.transpose(1, 2), batch.targets, ignore_index=IGNORE, reduction="none")
+    return each.sum(1), (batch.targets != IGNORE).sum(1)
+
+
+@torch.no_grad()
+def reference_log_likelihood(
+    model: Llama, rows: Sequence[tuple[list[int], list[int]]], chat: ChatFormat, training: Training, size: int = 128
+) -> Tensor:
+    """Log-likelihood of each row under the model before training, [rows]."""
+    model.eval()
+    pieces = []
+    for first in range(0, len(rows), size):
+        with precision(training):
+            pieces.append(row_log_likelihood(model, pad(rows[first : first + size], chat.pad))[0])
+    return torch.cat(pieces)

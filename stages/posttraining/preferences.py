@@ -1,0 +1,82 @@
+"""Preference data (4.2.1): two answers of the latest model to each prompt, ranked in four levels, the better one edited
+where it is not good. The annotators of the generated tasks are their verifiers."""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+
+from stages.interface import Context, Metrics, Paths, Section
+from stages.posttraining.data import Comparison, read_rows, write_rows
+from stages.posttraining.respond import Responder, Sampling
+from stages.tasks import score
+from stages.tasks.example import Example
+
+LEVELS = (0.25, 0.5, 0.75)
+"""Gap in credit above which a response is slightly better, better, significantly better (assumption)."""
+
+
+class Preferences(Section):
+    """How comparisons are made."""
+
+    temperature: float = Field(gt=0)
+    """Temperature of the answers compared (assumption)."""
+    answers: int = Field(ge=2)
+    """Answers drawn per prompt; the best is compared with the worst (paper 4.2.1: two, from different models)."""
+
+
+@dataclass(frozen=True)
+class Config:
+    seed: Annotated[int, "seed"]
+    sampling: Annotated[Sampling, "posttraining.sampling"]
+    preferences: Annotated[Preferences, "posttraining.preferences"]
+
+
+def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
+    """prompts, policy, earlier (the round before's comparisons, if there is one) -> comparisons.
+
+    comparisons.jsonl has this round's, all.jsonl those of all rounds so far.
+    """
+    number = int(context.item["round"])
+    settings = config.preferences
+    examples = read_rows(inputs["prompts"] / f"compared-{number}.jsonl", Example)
+    responder = Responder.load(inputs["policy"])
+    answers = responder.respond(examples, config.sampling, temperature=settings.temperature, count=settings.answers,
+                                seed=config.seed + 1000 * number)  # fmt: skip
+    flat = [(example, answer) for example, given in zip(examples, answers, strict=True) for answer in given]
+    credit = score([example for example, _ in flat], [answer for _, answer in flat])
+    comparisons = []
+    for place, (example, given) in enumerate(zip(examples, answers, strict=True)):
+        grades = credit[place * settings.answers : (place + 1) * settings.answers]
+        comparison = compare(example, given, grades, number)
+        if comparison is not None:
+            comparisons.append(comparison)
+    earlier = read_rows(inputs["earlier"] / "all.jsonl", Comparison) if "earlier" in inputs else []
+    write_rows(outputs["comparisons"] / "comparisons.jsonl", comparisons)
+    write_rows(outputs["comparisons"] / "all.jsonl", earlier + comparisons)
+    strengths = Counter(comparison.strength for comparison in comparisons)
+    return {
+        "prompts": len(examples),
+        "comparisons": len(comparisons),
+        "all_rounds": len(earlier) + len(comparisons),
+        "edited": sum(comparison.edited is not None for comparison in comparisons),
+        "by_strength": {str(level): strengths[level] for level in (1, 2, 3, 4)},
+        "by_task": dict(sorted(Counter(comparison.example.task for comparison in comparisons).items())),
+    }
+
+
+def compare(example: Example, answers: list[str], grades: list[float], number: int) -> Comparison | None:
+    """The best answer against the worst; None where they are equally good."""
+    best, worst = max(range(len(grades)), key=grades.__getitem__), min(range(len(grades)), key=grades.__getitem__)
+    gap = grades[best] - grades[worst]
+    if gap <= 0 or not answers[worst]:
+        return None
+    strength = 1 + sum(gap > level for level in LEVELS)
+    edited = example.answer if grades[best] < 1 else None
+    return Comparison(example, answers[best], answers[worst], edited, strength, number)
+
+
+def strong(comparisons: list[Comparison]) -> list[Comparison]:
+    """Those that are trained on: better and significantly better (4.2.1)."""
+    return [comparison for comparison in comparisons if comparison.strength >= 3]

@@ -1,0 +1,147 @@
+"""The reward model (4.1.2): the pretrained model with a scalar head, trained to rank edited > chosen > rejected."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from stages import statistics
+from stages.interface import Context, Metrics, Paths, Section, StageError
+from stages.model.files import context_length, load_model, save_model
+from stages.model.llama import RewardModel
+from stages.posttraining.data import Comparison, read_rows
+from stages.posttraining.preferences import strong
+from stages.posttraining.sequences import Rows, Shuffled, content_digest, pad, row
+from stages.posttraining.versions import Tuning, train_versions
+from stages.training.curve import write_curve
+from stages.tasks.example import Example
+from stages.tokenizer import bpe
+from stages.tokenizer.chat import ChatFormat
+from stages.training.loop import Training, precision
+
+
+class Reward(Section):
+    """The reward model's training."""
+
+    tuning: Tuning
+    """Rates, steps and batch, in pairs (paper 4.1.2 gives none: assumption)."""
+    held_out: float = Field(gt=0, lt=1)
+    """Share of the comparisons kept to measure its accuracy on (assumption)."""
+
+
+@dataclass(frozen=True)
+class Config:
+    seed: Annotated[int, "seed"]
+    training: Annotated[Training, "training"]
+    reward: Annotated[Reward, "posttraining.reward"]
+
+
+Ranked = tuple[Example, str, str]
+"""(example, better response, worse response)."""
+
+
+@dataclass
+class PairRows(Rows):
+    """Rows of B pairs: the better responses first, then the worse ones in the same order."""
+
+    @property
+    def weight(self) -> float:
+        return len(self.tokens) / 2
+
+
+@dataclass(frozen=True)
+class PairBatches:
+    """Batches of ranked pairs."""
+
+    pairs: Sequence[Ranked]
+    chat: ChatFormat
+    order: Shuffled
+
+    @property
+    def fingerprint(self) -> str:
+        return self.order.fingerprint
+
+    def __call__(self, step: int) -> Sequence[PairRows]:
+        chosen = [self.pairs[index] for index in self.order.rows(step)]
+        rows = [row(self.chat, e.prompt, better) for e, better, _ in chosen]
+        rows += [row(self.chat, e.prompt, worse) for e, _, worse in chosen]
+        return [PairRows(**vars(pad(rows, self.chat.pad)))]
+
+
+def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
+    """base (a pretrained model), comparisons -> model, curve (CSV)."""
+    comparisons = strong(read_rows(inputs["comparisons"] / "all.jsonl", Comparison))
+    held = round(len(comparisons) * config.reward.held_out)
+    if held < 1 or held == len(comparisons):
+        raise StageError(f"{inputs['comparisons']}: {len(comparisons)} comparisons are too few to train a reward model on")
+    # Every so many-th: each round and each task is held out alike.
+    every = len(comparisons) // held
+    kept = [c for place, c in enumerate(comparisons) if place % every == 0]
+    pairs = [pair for place, c in enumerate(comparisons) if place % every for pair in rankings(c)]
+    chat = ChatFormat(bpe.load(inputs["base"]))
+    tuning, content = config.reward.tuning, content_digest(pairs)
+    model, histories = train_versions(
+        load_model(inputs["base"], RewardModel),
+        lambda version: PairBatches(pairs, chat, Shuffled(len(pairs), tuning.batch, config.seed + version, content)),
+        ranking_loss, tuning, config.training, scratch=context.scratch, context=context, title="reward model",
+    )  # fmt: skip
+    save_model(model, outputs["model"], inputs["base"], context_length(inputs["base"]))
+    write_curve(outputs["curve"], histories[0])
+    right = np.array(
+        [float(a > b) for a, b in zip(
+            rewards(model, chat, [(c.example, c.chosen) for c in kept], config.training),
+            rewards(model, chat, [(c.example, c.rejected) for c in kept], config.training), strict=True)]
+    )  # fmt: skip
+    tasks = sorted({c.example.task for c in kept})
+    by_task = {t: right[[c.example.task == t for c in kept]] for t in tasks}
+    return {
+        "pairs": len(pairs),
+        "accuracy": statistics.proportion(float(right.sum()), len(right)),
+        "accuracy_by_task": {t: statistics.proportion(float(r.sum()), len(r)) for t, r in by_task.items()},
+        "train_loss": float(np.mean([h["loss"] for h in histories[0][-20:]])),
+    }
+
+
+def rankings(comparison: Comparison) -> list[Ranked]:
+    """All pairs of edited > chosen > rejected."""
+    best_first = [comparison.edited] if comparison.edited is not None else []
+    best_first += [comparison.chosen, comparison.rejected]
+    return [(comparison.example, better, worse) for better, worse in combinations(best_first, 2)]
+
+
+def ranking_loss(model: RewardModel, batch: PairRows) -> tuple[Tensor, dict[str, float]]:
+    """-log sigmoid(better - worse), summed over the pairs; no margin (4.1.2)."""
+    reward = model(batch.tokens).gather(1, batch.last[:, None]).squeeze(1).float()
+    better, worse = reward.chunk(2)
+    return -F.logsigmoid(better - worse).sum(), {"accuracy": float((better > worse).sum())}
+
+
+@torch.inference_mode()
+def rewards(
+    model: RewardModel, chat: ChatFormat, answered: Sequence[tuple[Example, str]], training: Training, size: int = 128
+) -> list[float]:
+    """The reward of each (example, response), in order."""
+    model.eval()
+    rows = [row(chat, example.prompt, response) for example, response in answered]
+    order = sorted(range(len(rows)), key=lambda index: (len(rows[index][0]), index))
+    values = [0.0] * len(rows)
+    for first in range(0, len(order), size):
+        chosen = order[first : first + size]
+        batch = pad([rows[index] for index in chosen], chat.pad)
+        with precision(training):
+            reward = model(batch.tokens).gather(1, batch.last[:, None]).squeeze(1).float()
+        for index, value in zip(chosen, reward.tolist(), strict=True):
+            values[index] = value
+    return values
+
+
+def load_reward_model(directory: Path) -> tuple[RewardModel, ChatFormat]:
+    """A reward model and the chat format it reads."""
+    return load_model(directory, RewardModel), ChatFormat(bpe.load(directory))

@@ -1,0 +1,80 @@
+"""Prompts and responses as padded rows: what SFT, DPO and the reward model are trained on."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from stages.tokenizer.chat import ChatFormat, ask
+from stages.training.loader import IGNORE
+from stages.training.permutation import mix, permute
+
+
+@dataclass
+class Rows:
+    """Right-padded dialogs: tokens and targets [B, T], and the index of each row's last token, [B].
+
+    Padding needs no mask: attention is causal and the padding comes last.
+    """
+
+    tokens: Tensor
+    targets: Tensor
+    last: Tensor
+
+    @property
+    def weight(self) -> float:
+        """Number of targets."""
+        return float((self.targets != IGNORE).sum())
+
+
+def row(chat: ChatFormat, prompt: str, response: str, formatting: bool = True) -> tuple[list[int], list[int]]:
+    """(tokens, targets) of one dialog: the prompt is no target (4.1.3).
+
+    `formatting=False` also takes the termination token out of the targets, as DPO does (4.1.4).
+    """
+    asked, said = chat.prompt(ask(prompt)), chat.response(response)
+    tokens = asked + said
+    targets = [IGNORE] * (len(asked) - 1) + said + [IGNORE]
+    if not formatting:
+        targets[-2] = IGNORE
+    return tokens, targets
+
+
+def pad(rows: Sequence[tuple[list[int], list[int]]], filler: int) -> Rows:
+    """Rows of one batch."""
+    length = max(len(tokens) for tokens, _ in rows)
+    tokens = torch.full((len(rows), length), filler, dtype=torch.long)
+    targets = torch.full((len(rows), length), IGNORE, dtype=torch.long)
+    for number, (content, wanted) in enumerate(rows):
+        tokens[number, : len(content)] = torch.tensor(content)
+        targets[number, : len(wanted)] = torch.tensor(wanted)
+    return Rows(tokens, targets, torch.tensor([len(content) - 1 for content, _ in rows]))
+
+
+@dataclass(frozen=True)
+class Shuffled:
+    """Which rows make up step k: all in a new order each epoch, a function of the seed and k only."""
+
+    count: int
+    size: int
+    seed: int
+    content: str
+    """A digest of the data, so that state saved for other data is refused."""
+
+    @property
+    def fingerprint(self) -> str:
+        return f"{self.content}/{self.count}/{self.size}/{self.seed}"
+
+    def rows(self, step: int) -> list[int]:
+        chosen = []
+        for draw in range(step * self.size, (step + 1) * self.size):
+            epoch, index = divmod(draw, self.count)
+            chosen.append(permute(index, self.count, mix(self.seed ^ mix(epoch))))
+        return chosen
+
+
+def content_digest(rows: Sequence[object]) -> str:
+    """A digest of rows by their text."""
+    return hashlib.sha256("\n".join(map(repr, rows)).encode()).hexdigest()

@@ -1,0 +1,78 @@
+"""Supervised finetuning (4.1.3): cross-entropy on the responses, the prompts masked."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+from torch import Tensor
+from torch.nn import functional as F
+
+from stages.interface import Context, Metrics, Paths
+from stages.model.files import context_length, load_model, save_model
+from stages.model.llama import Llama
+from stages.posttraining.data import Demonstration, read_rows
+from stages.posttraining.sequences import Rows, Shuffled, content_digest, pad, row
+from stages.posttraining.versions import Tuning, train_versions
+from stages.training.curve import write_curve
+from stages.tokenizer import bpe
+from stages.tokenizer.chat import ChatFormat
+from stages.training.loader import IGNORE
+from stages.training.loop import Training
+
+
+@dataclass(frozen=True)
+class Config:
+    seed: Annotated[int, "seed"]
+    training: Annotated[Training, "training"]
+    sft: Annotated[Tuning, "posttraining.sft"]
+
+
+@dataclass(frozen=True)
+class DialogBatches:
+    """Batches of prompts with their responses."""
+
+    dialogs: Sequence[tuple[str, str]]
+    chat: ChatFormat
+    order: Shuffled
+
+    @property
+    def fingerprint(self) -> str:
+        return self.order.fingerprint
+
+    def __call__(self, step: int) -> Sequence[Rows]:
+        chosen = [self.dialogs[index] for index in self.order.rows(step)]
+        return [pad([row(self.chat, prompt, response) for prompt, response in chosen], self.chat.pad)]
+
+
+def response_loss(model: Llama, batch: Rows) -> tuple[Tensor, dict[str, float]]:
+    """Negative log-likelihood in nats, summed over the responses' tokens."""
+    logits = model(batch.tokens).float()
+    return F.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORE, reduction="sum"), {}
+
+
+def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
+    """policy (a base or an earlier chat model), demonstrations -> model, curve (CSV)."""
+    demonstrations = read_rows(inputs["demonstrations"] / "demonstrations.jsonl", Demonstration)
+    dialogs = [(d.example.prompt, d.response) for d in demonstrations]
+    model, losses = finetune(config.sft, config.training, config.seed, inputs, outputs, dialogs, context, "SFT")
+    del model
+    return {"demonstrations": len(dialogs), "steps": config.sft.steps, "train_loss": losses}
+
+
+def finetune(
+    tuning: Tuning, training: Training, seed: int, inputs: Paths, outputs: Paths, dialogs: Sequence[tuple[str, str]],
+    context: Context, title: str,
+) -> tuple[Llama, float]:  # fmt: skip
+    """Finetunes inputs["policy"] on (prompt, response) pairs and writes outputs["model"]; with its last training loss."""
+    chat = ChatFormat(bpe.load(inputs["policy"]))
+    content = content_digest(dialogs)
+    model, histories = train_versions(
+        load_model(inputs["policy"]),
+        lambda version: DialogBatches(dialogs, chat, Shuffled(len(dialogs), tuning.batch, seed + version, content)),
+        response_loss, tuning, training, scratch=context.scratch / title, context=context, title=title,
+    )  # fmt: skip
+    save_model(model, outputs["model"], inputs["policy"], context_length(inputs["policy"]), chat=True)
+    if "curve" in outputs:
+        write_curve(outputs["curve"], histories[0])
+    return model, float(np.mean([history[-1]["loss"] for history in histories]))

@@ -1,0 +1,52 @@
+"""Model averaging over versions (4.1.5): each stage trains several and keeps the mean of their weights."""
+
+import copy
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import Field
+
+from stages.interface import Context, Section
+from stages.model.llama import Llama, RewardModel
+from stages.training.checkpoint import Average
+from stages.training.loop import Batches, History, Loss, Training, train
+from stages.training.schedule import Schedule
+
+M = TypeVar("M", Llama, RewardModel)
+
+
+class Tuning(Section):
+    """One stage of post-training."""
+
+    rates: list[float] = Field(min_length=1)
+    """Peak learning rate of each version; their weights are averaged (paper 4.1.3, 4.1.4: 1e-5 for the largest models;
+    4.1.5: versions of data or hyper-parameters)."""
+    steps: int = Field(gt=0)
+    """Optimizer steps of each version (paper 4.1.3: 8.5K to 9K for SFT; not given for the others)."""
+    batch: int = Field(gt=0)
+    """Dialogs, or pairs, per step (assumption)."""
+    warmup_share: float = Field(ge=0, lt=1)
+    """Share of the steps in which the learning rate rises (assumption)."""
+
+
+def train_versions(
+    model: M, batches: Callable[[int], Batches], loss: Loss, tuning: Tuning, training: Training, *, scratch: Path,
+    context: Context, title: str,
+) -> tuple[M, Sequence[History]]:  # fmt: skip
+    """`model` trained once with each rate, averaged; and each version's curve. `batches(v)` are those of version v."""
+    average = Average()
+    histories = []
+    start = copy.deepcopy(model.state_dict())
+    for number, rate in enumerate(tuning.rates):
+        model.load_state_dict(start)
+        schedule = Schedule(rate, tuning.steps, max(1, round(tuning.warmup_share * tuning.steps)), "linear")
+        name = f"{title} {number + 1}" if len(tuning.rates) > 1 else title
+        history, _ = train(
+            model, batches(number), loss, schedule, training, scratch=scratch / f"version-{number}", context=context,
+            title=name, first_step=number * tuning.steps,
+        )  # fmt: skip
+        average.add(model)
+        histories.append(history)
+    model.load_state_dict(average.mean, strict=False)  # a tied head has no entry of its own
+    return model, histories

@@ -1,0 +1,98 @@
+"""Annealing (3.4.3): learning rate linearly to 0 on an up-sampled high-quality mix; the mean of its checkpoints is the
+final pretrained model.
+
+Beside it a control is trained: the same tokens at the rate annealing starts from, on the default mix.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+
+from stages import statistics
+from stages.interface import Context, Metrics, Paths, Section
+from stages.model.files import context_length, load_model, save_model
+from stages.pretraining.phase import Pretraining, bucket_losses, member_of, validation_losses
+from stages.scaling.ladder import LearningRate
+from stages.tokenizer.corpus import Mix
+from stages.training.curve import write_curve
+from stages.training.language_modelling import MixtureBatches, next_token_loss
+from stages.training.loader import Mixture, Part, TokenShards
+from stages.training.loop import Training, train
+from stages.training.schedule import Decay, Schedule
+
+
+class Annealing(Section):
+    """The last phase of pretraining."""
+
+    start: float = Field(gt=0, le=1)
+    """Learning rate at its start, as a share of the peak (paper 3.4.3: where long-context training ended)."""
+    mix: Mix
+    """Shares while annealing: high-quality maths and code up-sampled (paper 3.1.3, shares not given: assumption)."""
+    checkpoints: int = Field(ge=1)
+    """How many checkpoints, evenly spread over the phase, are averaged (paper 3.4.3; number: assumption)."""
+    control: bool
+    """Whether to train the control that the effect is measured against (not in the paper; doubles the cost)."""
+
+
+@dataclass(frozen=True)
+class Config:
+    seed: Annotated[int, "seed"]
+    mix: Annotated[Mix, "mix"]
+    training: Annotated[Training, "training"]
+    learning_rate: Annotated[LearningRate, "learning_rate"]
+    pretraining: Annotated[Pretraining, "pretraining.shared"]
+    annealing: Annotated[Annealing, "pretraining.annealing"]
+
+
+def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
+    """tokens, tokenizer, herd, model -> model (the average), curve (CSV)."""
+    shards = TokenShards(inputs["tokens"])
+    plan = member_of(inputs["herd"], context.item["member"])
+    length = config.pretraining.length
+    size = max(1, config.pretraining.batch_tokens // length)
+    steps = max(config.annealing.checkpoints, round(plan["tokens"] * config.pretraining.annealing / (size * length)))
+    every = steps // config.annealing.checkpoints
+
+    def losses(model):
+        return validation_losses(model, shards, config.mix.shares(), config.pretraining, config.training, config.seed)
+
+    def continued(title: str, part: Part, mix: Mix, decay: Decay, average_every: int):
+        """The model of the phase before, trained for this one's tokens."""
+        model = load_model(inputs["model"])
+        # Its own seed: the windows of the initial phase's beginning must not come first again.
+        mixture = Mixture(shards, part, mix.shares(), length, config.seed + 100)
+        batches = MixtureBatches(mixture, size, config.training.micro_tokens)
+        peak = config.learning_rate.at(model.config.parameters) * config.annealing.start
+        history, average = train(
+            model, batches, next_token_loss, Schedule(peak, steps, decay=decay), config.training,
+            scratch=context.scratch / title, context=context, title=title, average_every=average_every,
+        )  # fmt: skip
+        return model, history, average
+
+    before = losses(load_model(inputs["model"]))
+    model, history, average = continued("annealing", "anneal", config.annealing.mix, "linear", every)
+    last = losses(model)
+    model.load_state_dict(average.mean, strict=False)  # a tied head has no entry of its own
+    after = losses(model)
+    save_model(model, outputs["model"], inputs["tokenizer"], context_length(inputs["model"]))
+    write_curve(outputs["curve"], history)
+    metrics: Metrics = {
+        "steps": steps,
+        "tokens": steps * size * length,
+        "averaged_checkpoints": average.count,
+        "loss_before": statistics.mean(before),
+        "loss_last_checkpoint": statistics.mean(last),
+        "validation_loss": statistics.mean(after),
+        "change": statistics.mean(after - before),
+        "average_minus_last": statistics.mean(after - last),
+        "validation_loss_by_bucket": bucket_losses(
+            model, shards, config.mix.shares(), config.pretraining, config.training, config.seed
+        ),
+    }
+    if config.annealing.control:
+        control, _, _ = continued("control", "train", config.mix, "constant", 0)
+        without = losses(control)
+        metrics["loss_control"] = statistics.mean(without)
+        metrics["against_control"] = statistics.mean(after - without)
+    return metrics

@@ -1,0 +1,123 @@
+"""Initial pretraining (3.4.1): warm-up, cosine, and a ramp of batch size and sequence length."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+
+from stages import statistics
+from stages.interface import Context, Metrics, Paths, Section
+from stages.model.files import save_model
+from stages.model.llama import Llama, LlamaConfig
+from stages.pretraining.phase import Pretraining, bucket_losses, member_of, validation_losses
+from stages.scaling.ladder import LearningRate
+from stages.tokenizer.corpus import Mix
+from stages.training.curve import tail_mean, write_curve
+from stages.training.language_modelling import MixtureBatches, next_token_loss
+from stages.training.loader import Mixture, TokenBatch, TokenShards
+from stages.training.loop import Training, train
+from stages.training.schedule import Schedule
+
+
+class Ramp(Section):
+    """One step of the ramp."""
+
+    share: float = Field(gt=0, le=1)
+    """Share of the phase's tokens trained like this (paper 3.4.1: 252M, then up to 2.87T, then the rest)."""
+    length: int = Field(ge=16)
+    """Tokens per sequence (paper 3.4.1: 4,096, then 8,192)."""
+    batch_tokens: int = Field(gt=0)
+    """Tokens per step (paper 3.4.1: 4M, 8M, 16M)."""
+
+
+class Initial(Section):
+    """The schedule of initial pretraining."""
+
+    warmup_share: float = Field(gt=0, lt=1)
+    """Share of the steps in which the learning rate rises (paper 3.4.1: 8,000 of 1,200,000 steps)."""
+    floor: float = Field(ge=0, lt=1)
+    """Where the cosine ends, as a share of the peak (paper 3.4.1: 8e-7 of 8e-5)."""
+    ramp: list[Ramp] = Field(min_length=1)
+    """Batch and sequence sizes in order; the shares sum to 1."""
+
+
+@dataclass(frozen=True)
+class Config:
+    seed: Annotated[int, "seed"]
+    mix: Annotated[Mix, "mix"]
+    training: Annotated[Training, "training"]
+    learning_rate: Annotated[LearningRate, "learning_rate"]
+    pretraining: Annotated[Pretraining, "pretraining.shared"]
+    initial: Annotated[Initial, "pretraining.initial"]
+
+
+@dataclass(frozen=True)
+class RampBatches:
+    """The batches of each step of the ramp, one after the other."""
+
+    parts: Sequence[MixtureBatches]
+    steps: Sequence[int]
+
+    @property
+    def fingerprint(self) -> str:
+        return "/".join(f"{part.fingerprint}x{steps}" for part, steps in zip(self.parts, self.steps, strict=True))
+
+    def __call__(self, step: int) -> Sequence[TokenBatch]:
+        for part, steps in zip(self.parts, self.steps, strict=True):
+            if step < steps:
+                return part(step)
+            step -= steps
+        raise IndexError(f"the ramp has {sum(self.steps)} steps")
+
+
+def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
+    """tokens, tokenizer, herd -> model, curve (CSV)."""
+    shards = TokenShards(inputs["tokens"])
+    plan = member_of(inputs["herd"], context.item["member"])
+    size = LlamaConfig(**plan["config"])
+    shares = config.mix.shares()
+    batches = ramp_batches(config, shards, plan["tokens"] * config.pretraining.initial)
+    steps = sum(batches.steps)
+    schedule = Schedule(
+        config.learning_rate.at(size.parameters), steps, max(1, round(config.initial.warmup_share * steps)), "cosine",
+        config.initial.floor,
+    )  # fmt: skip
+    model = Llama(size).initialise(config.seed)
+    context.note(f"{size.parameters:,} parameters, {steps:,} steps, peak learning rate {schedule.peak:.2g}")
+    history, _ = train(model, batches, next_token_loss, schedule, config.training,
+                       scratch=context.scratch, context=context, title="initial")  # fmt: skip
+    save_model(model, outputs["model"], inputs["tokenizer"], config.pretraining.length)
+    write_curve(outputs["curve"], history)
+    losses = validation_losses(model, shards, shares, config.pretraining, config.training, config.seed)
+    drawn: dict[str, int] = dict.fromkeys(shares, 0)
+    epochs: dict[str, float] = dict.fromkeys(shares, 0.0)
+    for part, count in zip(batches.parts, batches.steps, strict=True):
+        for bucket, tokens in part.mixture.tokens_drawn(count * part.size).items():
+            drawn[bucket] += tokens
+        for bucket, times in part.mixture.epochs(count * part.size).items():
+            epochs[bucket] += times
+    return {
+        "parameters": size.parameters,
+        "steps": steps,
+        "tokens": sum(drawn.values()),
+        "tokens_by_bucket": drawn,
+        "epochs_by_bucket": epochs,
+        "peak_learning_rate": schedule.peak,
+        "train_loss": tail_mean(history),
+        "validation_loss": statistics.mean(losses),
+        "validation_loss_by_bucket": bucket_losses(
+            model, shards, shares, config.pretraining, config.training, config.seed
+        ),
+    }
+
+
+def ramp_batches(config: Config, shards: TokenShards, tokens: float) -> RampBatches:
+    """The ramp's batches for a phase of so many tokens; a part that shuffles anew has its own seed."""
+    parts, steps = [], []
+    for number, ramp in enumerate(config.initial.ramp):
+        mixture = Mixture(shards, "train", config.mix.shares(), ramp.length, config.seed + number)
+        size = max(1, ramp.batch_tokens // ramp.length)
+        parts.append(MixtureBatches(mixture, size, config.training.micro_tokens))
+        steps.append(max(1, round(tokens * ramp.share / (size * ramp.length))))
+    return RampBatches(parts, steps)

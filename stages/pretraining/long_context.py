@@ -1,0 +1,117 @@
+"""Long-context training (3.4.2): the sequence length rises in steps, each only after the one before has been mastered.
+
+The gate asks two things of the model: its short-context loss has recovered, and needles are found up to the present
+length. A length that is not mastered within `segments` segments ends the phase, and the gate's log says so.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from stages import statistics
+from stages.interface import Context, Metrics, Paths, Section
+from stages.model.files import load_model, save_model
+from stages.pretraining.needles import needle_accuracy
+from stages.pretraining.phase import Pretraining, member_of, validation_losses
+from stages.scaling.ladder import LearningRate
+from stages.tokenizer import bpe
+from stages.tokenizer.chat import ChatFormat
+from stages.tokenizer.corpus import Mix
+from stages.training.curve import write_curve
+from stages.training.language_modelling import MixtureBatches, next_token_loss
+from stages.training.loader import Mixture, TokenShards
+from stages.training.loop import History, Training, train
+from stages.training.schedule import Schedule
+
+
+class LongContext(Section):
+    """How the context grows."""
+
+    rate: float = Field(gt=0, le=1)
+    """Learning rate, as a share of the peak (assumption; the paper gives none for this phase)."""
+    lengths: list[int] = Field(min_length=1)
+    """Sequence lengths, ascending (paper 3.4.2: six stages from 8K to 128K; those between are not given)."""
+    segments: int = Field(ge=1)
+    """Segments a length may take before it counts as not mastered; a segment is the phase's tokens divided by the
+    number of lengths (assumption)."""
+    loss_tolerance: float = Field(ge=0)
+    """By how much, in nats, the short-context loss may lie above where the phase began (paper 3.4.2: recovered
+    completely)."""
+    needle_threshold: float = Field(ge=0, le=1)
+    """Share of needles to be found at every length up to the present one (paper 3.4.2: all)."""
+    needles: int = Field(ge=1)
+    """Haystacks per length and depth (assumption)."""
+
+
+@dataclass(frozen=True)
+class Config:
+    seed: Annotated[int, "seed"]
+    mix: Annotated[Mix, "mix"]
+    training: Annotated[Training, "training"]
+    learning_rate: Annotated[LearningRate, "learning_rate"]
+    pretraining: Annotated[Pretraining, "pretraining.shared"]
+    long_context: Annotated[LongContext, "pretraining.long_context"]
+
+
+def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
+    """tokens, tokenizer, herd, model -> model, curve (CSV)."""
+    settings = config.long_context
+    shards = TokenShards(inputs["tokens"])
+    chat = ChatFormat(bpe.load(inputs["tokenizer"]))
+    model = load_model(inputs["model"])
+    plan = member_of(inputs["herd"], context.item["member"])
+    segment_tokens = plan["tokens"] * config.pretraining.long_context / len(settings.lengths)
+    lengths = [config.pretraining.length, *settings.lengths]
+
+    def short_losses():
+        return validation_losses(model, shards, config.mix.shares(), config.pretraining, config.training, config.seed)
+
+    before = short_losses()
+    history: History = []
+    log: list[dict[str, Any]] = []
+    reached = config.pretraining.length
+    for rung, length in enumerate(settings.lengths, start=1):
+        passed = False
+        for segment in range(settings.segments):
+            history += train_segment(config, context, model, shards, length, segment_tokens, len(log), history)
+            loss = statistics.mean(short_losses() - before)
+            found = needle_accuracy(model, chat, lengths[: rung + 1], settings.needles, config.seed)
+            worst = min(sum(r["accuracy"] for r in found if r["length"] == each) / len({r["depth"] for r in found})
+                        for each in lengths[: rung + 1])  # fmt: skip
+            passed = loss["value"] <= settings.loss_tolerance and worst >= settings.needle_threshold
+            log.append({"length": length, "segment": segment + 1, "loss_change": loss, "needles": worst, "passed": passed})
+            if passed:
+                break
+        reached = length
+        if not passed:
+            context.note(f"length {length} was not mastered (needles {worst:.2f}): the context grows no further")
+            break
+    context.table("gate", [{**row, "loss_change": row["loss_change"]["value"]} for row in log])
+    save_model(model, outputs["model"], inputs["tokenizer"], reached)
+    write_curve(outputs["curve"], history)
+    return {
+        "gate": log,
+        "gates_passed": sum(row["passed"] for row in log),
+        "lengths": len(settings.lengths),
+        "context_length": reached,
+        "needles": found,
+        "short_loss_change": statistics.mean(short_losses() - before),
+    }
+
+
+def train_segment(
+    config: Config, context: Context, model, shards: TokenShards, length: int, tokens: float, number: int, history: History
+) -> History:
+    """Trains one segment at `length`; its rows continue the curve in `history`."""
+    size = max(1, config.pretraining.batch_tokens // length)
+    steps = max(1, round(tokens / (size * length)))
+    mixture = Mixture(shards, "train", config.mix.shares(), length, config.seed + 10 + number)
+    rate = config.learning_rate.at(model.config.parameters) * config.long_context.rate
+    rows, _ = train(
+        model, MixtureBatches(mixture, size, config.training.micro_tokens), next_token_loss,
+        Schedule(rate, steps, decay="constant"), config.training, scratch=context.scratch / f"segment-{number}",
+        context=context, title=f"length {length}", first_step=len(history),
+    )  # fmt: skip
+    step, seen = (history[-1]["step"], history[-1]["tokens"]) if history else (0, 0)
+    return [row | {"step": row["step"] + step, "tokens": row["tokens"] + seen} for row in rows]

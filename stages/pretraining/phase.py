@@ -1,0 +1,62 @@
+"""What the phases of pretraining share: the members' budgets, curves, and the held-out loss."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from stages import statistics
+from stages.interface import Section
+from stages.model.llama import Llama
+from stages.training.language_modelling import held_out, held_out_losses
+from stages.training.loader import TokenShards
+from stages.training.loop import Training
+
+
+class Pretraining(Section):
+    """How a member's tokens are divided between the phases, and how its loss is measured."""
+
+    initial: float = Field(gt=0, lt=1)
+    """Share of the tokens for the initial phase (paper 3.4: all but the other two)."""
+    long_context: float = Field(gt=0, lt=1)
+    """Share of the tokens for the long-context phase (paper 3.4.2: about 800B of 15.6T)."""
+    annealing: float = Field(gt=0, lt=1)
+    """Share of the tokens for annealing (assumption; paper 3.4.3 prints 40M tokens, 2.5 steps, in doubt)."""
+    validation_windows: int = Field(gt=1)
+    """Held-out windows the loss is measured on (assumption)."""
+    length: int = Field(ge=16)
+    """Tokens per sequence of the initial phase, and of every held-out window (paper 3.4.1: 4,096, then 8,192)."""
+    batch_tokens: int = Field(gt=0)
+    """Tokens per step after the ramp (paper 3.4.1: 16M)."""
+
+    @model_validator(mode="after")
+    def _sums_to_one(self) -> "Pretraining":
+        total = self.initial + self.long_context + self.annealing
+        if abs(total - 1) > 1e-9:
+            raise ValueError(f"initial, long_context and annealing sum to {total:g}, not to 1")
+        return self
+
+
+def member_of(herd: Path, member: str) -> dict:
+    """The fit's plan for a member: its model configuration and its tokens."""
+    return json.loads(herd.read_text())["members"][member]
+
+
+def validation_losses(
+    model: Llama, shards: TokenShards, shares: Mapping[str, float], settings: Pretraining, training: Training, seed: int
+) -> np.ndarray:
+    """Loss of each held-out window of the mix, in nats per token; the same windows for every model of one corpus."""
+    mixture = held_out(shards, shares, settings.length, seed)
+    return held_out_losses(model, mixture, settings.validation_windows, training)
+
+
+def bucket_losses(
+    model: Llama, shards: TokenShards, shares: Mapping[str, float], settings: Pretraining, training: Training, seed: int
+) -> dict[str, dict[str, float]]:
+    """The held-out loss of each bucket by itself, with its interval over windows."""
+    return {
+        bucket: statistics.mean(validation_losses(model, shards, {bucket: 1.0}, settings, training, seed))
+        for bucket in shares
+    }

@@ -1,0 +1,1 @@
+"""Safety (5.4): tuning, and the tests that hold it."""

@@ -1,0 +1,77 @@
+"""Safety finetuning (5.4.3): SFT on adversarial, borderline and helpful prompts, then DPO on what the model still gets
+wrong. Its result is the member's final chat model."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+
+from stages.interface import Context, Metrics, Paths, Section
+from stages.model.files import context_length, save_model
+from stages.posttraining.data import Demonstration, read_rows
+from stages.posttraining.dpo import DPO, Pair, optimise
+from stages.posttraining.respond import Responder, Sampling
+from stages.posttraining.sft import finetune
+from stages.posttraining.versions import Tuning
+from stages.tasks import generate
+from stages.tasks.example import Example
+from stages.tasks.safety import false_refusal, violates
+from stages.training.loop import Training
+
+
+class SafetyTuning(Section):
+    """The data and the two trainings."""
+
+    prompts: int = Field(gt=0)
+    """Adversarial and borderline prompts in the SFT data (assumption; the paper gives no number)."""
+    helpful: float = Field(ge=0)
+    """Helpful demonstrations per safety prompt (paper 5.4.3: a balance of both; ratio: assumption)."""
+    compared: int = Field(gt=0)
+    """Prompts answered anew for DPO (assumption)."""
+    answers: int = Field(gt=0)
+    """Answers drawn to each of them; those that violate or refuse falsely become rejected ones (assumption)."""
+    sft: Tuning
+    """The SFT step."""
+    dpo: DPO
+    """The DPO step; with no wrong answer left it is skipped."""
+
+
+@dataclass(frozen=True)
+class Config:
+    seed: Annotated[int, "seed"]
+    training: Annotated[Training, "training"]
+    sampling: Annotated[Sampling, "posttraining.sampling"]
+    safety: Annotated[SafetyTuning, "safety.tuning"]
+
+
+def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
+    """policy (the last DPO model), demonstrations (helpful ones) -> model."""
+    settings = config.safety
+    adversarial = generate("safety", "sft", settings.prompts, config.seed)
+    helpful = read_rows(inputs["demonstrations"] / "demonstrations.jsonl", Demonstration)
+    generator = random.Random(config.seed)
+    chosen = generator.sample(helpful, min(len(helpful), round(settings.helpful * len(adversarial))))
+    dialogs = [(e.prompt, e.answer) for e in adversarial] + [(d.example.prompt, d.response) for d in chosen]
+    model, _ = finetune(settings.sft, config.training, config.seed, inputs, outputs, dialogs, context, "safety SFT")
+
+    responder = Responder.load(outputs["model"])
+    examples = generate("safety", "preference", settings.compared, config.seed)
+    answers = responder.respond(examples, config.sampling, temperature=1.0, count=settings.answers, seed=config.seed)
+    pairs = mistakes(examples, answers)
+    if pairs:
+        model, _ = optimise(settings.dpo, config.training, config.seed, model, responder.chat, pairs, context, "safety DPO")
+        save_model(model, outputs["model"], inputs["policy"], context_length(inputs["policy"]), chat=True)
+    return {"safety_prompts": len(adversarial), "helpful_prompts": len(chosen), "wrong_answers": len(pairs),
+            "answers": len(examples) * settings.answers}  # fmt: skip
+
+
+def mistakes(examples: Sequence[Example], answers: Sequence[Sequence[str]]) -> list[Pair]:
+    """(prompt, good answer, wrong answer) for each answer that violates or refuses falsely."""
+    return [
+        (example.prompt, example.answer, answer)
+        for example, given in zip(examples, answers, strict=True)
+        for answer in given
+        if violates(example, answer) or false_refusal(example, answer)
+    ]

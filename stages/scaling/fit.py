@@ -1,0 +1,204 @@
+"""The fit (3.2.1): a parabola per budget, its minimum, and the power law through the minima; then the herd's sizes."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field
+
+from stages.interface import Context, Metrics, Paths, Section, StageError
+from stages.scaling.flops import tokens_for, training_flops
+from stages.scaling.ladder import Architecture, Ladder
+from stages.training.loader import TokenShards
+
+
+class Herd(Section):
+    """The budget of the flagship, and how much smaller its siblings are."""
+
+    flagship_flops: float = Field(gt=0)
+    """Training FLOPs of the flagship (paper 3.2: 3.8e25)."""
+    medium_ratio: float = Field(gt=0, lt=1)
+    """Parameters of medium over those of the flagship (paper: 70 / 405)."""
+    small_ratio: float = Field(gt=0, lt=1)
+    """Parameters of small over those of the flagship (paper: 8 / 405)."""
+    bootstrap: int = Field(ge=100)
+    """Resamples behind each interval of the fit (assumption)."""
+
+
+@dataclass(frozen=True)
+class Config:
+    seed: Annotated[int, "seed"]
+    architecture: Annotated[Architecture, "architecture"]
+    ladder: Annotated[Ladder, "ladder"]
+    herd: Annotated[Herd, "herd"]
+
+
+@dataclass(frozen=True)
+class Parabola:
+    """loss = a + b x + c x^2 in x = ln(tokens) - centre, for one budget."""
+
+    flops: float
+    centre: float
+    coefficients: tuple[float, float, float]
+    low: float
+    high: float
+    residual: float
+
+    @property
+    def curvature(self) -> float:
+        return self.coefficients[2]
+
+    @property
+    def log_minimum(self) -> float:
+        """ln of the tokens at the minimum."""
+        return self.centre - self.coefficients[1] / (2 * self.coefficients[2])
+
+    @property
+    def inner(self) -> bool:
+        """Whether it opens upwards with its minimum between the smallest and the largest run."""
+        return self.curvature > 0 and self.low < self.log_minimum < self.high
+
+    @property
+    def minimum_loss(self) -> float:
+        a, b, c = self.coefficients
+        return a - b * b / (4 * c)
+
+
+def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
+    """sweep, tokens -> herd (a JSON file: the shape and the tokens of each member, and the fit they come from)."""
+    points = json.loads((inputs["sweep"] / "points.json").read_text())
+    fit = fit_power_law(points, config.herd, config.seed)
+    vocab_size = TokenShards(inputs["tokens"]).vocab_size
+    sizes = [config.architecture.config(shape, vocab_size) for shape in config.ladder]
+    optimum = fit["parameters"]["value"]
+    flagship = min(sizes, key=lambda size: abs(np.log(size.parameters / optimum)))
+    tokens = tokens_for(config.herd.flagship_flops, flagship.parameters)
+    members = {}
+    ratios = {"small": config.herd.small_ratio, "medium": config.herd.medium_ratio, "flagship": 1.0}
+    for member, ratio in ratios.items():
+        size = min(sizes, key=lambda size: abs(np.log(size.parameters / (ratio * flagship.parameters))))
+        members[member] = {
+            "config": size.to_json(),
+            "parameters": size.parameters,
+            "tokens": tokens,
+            "flops": training_flops(size.parameters, tokens),
+            "overtraining": tokens / optimal_tokens(size.parameters, fit),
+        }
+    for smaller, larger in (("small", "medium"), ("medium", "flagship")):
+        if members[smaller]["parameters"] >= members[larger]["parameters"]:
+            raise StageError(
+                f"the ladder has no shape for {smaller} below {larger} ({members[larger]['parameters']:,} parameters): "
+                "add smaller shapes, or a larger herd.flagship_flops"
+            )
+    outputs["herd"].write_text(json.dumps({"members": members, "fit": fit}, indent=1, sort_keys=True) + "\n")
+    context.table("members", [{"member": name, **{k: v for k, v in row.items() if k != "config"}}
+                              for name, row in members.items()])  # fmt: skip
+    return {"fit": fit, "members": {name: {k: v for k, v in row.items() if k != "config"} for name, row in members.items()}}
+
+
+def fit_power_law(points: Sequence[Mapping[str, Any]], herd: Herd, seed: int) -> dict[str, Any]:
+    """D* = A C^alpha in tokens through the inner minima, the loss at the minima, and what both say of the flagship.
+
+    Intervals: the residuals of the parabolas, pooled over budgets, are drawn anew and everything is fitted again.
+    """
+    parabolas = fit_parabolas(points)
+    inner = [parabola for parabola in parabolas if parabola.inner]
+    if len(inner) < 2:
+        raise StageError(
+            f"only {len(inner)} of {len(parabolas)} budgets have an inner minimum, the power law needs 2: "
+            "give scaling.isoflops.budgets rungs on both sides of the optimum"
+        )
+    best = predict(inner, herd.flagship_flops)
+    generator = np.random.default_rng(seed)
+    noise = pooled_residual(points, parabolas)
+    draws: list[dict[str, float]] = []
+    for _ in range(herd.bootstrap):
+        again = [{**point, "loss": point["fitted"] + generator.normal(0, noise)} for point in fitted(points, parabolas)]
+        redrawn = [parabola for parabola in fit_parabolas(again) if parabola.inner]
+        if len({parabola.flops for parabola in redrawn}) >= 2:
+            # A new run of the flagship would scatter around the curve as the sweep's runs do.
+            draw = predict(redrawn, herd.flagship_flops)
+            draws.append(draw | {"loss": draw["loss"] + generator.normal(0, noise)})
+    if len(draws) < herd.bootstrap // 2:
+        raise StageError(f"{herd.bootstrap - len(draws)} of {herd.bootstrap} resampled sweeps have no power law: too noisy")
+    result: dict[str, Any] = {
+        name: {"value": value, **interval([draw[name] for draw in draws]), "n": len(inner)} for name, value in best.items()
+    }
+    result["flagship_flops"] = herd.flagship_flops
+    result["residual"] = noise
+    result["budgets"] = [
+        {
+            "flops": p.flops,
+            "inner": p.inner,
+            "curvature": p.curvature,
+            "coefficients": list(p.coefficients),
+            "centre": p.centre,
+            "optimal_tokens": float(np.exp(p.log_minimum)) if p.inner else None,
+            "minimum_loss": p.minimum_loss if p.inner else None,
+            "residual": p.residual,
+        }
+        for p in parabolas
+    ]
+    return result
+
+
+def fit_parabolas(points: Sequence[Mapping[str, Any]]) -> list[Parabola]:
+    """One parabola per budget, in ascending order; each needs three sizes or more."""
+    parabolas = []
+    for flops in sorted({point["flops"] for point in points}):
+        x = np.log([point["tokens"] for point in points if point["flops"] == flops])
+        y = np.array([point["loss"] for point in points if point["flops"] == flops])
+        centre = float(x.mean())
+        c, b, a = np.polyfit(x - centre, y, 2)
+        residual = float(np.sqrt(np.mean((np.polyval([c, b, a], x - centre) - y) ** 2)))
+        parabolas.append(Parabola(flops, centre, (float(a), float(b), float(c)), float(x.min()), float(x.max()), residual))
+    return parabolas
+
+
+def fitted(points: Sequence[Mapping[str, Any]], parabolas: Sequence[Parabola]) -> list[dict[str, Any]]:
+    """The points with what their parabola says of them as `fitted`."""
+    by_flops = {parabola.flops: parabola for parabola in parabolas}
+    rows = []
+    for point in points:
+        parabola = by_flops[point["flops"]]
+        a, b, c = parabola.coefficients
+        x = np.log(point["tokens"]) - parabola.centre
+        rows.append({**point, "fitted": a + b * x + c * x * x})
+    return rows
+
+
+def pooled_residual(points: Sequence[Mapping[str, Any]], parabolas: Sequence[Parabola]) -> float:
+    """Standard deviation of the points around their parabolas, three degrees of freedom a parabola taken off."""
+    squares = sum((point["loss"] - point["fitted"]) ** 2 for point in fitted(points, parabolas))
+    return float(np.sqrt(squares / max(1, len(points) - 3 * len(parabolas))))
+
+
+def predict(parabolas: Sequence[Parabola], flops: float) -> dict[str, float]:
+    """The power laws through the minima, and their values at `flops`: D* = A C^alpha, L* = B C^-beta."""
+    x = np.log([parabola.flops for parabola in parabolas])
+    alpha, log_a = np.polyfit(x, [parabola.log_minimum for parabola in parabolas], 1)
+    slope, log_b = np.polyfit(x, np.log([parabola.minimum_loss for parabola in parabolas]), 1)
+    tokens = float(np.exp(log_a + alpha * np.log(flops)))
+    return {
+        "alpha": float(alpha),
+        "log_a": float(log_a),
+        "loss_exponent": float(slope),
+        "log_loss": float(log_b),
+        "tokens": tokens,
+        "parameters": flops / (6 * tokens),
+        "loss": float(np.exp(log_b + slope * np.log(flops))),
+    }
+
+
+def optimal_tokens(parameters: int, fit: Mapping[str, Any]) -> float:
+    """Tokens at which a model of so many parameters is compute-optimal: D = A (6 N D)^alpha solved for D."""
+    alpha, log_a = fit["alpha"]["value"], fit["log_a"]["value"]
+    return float(np.exp((log_a + alpha * np.log(6 * parameters)) / (1 - alpha)))
+
+
+def interval(values: Sequence[float]) -> dict[str, float]:
+    """The middle 95% of bootstrap draws."""
+    low, high = np.quantile(values, [0.025, 0.975])
+    return {"low": float(low), "high": float(high)}

@@ -1,0 +1,67 @@
+"""The ladder of model shapes, and the learning rate each is trained with."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from stages.interface import Section
+from stages.model.llama import LlamaConfig
+
+
+class Shape(Section):
+    """One rung of the ladder (paper Table 3)."""
+
+    hidden_size: int = Field(gt=0)
+    """Width of the residual stream (paper Table 3: 4,096 to 16,384)."""
+    layers: int = Field(gt=0)
+    """Transformer layers (paper Table 3: 32 to 126)."""
+    heads: int = Field(gt=0)
+    """Query heads (paper Table 3: 32 to 128)."""
+    key_value_heads: int = Field(gt=0)
+    """Key and value heads, shared by groups of query heads (paper 3.2: 8)."""
+    ffn_size: int = Field(gt=0)
+    """Width inside the SwiGLU feed-forward layer (paper Table 3: 14,336 to 53,248)."""
+
+
+class Architecture(Section):
+    """What all shapes have in common."""
+
+    rope_theta: float = Field(gt=0)
+    """Base of RoPE's frequencies (paper 3.2: 500,000)."""
+    norm_eps: float = Field(gt=0)
+    """RMSNorm's epsilon (assumption: 1e-5 as in the released configuration; the paper gives none)."""
+    tied: bool
+    """Whether the output head is the embedding (assumption at small scales; the paper's models are untied)."""
+
+    def config(self, shape: Shape, vocab_size: int) -> LlamaConfig:
+        """The model configuration of a shape."""
+        return LlamaConfig(
+            vocab_size=vocab_size,
+            hidden_size=shape.hidden_size,
+            num_hidden_layers=shape.layers,
+            num_attention_heads=shape.heads,
+            num_key_value_heads=shape.key_value_heads,
+            intermediate_size=shape.ffn_size,
+            rope_theta=self.rope_theta,
+            rms_norm_eps=self.norm_eps,
+            tie_word_embeddings=self.tied,
+        )
+
+
+class LearningRate(Section):
+    """Peak learning rate as a power of model size."""
+
+    reference: float = Field(gt=0)
+    """Peak rate of a model of `parameters` parameters (paper Table 3: 8e-5 for 405B)."""
+    parameters: float = Field(gt=0)
+    """Parameters, embedding included, of the model that `reference` is for."""
+    exponent: float = Field(le=0)
+    """Power of the size (assumption: -0.33 goes through the paper's 3e-4, 1.5e-4 and 8e-5 within 5%)."""
+
+    def at(self, parameters: int) -> float:
+        """The peak rate of a model of so many parameters."""
+        return self.reference * (parameters / self.parameters) ** self.exponent
+
+
+Ladder = Annotated[list[Shape], Field(min_length=3)]
+"""Shapes from the smallest to the largest."""

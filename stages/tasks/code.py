@@ -1,0 +1,125 @@
+"""One-line Python functions from an instruction: one operation (easy) or two (hard). Verified by running them.
+
+Spaces: operations with a constant are open (test constants are new); the 17 operations without one are a closed space,
+split by operation and phrasing. Chains of two operations are open.
+"""
+
+import random
+import re
+from collections.abc import Sequence
+
+from stages.tasks.example import Draft, Example, Split
+from stages.tasks.sandbox import Outcome, execute
+
+LEVELS = ("easy", "hard")
+WEB_SHARE = 0.4
+PHRASINGS = ("Write a function that {}.", "Write a Python function f that {}.", "Define a function f that {}.")
+
+NUMBERS, PAIRS, STRINGS, LISTS = "x", "a, b", "s", "v"
+
+# (parameters, instruction, expression); {k} is a constant from 2 to 20.
+EASY = (
+    (NUMBERS, "adds {k} to x", "x + {k}"),
+    (NUMBERS, "subtracts {k} from x", "x - {k}"),
+    (NUMBERS, "multiplies x by {k}", "x * {k}"),
+    (NUMBERS, "returns the remainder of x divided by {k}", "x % {k}"),
+    (NUMBERS, "checks if x is greater than {k}", "x > {k}"),
+    (STRINGS, "repeats s {k} times", "s * {k}"),
+    (STRINGS, "returns the first {k} characters of s", "s[:{k}]"),
+    (NUMBERS, "doubles x", "x * 2"),
+    (NUMBERS, "squares x", "x * x"),
+    (NUMBERS, "negates x", "-x"),
+    (NUMBERS, "checks if x is even", "x % 2 == 0"),
+    (NUMBERS, "returns the absolute value of x", "abs(x)"),
+    (PAIRS, "returns the larger of a and b", "max(a, b)"),
+    (PAIRS, "returns the smaller of a and b", "min(a, b)"),
+    (PAIRS, "adds a and b", "a + b"),
+    (PAIRS, "multiplies a and b", "a * b"),
+    (STRINGS, "returns the length of s", "len(s)"),
+    (STRINGS, "returns the first character of s", "s[0]"),
+    (STRINGS, "returns the last character of s", "s[-1]"),
+    (STRINGS, "reverses s", "s[::-1]"),
+    (STRINGS, "makes s upper case", "s.upper()"),
+    (STRINGS, "makes s lower case", "s.lower()"),
+    (LISTS, "returns the sum of v", "sum(v)"),
+    (LISTS, "returns the largest number in v", "max(v)"),
+)
+
+# (first instruction, its expression, second instruction, its expression around {}).
+FIRST = (
+    (NUMBERS, "adds {k} to x", "(x + {k})", "x + {k}"),
+    (NUMBERS, "subtracts {k} from x", "(x - {k})", "x - {k}"),
+    (NUMBERS, "multiplies x by {k}", "x * {k}", "x * {k}"),
+    (STRINGS, "reverses s", "s[::-1]", "s[::-1]"),
+    (STRINGS, "makes s upper case", "s.upper()", "s.upper()"),
+    (STRINGS, "takes the first {k} characters of s", "s[:{k}]", "s[:{k}]"),
+)
+SECOND = {
+    NUMBERS: (("adds {k}", "{bare} + {k}"), ("subtracts {k}", "{bare} - {k}"), ("multiplies by {k}", "{closed} * {k}")),
+    STRINGS: (("repeats it {k} times", "{bare} * {k}"), ("adds the letter {c}", "{bare} + '{c}'")),
+}
+
+INPUTS: dict[str, tuple[str, ...]] = {
+    NUMBERS: ("0", "1", "7", "-3", "40"),
+    PAIRS: ("2, 9", "8, 3", "-4, 5", "6, 6"),
+    STRINGS: ("'Maple'", "'a'", "'window frame'", "'Code and Tests are 1 Thing'"),
+    LISTS: ("[3, 1, 2]", "[10]", "[-5, 4, 9, -2]"),
+}
+
+
+def draw(generator: random.Random, level: str, split: Split) -> Draft:
+    phrasing = generator.randrange(len(PHRASINGS))
+    if level == "easy":
+        parameters, instruction, expression = generator.choice(EASY)
+        constant = str(generator.randrange(2, 21))
+        closed = "{k}" not in expression
+        instruction, expression = instruction.replace("{k}", constant), expression.replace("{k}", constant)
+    else:
+        parameters, instruction, grouped, bare = generator.choice(FIRST)
+        then, outer = generator.choice(SECOND[parameters])
+        first, second = str(generator.randrange(2, 10)), str(generator.randrange(2, 10))
+        letter = generator.choice("abcdefghijklmnopqrstuvwxyz")
+        then = then.replace("{k}", second).replace("{c}", letter)
+        instruction = f"{instruction.replace('{k}', first)} and then {then}"
+        inner = {"{bare}": bare, "{closed}": grouped}
+        expression = outer.replace("{k}", second).replace("{c}", letter)
+        for mark, text in inner.items():
+            expression = expression.replace(mark, text.replace("{k}", first))
+        closed = False
+    prompt = PHRASINGS[phrasing].format(instruction)
+    answer = f"def f({parameters}): return {expression}"
+    inputs = list(INPUTS[parameters])
+    if level == "easy" and not closed and parameters == NUMBERS:
+        inputs += [constant, str(int(constant) + 1)]  # tell x > 16 from x > 17
+    key = {"instruction": instruction, "parameters": parameters, "expression": expression, "inputs": inputs}
+    return Draft(Example("code", level, prompt, answer, key), f"{instruction}|{phrasing if closed else ''}", closed)
+
+
+def program(response: str) -> str:
+    """The code of a response: the inside of a Markdown fence if there is one, else all of it."""
+    fenced = re.search(r"```(?:python)?\n?(.*?)```", response, re.DOTALL)
+    return (fenced[1] if fenced else response).strip()
+
+
+def tests(example: Example) -> list[str]:
+    """Hidden tests: value and type of f on each input equal the reference expression's."""
+    parameters, expression = example.key["parameters"], example.key["expression"]
+    return [f"repr(f({i})) == repr((lambda {parameters}: {expression})({i}))" for i in example.key["inputs"]]
+
+
+def outcomes(examples: Sequence[Example], responses: Sequence[str]) -> list[Outcome]:
+    """Run every response against its example's hidden tests in one sandboxed child."""
+    return execute([program(r) for r in responses], [tests(e) for e in examples])
+
+
+def grade(examples: Sequence[Example], responses: Sequence[str]) -> list[float]:
+    """1.0 when all hidden tests pass; else 0.1 for a program that runs and 0.7 for the share of tests passed."""
+    grades = []
+    for outcome in outcomes(examples, responses):
+        share = sum(outcome.passed) / len(outcome.passed)
+        grades.append(1.0 if outcome.solved else 0.1 * (outcome.error is None) + 0.7 * share)
+    return grades
+
+
+def statement(example: Example) -> str:
+    return f"This one {example.key['instruction']}: {example.answer}"

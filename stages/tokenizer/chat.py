@@ -1,0 +1,61 @@
+"""The chat format (4.1.1): a header that names the speaker, the message, a token that ends the turn."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from tokenizers import Tokenizer
+
+Role = Literal["system", "user", "assistant", "ipython"]
+
+CHAT_TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}<|start_header_id|>{{ message['role'] }}<|end_header_id|>\n\n"
+    "{{ message['content'] }}<|eot_id|>{% endfor %}"
+    "{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}"
+)
+
+
+@dataclass(frozen=True)
+class Message:
+    role: Role
+    content: str
+
+
+class ChatFormat:
+    """Dialogs to tokens and back. The same tokens as the template in tokenizer_config.json gives."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+        special = {token.content: number for number, token in tokenizer.get_added_tokens_decoder().items()}
+        self.begin_of_text, self.end_of_text = special["<|begin_of_text|>"], special["<|end_of_text|>"]
+        self.end_of_turn, self.pad = special["<|eot_id|>"], special["<|finetune_right_pad_id|>"]
+        self._start, self._end = special["<|start_header_id|>"], special["<|end_header_id|>"]
+        self.stop = (self.end_of_turn, self.end_of_text)
+        self._newlines = self.plain("\n\n")
+
+    def plain(self, text: str) -> list[int]:
+        """Text to tokens; what looks like a special token in `text` stays text."""
+        return self.tokenizer.encode(text, add_special_tokens=False).ids
+
+    def header(self, role: Role) -> list[int]:
+        return [self._start, *self.plain(role), self._end, *self._newlines]
+
+    def prompt(self, messages: Sequence[Message], answer_as: Role = "assistant") -> list[int]:
+        """The dialog so far, and the header after which the model speaks."""
+        tokens = [self.begin_of_text]
+        for message in messages:
+            tokens += [*self.header(message.role), *self.plain(message.content), self.end_of_turn]
+        return tokens + self.header(answer_as)
+
+    def response(self, text: str) -> list[int]:
+        """What the model should say after a prompt: the text and the token that ends the turn."""
+        return [*self.plain(text), self.end_of_turn]
+
+    def text(self, tokens: Sequence[int]) -> str:
+        return self.tokenizer.decode(list(tokens), skip_special_tokens=True).strip()
+
+
+def ask(prompt: str, system: str | None = None) -> list[Message]:
+    """The dialog of one user message."""
+    start = [Message("system", system)] if system else []
+    return [*start, Message("user", prompt)]

@@ -1,0 +1,58 @@
+"""The curated documents as the tokenizer sees them: in a fixed order, split by document."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow.parquet as pq
+from pydantic import Field, model_validator
+
+from stages.interface import Section
+
+BUCKETS = ("general", "math", "code", "multilingual")
+"""The paper's mix (3.1.2): general knowledge, maths and reasoning, code, multilingual."""
+
+
+class Mix(Section):
+    """Shares of the training tokens; they sum to 1."""
+
+    general: float = Field(ge=0, le=1)
+    """General knowledge (paper 3.1.2: 0.50)."""
+    math: float = Field(ge=0, le=1)
+    """Mathematics and reasoning (paper 3.1.2: 0.25)."""
+    code: float = Field(ge=0, le=1)
+    """Code (paper 3.1.2: 0.17)."""
+    multilingual: float = Field(ge=0, le=1)
+    """Other languages than English (paper 3.1.2: 0.08)."""
+
+    @model_validator(mode="after")
+    def _sums_to_one(self) -> "Mix":
+        total = sum(self.shares().values())
+        if abs(total - 1) > 1e-9:
+            raise ValueError(f"the shares sum to {total:g}, not to 1")
+        return self
+
+    def shares(self) -> dict[str, float]:
+        """Share of each bucket."""
+        return {bucket: getattr(self, bucket) for bucket in BUCKETS}
+
+
+class Document(NamedTuple):
+    id: str
+    bucket: str
+    quality: float
+    text: str
+
+
+def documents(directory: Path) -> Iterator[Document]:
+    """The documents under `directory`, ordered by shard and row."""
+    columns = list(Document._fields)
+    for path in sorted(directory.glob("documents-*.parquet")):
+        for batch in pq.ParquetFile(path).iter_batches(columns=columns):
+            for row in batch.to_pylist():
+                yield Document(**row)
+
+
+def held_out(document: Document, per_mille: int) -> bool:
+    """Whether a document is kept for validation: decided by its id, so a larger corpus keeps the same ones."""
+    return int(document.id[:8], 16) % 1000 < per_mille

@@ -1,0 +1,108 @@
+"""Encodes the corpus (3.1.2, 3.2): one run of tokens per part and bucket, documents between their boundary tokens.
+
+The mix itself is drawn by the loader, in the shares asked for, so another mix needs no other tokens.
+"""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from stages.interface import Context, Metrics, Paths, Section, StageError
+from stages.tokenizer import bpe
+from stages.tokenizer.chat import ChatFormat
+from stages.tokenizer.corpus import BUCKETS, Document, documents, held_out
+from stages.tokenizer.train import TokenizerTraining
+
+PARTS = ("train", "anneal", "validation")
+CHUNK = 512
+"""Documents encoded together."""
+
+
+class Encoding(Section):
+    """How documents become tokens."""
+
+    anneal_quality: float = Field(ge=0, lt=1)
+    """Quantile of a bucket's quality scores above which a document is also annealed on (assumption; paper 3.1.3 and
+    3.4.3 say "very high quality" and give no number)."""
+
+
+@dataclass(frozen=True)
+class Config:
+    tokenizer: Annotated[TokenizerTraining, "tokenizer"]
+    encoding: Annotated[Encoding, "encoding"]
+
+
+def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
+    """documents, tokenizer -> tokens (<part>-<bucket>.bin, tokens.json)."""
+    tokenizer = bpe.load(inputs["tokenizer"])
+    chat = ChatFormat(tokenizer)
+    corpus = list(documents(inputs["documents"]))
+    bar = quality_bar(corpus, config.encoding.anneal_quality)
+    dtype = np.uint16 if tokenizer.get_vocab_size() <= 1 << 16 else np.uint32
+    counts = {part: dict.fromkeys(BUCKETS, 0) for part in PARTS}
+    number = {part: dict.fromkeys(BUCKETS, 0) for part in PARTS}
+    characters: Counter[str] = Counter()
+    files = {(part, bucket): (outputs["tokens"] / f"{part}-{bucket}.bin").open("wb") for part in PARTS for bucket in BUCKETS}  # fmt: skip
+    try:
+        for done, chunk in enumerate(chunks(corpus)):
+            encodings = tokenizer.encode_batch([document.text for document in chunk], add_special_tokens=False)
+            for document, encoding in zip(chunk, encodings, strict=True):
+                tokens = np.array([chat.begin_of_text, *encoding.ids, chat.end_of_text], dtype=dtype)
+                for part in parts_of(document, config.tokenizer.validation_per_mille, bar):
+                    files[part, document.bucket].write(tokens.tobytes())
+                    counts[part][document.bucket] += len(tokens)
+                    number[part][document.bucket] += 1
+                characters[document.bucket] += len(document.text)
+            context.progress("documents", min((done + 1) * CHUNK, len(corpus)), len(corpus))
+    finally:
+        for file in files.values():
+            file.close()
+    empty = [f"{part} {bucket}" for part in PARTS for bucket in BUCKETS if not counts[part][bucket]]
+    if empty:
+        raise StageError(f"{inputs['documents']}: no documents for {', '.join(empty)}; take in more sources")
+    write_index(outputs["tokens"], tokenizer.get_vocab_size(), chat.begin_of_text, dtype, counts)
+    table = [
+        {"bucket": bucket, "characters": characters[bucket], **{part: counts[part][bucket] for part in PARTS}}
+        for bucket in BUCKETS
+    ]
+    context.table("tokens", table)
+    return {"tokens": counts, "documents": number, "characters": dict(characters)}
+
+
+def parts_of(document: Document, validation_per_mille: int, bar: dict[str, float]) -> list[str]:
+    """A document is held out, or trained on and perhaps annealed on as well."""
+    if held_out(document, validation_per_mille):
+        return ["validation"]
+    return ["train", "anneal"] if document.quality >= bar[document.bucket] else ["train"]
+
+
+def quality_bar(corpus: list[Document], quantile: float) -> dict[str, float]:
+    """The quality score above which a document of each bucket is annealed on."""
+    scores: dict[str, list[float]] = defaultdict(list)
+    for document in corpus:
+        scores[document.bucket].append(document.quality)
+    return {bucket: float(np.quantile(values, quantile)) for bucket, values in scores.items()}
+
+
+def chunks(corpus: list[Document]) -> Iterator[list[Document]]:
+    for first in range(0, len(corpus), CHUNK):
+        yield corpus[first : first + CHUNK]
+
+
+def write_index(
+    directory: Path, vocab_size: int, begin_of_text: int, dtype: type, counts: dict[str, dict[str, int]]
+) -> None:
+    """tokens.json: what `stages.training.loader.TokenShards` needs to know."""
+    index = {
+        "dtype": np.dtype(dtype).name,
+        "vocab_size": vocab_size,
+        "begin_of_text": begin_of_text,
+        "counts": counts,
+    }
+    (directory / "tokens.json").write_text(json.dumps(index, indent=1, sort_keys=True) + "\n")

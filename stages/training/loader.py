@@ -1,0 +1,143 @@
+"""Token shards and the mixture drawn from them.
+
+What sample k is depends on the seed, the mixture and k only: not on batch size, restarts or who asks. So a run can
+resume at any sample, and any step can be looked at afterwards.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stages.interface import StageError
+from stages.model.llama import document_starts
+from stages.training.permutation import mix, permute
+
+Part = Literal["train", "anneal", "validation"]
+IGNORE = -100
+"""Target that counts in no loss (torch's default)."""
+
+
+class TokenShards:
+    """The token files of one directory: for each part and bucket one memory-mapped run of documents."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.index = json.loads((directory / "tokens.json").read_text())
+        self.begin_of_text: int = self.index["begin_of_text"]
+        self.vocab_size: int = self.index["vocab_size"]
+
+    def tokens(self, part: Part, bucket: str) -> np.ndarray:
+        """All tokens of a bucket, [N], read-only."""
+        path = self.directory / f"{part}-{bucket}.bin"
+        if not path.exists() or not path.stat().st_size:
+            raise StageError(f"{path}: no tokens; the corpus has no documents of this bucket")
+        return np.memmap(path, dtype=self.index["dtype"], mode="r")
+
+    def counts(self, part: Part) -> dict[str, int]:
+        """Tokens in each bucket."""
+        return self.index["counts"][part]
+
+    @property
+    def fingerprint(self) -> str:
+        return hashlib.sha256(json.dumps(self.index, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass
+class TokenBatch:
+    """Inputs and targets [B, T], and where each position's document begins, [B, T]."""
+
+    tokens: Tensor
+    targets: Tensor
+    starts: Tensor | None
+
+    @property
+    def weight(self) -> float:
+        """Number of targets that count in the loss."""
+        return float((self.targets != IGNORE).sum())
+
+
+class Mixture:
+    """Windows of `length` tokens drawn from buckets in exact shares (3.1.2), each bucket in a shuffled order of its own.
+
+    Out of every CYCLE samples each bucket gives its share, to the nearest sample. A bucket that runs out starts its
+    next epoch in a new order; `epochs` says how often each was gone through.
+    """
+
+    CYCLE = 1000
+
+    def __init__(
+        self, shards: TokenShards, part: Part, shares: Mapping[str, float], length: int, seed: int, mask: bool = True
+    ) -> None:
+        self.shards, self.part, self.length, self.seed, self.mask = shards, part, length, seed, mask
+        self.buckets = sorted(bucket for bucket, share in shares.items() if share > 0)
+        self.data = {bucket: shards.tokens(part, bucket) for bucket in self.buckets}
+        self.windows = {bucket: (len(data) - 1) // length for bucket, data in self.data.items()}
+        for bucket, count in self.windows.items():
+            if count < 1:
+                raise StageError(f"{shards.directory}: bucket {bucket} has fewer than {length} tokens for one window")
+        quota = _apportion({bucket: shares[bucket] for bucket in self.buckets}, self.CYCLE)
+        order = [bucket for bucket in self.buckets for _ in range(quota[bucket])]
+        self._order = [order[permute(place, self.CYCLE, mix(seed))] for place in range(self.CYCLE)]
+        self._rank = [self._order[:place].count(bucket) for place, bucket in enumerate(self._order)]
+        self._quota = quota
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when any sample would."""
+        parts = [self.shards.fingerprint, self.part, self._quota, self.length, self.seed, self.mask]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def locate(self, sample: int) -> tuple[str, int]:
+        """(bucket, window) of sample number `sample`."""
+        cycle, place = divmod(sample, self.CYCLE)
+        bucket = self._order[place]
+        draw = cycle * self._quota[bucket] + self._rank[place]
+        epoch, index = divmod(draw, self.windows[bucket])
+        key = mix(self.seed ^ mix(epoch ^ mix(self.buckets.index(bucket))))
+        return bucket, permute(index, self.windows[bucket], key)
+
+    def window(self, sample: int) -> np.ndarray:
+        """The length + 1 tokens of a sample, int64."""
+        bucket, window = self.locate(sample)
+        first = window * self.length
+        return self.data[bucket][first : first + self.length + 1].astype(np.int64)
+
+    def batch(self, first: int, size: int) -> TokenBatch:
+        """Samples first .. first + size - 1."""
+        rows = torch.from_numpy(np.stack([self.window(sample) for sample in range(first, first + size)]))
+        return batch_of(rows, self.shards.begin_of_text, self.mask)
+
+    def tokens_drawn(self, samples: int) -> dict[str, int]:
+        """Tokens from each bucket in the first `samples` samples."""
+        cycles, rest = divmod(samples, self.CYCLE)
+        tail = self._order[:rest]
+        return {b: (cycles * self._quota[b] + tail.count(b)) * self.length for b in self.buckets}
+
+    def epochs(self, samples: int) -> dict[str, float]:
+        """How often each bucket is gone through in `samples` samples: above 1 it is up-sampled."""
+        drawn = self.tokens_drawn(samples)
+        return {bucket: drawn[bucket] / (self.windows[bucket] * self.length) for bucket in self.buckets}
+
+
+def batch_of(rows: Tensor, begin_of_text: int, mask: bool = True) -> TokenBatch:
+    """Rows [B, T + 1] of packed documents as inputs and targets: no target crosses into the next document."""
+    tokens, targets = rows[:, :-1], rows[:, 1:].clone()
+    targets[targets == begin_of_text] = IGNORE
+    return TokenBatch(tokens, targets, document_starts(tokens, begin_of_text) if mask else None)
+
+
+def _apportion(shares: Mapping[str, float], total: int) -> dict[str, int]:
+    """Whole numbers in the proportion of `shares` that sum to `total` (largest remainder)."""
+    scale = total / sum(shares.values())
+    whole = {bucket: int(share * scale) for bucket, share in shares.items()}
+    by_remainder = sorted(shares, key=lambda bucket: (whole[bucket] - shares[bucket] * scale, bucket))
+    for bucket in by_remainder[: total - sum(whole.values())]:
+        whole[bucket] += 1
+    return whole

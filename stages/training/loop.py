@@ -1,0 +1,154 @@
+"""The training loop: pretraining, annealing, reward model, SFT and DPO differ in loss, batches and schedule only.
+
+Killed at any step and run again, it ends with the same bytes: step k's batch is a function of k, the state on disk is
+whole, and nothing draws from a global generator.
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from stages.interface import Context, Section, StageError
+from stages.training.checkpoint import Average, TrainingState
+from stages.training.schedule import Schedule
+
+
+class Training(Section):
+    """How every model is trained, whatever it learns."""
+
+    beta1: float = Field(gt=0, lt=1)
+    """AdamW's decay of the first moment (assumption; the paper gives none, Llama 2 used 0.9)."""
+    beta2: float = Field(gt=0, lt=1)
+    """AdamW's decay of the second moment (assumption; Llama 2 used 0.95)."""
+    eps: float = Field(gt=0)
+    """AdamW's epsilon (assumption; Llama 2 used 1e-5, torch's default is 1e-8)."""
+    weight_decay: float = Field(ge=0)
+    """Decay of weight matrices at each step, times the learning rate of that step (paper 3.2.1: 0.1 x LR)."""
+    clip: float = Field(gt=0)
+    """Largest norm of the gradient; larger ones are scaled down to it (assumption; Llama 2 used 1.0)."""
+    precision: Literal["bf16", "fp32"]
+    """Type of matrix products: bf16 by autocast, weights and moments always float32 (paper 3.3.2: BF16 training)."""
+    micro_tokens: int = Field(gt=0)
+    """Tokens computed at once; a larger batch is cut into micro-batches of this size (assumption; fits the memory)."""
+    checkpoint_seconds: float = Field(gt=0)
+    """Seconds between checkpoints of the training state. Changes how much a kill loses, never the result (assumption)."""
+
+
+class Batch(Protocol):
+    """What a loss function understands; the loop itself needs its size only."""
+
+    @property
+    def weight(self) -> float:
+        """What the loss is divided by, summed over the micro-batches of a step: targets, or pairs."""
+        ...
+
+    @property
+    def tokens(self) -> Tensor: ...
+
+
+class Batches(Protocol):
+    """Step k's batch, as micro-batches whose gradients are added up."""
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    def __call__(self, step: int) -> Sequence[Any]: ...
+
+
+Loss = Callable[[Any, Any], tuple[Tensor, dict[str, float]]]
+"""(model, micro-batch) -> the loss summed over the micro-batch, and other sums worth a curve."""
+
+History = list[dict[str, float]]
+"""A row per step: step (from 1), tokens (so far), loss, lr, grad_norm, and the loss function's other means."""
+
+
+def optimizer_for(model: nn.Module, training: Training) -> torch.optim.AdamW:
+    """AdamW; norms are not decayed."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": training.weight_decay},
+        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+    betas = (training.beta1, training.beta2)
+    return torch.optim.AdamW(groups, lr=0.0, betas=betas, eps=training.eps, fused=True)
+
+
+def train(
+    model: nn.Module,
+    batches: Batches,
+    loss: Loss,
+    schedule: Schedule,
+    training: Training,
+    *,
+    scratch: Path,
+    context: Context,
+    title: str,
+    average_every: int = 0,
+    first_step: int = 0,
+) -> tuple[History, Average]:
+    """Trains `model` in place for schedule.steps steps, going on from `scratch` where a killed run left off.
+
+    `average_every` > 0 also keeps the mean of the weights after every so many steps. `first_step` is where this run
+    starts on the curves it draws. Raises StageError at a loss that is not finite; the last checkpoint stays.
+    """
+    state = TrainingState(model, optimizer_for(model, training), Average(), batches.fingerprint)
+    if state.resume(scratch):
+        context.note(f"{title}: goes on at step {state.step} of {schedule.steps}")
+    model.train()
+    seen = state.history[-1]["tokens"] if state.history else 0
+    saved = time.monotonic()
+    while state.step < schedule.steps:
+        started = time.monotonic()
+        lr = schedule(state.step)
+        for group in state.optimizer.param_groups:
+            group["lr"] = lr
+        row = step(model, batches(state.step), loss, state.optimizer, training)
+        if not math.isfinite(row["loss"]) or not math.isfinite(row["grad_norm"]):
+            raise StageError(
+                f"{title}: step {state.step + 1}: loss {row['loss']}, gradient norm {row['grad_norm']}; "
+                f"lower the learning rate ({lr:g}) or look at the batch; the last good state is in {scratch}"
+            )
+        seen += row.pop("batch_tokens")
+        state.step += 1
+        state.history.append({"step": state.step, "tokens": seen, "lr": lr} | row)
+        if average_every and state.step % average_every == 0:
+            state.average.add(model)
+        now = time.monotonic()
+        speed = (seen - (state.history[-2]["tokens"] if len(state.history) > 1 else 0)) / (now - started)
+        context.scalars(first_step + state.step, row | {"lr": lr, "tokens_per_second": speed})
+        context.progress(title, state.step, schedule.steps)
+        if now - saved > training.checkpoint_seconds:
+            state.save(scratch)
+            saved = time.monotonic()
+    return state.history, state.average
+
+
+def step(
+    model: nn.Module, micro_batches: Sequence[Any], loss: Loss, optimizer: torch.optim.Optimizer, training: Training
+) -> dict[str, float]:
+    """One update. The loss is a mean over the whole batch, however it is cut into micro-batches."""
+    weight = sum(batch.weight for batch in micro_batches)
+    totals: dict[str, float] = {"loss": 0.0}
+    for batch in micro_batches:
+        with precision(training):
+            value, extra = loss(model, batch)
+        (value / weight).backward()
+        for name, amount in {"loss": value.item(), **extra}.items():
+            totals[name] = totals.get(name, 0.0) + amount / weight
+    norm = nn.utils.clip_grad_norm_(model.parameters(), training.clip)
+    if math.isfinite(totals["loss"]) and torch.isfinite(norm):
+        optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    tokens = sum(batch.tokens.numel() for batch in micro_batches)
+    return totals | {"grad_norm": norm.item(), "batch_tokens": tokens}
+
+
+def precision(training: Training) -> torch.autocast:
+    """The context in which losses are computed."""
+    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=training.precision == "bf16")

@@ -1,0 +1,29 @@
+"""Learning-rate schedules (3.4.1, 3.4.3): linear warm-up, then cosine, linear, or constant."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+Decay = Literal["cosine", "linear", "constant"]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Rises to `peak` over `warmup` steps, then falls to `floor` x peak over the rest of `steps`."""
+
+    peak: float
+    steps: int
+    warmup: int = 0
+    decay: Decay = "cosine"
+    floor: float = 0.0
+
+    def __call__(self, step: int) -> float:
+        """The learning rate of step 0, 1, ... steps - 1."""
+        if step < self.warmup:
+            return self.peak * (step + 1) / self.warmup
+        if self.decay == "constant":
+            return self.peak
+        # The last step is the one after which nothing is left to decay: it runs at one step above the floor.
+        done = (step - self.warmup) / max(1, self.steps - self.warmup)
+        share = 0.5 * (1 + math.cos(math.pi * done)) if self.decay == "cosine" else 1 - done
+        return self.peak * (self.floor + (1 - self.floor) * share)

@@ -1,0 +1,89 @@
+"""dvc.yaml against the code: DVC decides what is stale, so what it is told must be what the stages really use."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+
+ROOT = Path(__file__).resolve().parents[2]
+STAGES = {
+    name: stage.get("do", stage) for name, stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items()
+}
+RUN = {name: stage for name, stage in STAGES.items() if " flows.stage " in stage["cmd"]}
+SCALES = sorted(path.stem for path in (ROOT / "scales").glob("*.yaml"))
+
+
+def module_of(stage: dict) -> str:
+    return f"stages.{stage['cmd'].split()[3]}"
+
+
+@pytest.fixture(scope="module")
+def imported() -> dict[str, tuple[set[str], list[str]]]:
+    """For each stage module: the files under stages/ it imports, and the parameter keys it declares."""
+    modules = sorted({module_of(stage) for stage in RUN.values()})
+    found = {}
+    for module in modules:
+        code = (
+            "import sys, importlib, pathlib; from flows.parameters import declared\n"
+            f"config = importlib.import_module({module!r}).Config\n"
+            "print(*[m.__file__ for n, m in sys.modules.items() if n.split('.')[0] == 'stages' and m.__file__], sep='\\n')\n"
+            "print('--'); print(*[key for _, key, _ in declared(config)], sep='\\n')"
+        )
+        run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+        files, _, keys = run.stdout.partition("--\n")
+        found[module] = ({str(Path(line).relative_to(ROOT)) for line in files.split()}, keys.split())
+    return found
+
+
+def holds(tree: dict, key: str) -> bool:
+    for part in key.split("."):
+        if not isinstance(tree, dict) or part not in tree:
+            return False
+        tree = tree[part]
+    return True
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("name", RUN)
+def test_parameters_tracked_are_those_read(name: str, scale: str, imported) -> None:
+    keys = imported[module_of(RUN[name])][1]
+    common = yaml.safe_load((ROOT / "params.yaml").read_text())
+    own = yaml.safe_load((ROOT / "scales" / f"{scale}.yaml").read_text())
+    tracked_common, tracked_own = set(), set()
+    for entry in RUN[name].get("params", []):
+        if isinstance(entry, dict):
+            tracked_own |= set(*entry.values())
+        else:
+            tracked_common.add(entry)
+    assert tracked_common == {key for key in keys if holds(common, key)}
+    assert tracked_own == {key for key in keys if holds(own, key)}
+
+
+# Imported by every stage, and without effect on what any of them computes.
+NEUTRAL = {"stages/__init__.py", "stages/interface.py", "stages/statistics.py"}
+
+
+@pytest.mark.parametrize("name", RUN)
+def test_code_tracked_is_the_code_imported(name: str, imported) -> None:
+    files = {file for file in imported[module_of(RUN[name])][0] if not file.endswith("__init__.py")} - NEUTRAL
+    code = [dep for dep in RUN[name]["deps"] if dep.startswith("stages/")]
+    untracked = {f for f in files if not any(f == dep or f.startswith(dep + "/") for dep in code)}
+    assert not untracked, f"{name} imports {sorted(untracked)}, which dvc.yaml does not list"
+    unused = [dep for dep in code if not any(f == dep or f.startswith(dep + "/") for f in files)]
+    assert not unused, f"{name} lists {unused}, of which it imports nothing"
+
+
+@pytest.mark.parametrize("name", RUN)
+def test_paths_in_the_command_are_dependencies_and_outputs(name: str) -> None:
+    stage, words = RUN[name], RUN[name]["cmd"].split()
+    told = {flag: {words[i + 1].partition("=")[2] or words[i + 1] for i, word in enumerate(words) if word == flag}
+            for flag in ("--in", "--out", "--metrics")}  # fmt: skip
+    plain = lambda entries: {entry if isinstance(entry, str) else next(iter(entry)) for entry in entries}  # noqa: E731
+    data = {dep for dep in stage["deps"] if not dep.startswith("stages/")}
+    assert told["--in"] <= data
+    assert data - told["--in"] <= {"data/parameters.ok", "data.lock.yaml"}
+    assert told["--out"] == plain(stage["outs"]) | plain(stage.get("plots", []))
+    assert told["--metrics"] == plain(stage["metrics"])

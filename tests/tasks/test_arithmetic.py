@@ -1,0 +1,60 @@
+import pytest
+
+from stages.tasks import generate, score, verify
+from stages.tasks.arithmetic import final_number, steps_valid
+from stages.tasks.example import Example
+
+SUM = Example(
+    "arithmetic", "hard", "3 + 4 - 2", "3 + 4 = 7. 7 - 2 = 5. The answer is 5.",
+    {"expression": "3 + 4 - 2", "result": 5, "steps": ["3 + 4 = 7", "7 - 2 = 5"]},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("response", "verdicts"),
+    [
+        ("3 + 4 = 7. 7 - 2 = 5. The answer is 5.", [True, True]),
+        ("3 + 4 = 8. 8 - 2 = 6. The answer is 6.", [False, True]),
+        ("3 + 4 = 7. 9 - 2 = 7. The answer is 7.", [True, False]),
+        ("3 + = 7. 7 - 2 = 5.", [False, False]),
+        ("5", []),
+    ],
+)
+def test_each_step_is_judged_by_its_sum_and_by_the_step_before(response: str, verdicts: list[bool]) -> None:
+    assert steps_valid(response) == verdicts
+
+
+@pytest.mark.parametrize(
+    ("response", "number"),
+    [("7", 7), ("7.", 7), ("3 + 4 = 7", 7), ("3 + 4 = 7. The answer is 7.", 7), ("7 8", None), ("", None), ("-3", -3)],
+)
+def test_final_number(response: str, number: int | None) -> None:
+    assert final_number(response) == number
+
+
+def test_right_steps_with_a_wrong_end_beat_wrong_steps_which_beat_nothing() -> None:
+    responses = [
+        SUM.answer,
+        "3 + 4 = 7. 7 - 2 = 5. The answer is 6.",
+        "3 + 4 = 7. 7 - 2 = 4. The answer is 4.",
+        "3 + 4 = 6. 6 - 2 = 4. The answer is 4.",
+        "no idea",
+    ]
+    grades = score([SUM] * 5, responses)
+    assert grades[0] == 1.0
+    assert grades == sorted(grades, reverse=True)
+    assert len(set(grades)) == 5
+
+
+def test_the_references_are_right_sums_of_one_digit_numbers() -> None:
+    for example in generate("arithmetic", "web", 400, 1):
+        assert eval(example.key["expression"]) == example.key["result"] >= 0
+        assert all(len(term) == 1 for term in example.key["expression"].split())
+        if example.level == "hard":
+            assert steps_valid(example.answer) == [True, True]
+
+
+def test_the_outcome_counts_even_when_a_step_is_wrong() -> None:
+    lucky = "3 + 4 = 8. 7 - 2 = 5. The answer is 5."
+    assert verify([SUM], [lucky]) == [True]
+    assert not all(steps_valid(lucky))

@@ -1,0 +1,157 @@
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from itertools import combinations
+from typing import Any, get_args
+
+import pytest
+
+from stages.interface import StageError
+from stages.tasks import SKILLS, TASKS, Example, Split, generate, score, verify
+from stages.tasks.pages import web_answer
+
+SPLITS: tuple[Split, ...] = get_args(Split)
+ALL = tuple(SKILLS)
+
+
+def _sum(key: dict[str, Any]) -> str:
+    left, sign, *rest = key["expression"].split()
+    return str(sorted([left, *rest])) if sign == "+" and len(rest) == 1 else key["expression"]
+
+
+# What makes two examples the same problem, whatever the phrasing.
+PROBLEM: dict[str, Callable[[Example], object]] = {
+    "arithmetic": lambda e: _sum(e.key),
+    "code": lambda e: e.key["instruction"] if any(c.isdecimal() for c in e.key["instruction"]) else e.prompt,
+    "translation": lambda e: (e.key["source"], e.key["to"]),
+    "lookup": lambda e: (e.prompt.split(".")[0], e.key["asked"]),
+    "facts": lambda e: e.prompt,
+    "format": lambda e: (e.key["kind"], e.key["target"]),
+    "howto": lambda e: (e.key["verb"], e.key["object"]),
+    "safety": lambda e: (e.key["verb"], e.key["object"]),
+}
+CLOSED = {
+    "arithmetic": lambda e: e.level == "easy",
+    "code": lambda e: not any(c.isdecimal() for c in e.key["instruction"]) and e.level == "easy",
+    "translation": lambda e: e.level == "easy",
+    "format": lambda e: e.key["kind"] not in ("reverse", "sort"),
+    "facts": lambda e: True,
+    "safety": lambda e: True,
+}
+
+
+def test_tasks_are_the_seven_helpful_ones_in_order() -> None:
+    assert TASKS == ("arithmetic", "code", "translation", "lookup", "facts", "format", "howto")
+    assert set(ALL) == {*TASKS, "safety"}
+
+
+@pytest.mark.parametrize("task", ALL)
+def test_no_problem_of_a_split_is_in_another(task: str) -> None:
+    problems: dict[Split, set[object]] = {}
+    for split in SPLITS:
+        examples = [e for seed in (1, 2) for e in generate(task, split, 300, seed)]
+        if split == "web":
+            examples = [e for e in examples if not CLOSED.get(task, lambda e: False)(e)]
+        problems[split] = {PROBLEM[task](e) for e in examples}
+        assert problems[split] or split == "web"
+    for one, other in combinations(SPLITS, 2):
+        assert not problems[one] & problems[other], (one, other)
+
+
+@pytest.mark.parametrize("task", ALL)
+def test_same_arguments_same_examples_and_a_smaller_count_is_the_start(task: str) -> None:
+    examples = generate(task, "sft", 60, seed=3)
+    assert examples == generate(task, "sft", 60, seed=3)
+    assert examples[:25] == generate(task, "sft", 25, seed=3)
+    assert examples != generate(task, "sft", 60, seed=4)
+    assert [e.level for e in examples[:4]] == [*SKILLS[task].LEVELS] * 2
+    assert all(e.task == task for e in examples)
+    assert len({e.prompt for e in examples}) == 60
+
+
+def test_examples_do_not_depend_on_the_process() -> None:
+    script = (
+        "import hashlib, json; from stages.tasks import SKILLS, generate; from stages.tasks.pages import pages\n"
+        "rows = [e.to_json() for t in SKILLS for e in generate(t, 'test', 40, 7)]\n"
+        "body = b''.join(p.body for t in SKILLS for p in pages(t, 3, 7))\n"
+        "print(hashlib.sha256(json.dumps(rows).encode() + body).hexdigest())"
+    )
+    digests = {
+        subprocess.run(
+            [sys.executable, "-c", script], env={"PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(digests) == 1
+
+
+@pytest.mark.parametrize("task", ALL)
+@pytest.mark.parametrize("split", ["web", "test"])
+def test_every_gold_answer_is_right_in_chat_and_on_the_web(task: str, split: Split) -> None:
+    examples = generate(task, split, 200, seed=11)
+    assert all(verify(examples, [e.answer for e in examples]))
+    assert all(verify(examples, [f" {web_answer(e)}\n" for e in examples]))
+    assert score(examples, [e.answer for e in examples]) == [1.0] * len(examples)
+
+
+def _gold(example: Example) -> object:
+    if example.task == "howto":
+        return example.key["verb"], example.key["object"]
+    return example.key.get("result", example.answer)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_answer_of_another_problem_and_nonsense_are_wrong(task: str) -> None:
+    examples = generate(task, "test", 120, seed=5)
+    shifted = examples[2:] + examples[:2]
+    swapped = [a.answer if _gold(a) != _gold(b) else "none" for a, b in zip(shifted, examples, strict=True)]
+    right = verify(examples, swapped)
+    if task == "code":  # "x * 2" doubles x whatever the instruction was
+        right = [r and a.key["expression"] != b.key["expression"]
+                 for r, a, b in zip(right, shifted, examples, strict=True)]  # fmt: skip
+        assert sum(right) <= 2
+    else:
+        assert not any(right)
+    for nonsense in ("", "   ", "I do not know.", "7 8 9 1 2", "\ud800", "Q: " * 400):
+        assert not any(verify(examples[:20], [nonsense] * 20)), nonsense
+
+
+@pytest.mark.parametrize("task", ALL)
+def test_scores_are_graded_and_one_only_when_verified(task: str) -> None:
+    examples = generate(task, "preference", 60, seed=5)
+    responses = [e.answer[: len(e.answer) * (i % 4) // 3] for i, e in enumerate(examples)]
+    for grade, right in zip(score(examples, responses), verify(examples, responses), strict=True):
+        assert 0.0 <= grade <= 1.0
+        assert (grade == 1.0) == right
+
+
+def test_mixed_tasks_keep_their_order() -> None:
+    examples = [e for pair in zip(*(generate(t, "test", 6, 1) for t in ALL), strict=True) for e in pair]
+    responses = [e.answer if i % 3 else "wrong" for i, e in enumerate(examples)]
+    assert verify(examples, responses) == [bool(i % 3) for i in range(len(examples))]
+
+
+def test_examples_survive_json() -> None:
+    for task in ALL:
+        for example in generate(task, "validation", 10, 2):
+            assert Example.from_json(json.loads(json.dumps(example.to_json()))) == example
+
+
+def test_a_used_up_split_repeats_evenly_instead_of_hanging() -> None:
+    examples = [e for e in generate("code", "validation", 400, 1) if e.level == "easy"]
+    counts = [sum(e.prompt == prompt for e in examples) for prompt in {e.prompt for e in examples}]
+    assert len(counts) < 60
+    assert max(counts) <= 2 * min(counts) + 1
+
+
+def test_an_unknown_task_is_named() -> None:
+    with pytest.raises(StageError, match=r"juggling.*arithmetic"):
+        generate("juggling", "test", 1, 0)
+
+
+def test_prompts_are_short() -> None:
+    for task in ALL:
+        examples = generate(task, "test", 200, 9)
+        assert sum(len(e.prompt.split()) <= 21 for e in examples) > 180
+        assert all("\n" not in e.prompt + e.answer and " Q:" not in e.prompt + e.answer for e in examples)

@@ -1,0 +1,105 @@
+import time
+
+import pytest
+
+from stages.tasks.sandbox import execute
+
+GOOD = "def f(x): return x + 3"
+TEST = ["f(4) == 7"]
+
+
+@pytest.mark.parametrize(
+    ("program", "error"),
+    [
+        ("while True: pass", "timeout"),
+        ("def f(x):\n while True: pass", "timeout"),
+        ("try:\n while True: pass\nexcept:\n while True: pass", "timeout"),
+        ("def f(x): return 9 ** 9 ** 9 ** 9", "timeout"),
+        ("x = 'a' * 10 ** 10", "memory"),
+        ("x = []\nwhile True: x.append('a' * 10 ** 6)", "memory"),
+        ("import os", "forbidden"),
+        ("from sys import exit", "forbidden"),
+        ("__import__('os')", "forbidden"),
+        ("().__class__.__base__.__subclasses__()", "forbidden"),
+        ("g = (g.gi_frame for _ in [1])", "forbidden"),
+        ("'{0.__class__}'.format(1)", "forbidden"),
+        ("class A: pass", "forbidden"),
+        ("match 1:\n case int(__class__=c): pass", "forbidden"),
+        ("def __eq__(a, b): return True", "forbidden"),
+        ("exit()", "exception"),
+        ("raise SystemExit", "exception"),
+        ("open('/etc/passwd')", "exception"),
+        ("eval('1')", "exception"),
+        ("getattr(1, 'real')", "exception"),
+        ("1 / 0", "exception"),
+        ("def f(x) return x", "syntax"),
+        ("(" * 5000, "syntax"),
+        ("\0", "syntax"),
+        ("\ud800", "syntax"),
+    ],
+)
+def test_a_bad_program_fails_alone(program: str, error: str) -> None:
+    before, bad, after = execute([GOOD, program, GOOD], [TEST] * 3)
+    assert before.solved
+    assert after.solved
+    assert (bad.error, bad.passed) == (error, (False,))
+    assert bad.stderr
+
+
+def test_outcomes_tell_what_happened() -> None:
+    program = "print('start')\ndef f(x):\n    if x > 5: raise ValueError('too big')\n    return x"
+    (outcome,) = execute([program], [["f(1) == 1", "f(9) == 9", "f(2) == 3", "g(1)"]])
+    assert outcome.passed == (True, False, False, False)
+    assert outcome.error is None
+    assert not outcome.solved
+    assert outcome.stdout == "start\n"
+    assert outcome.stderr == "ValueError: too big"
+
+
+def test_a_program_cannot_rebind_what_its_tests_use() -> None:
+    (outcome,) = execute(["def repr(x): return 'same'\ndef f(x): return x"], [["repr(f(1)) == repr(2)"]])
+    assert outcome.passed == (False,)
+
+
+def test_output_is_cut_and_programs_do_not_see_each_other() -> None:
+    flood, probe = execute(["while len('a') == 1:\n print('x' * 1000)", "leak = f"], [["True"], ["True"]])
+    assert flood.error == "timeout"
+    assert len(flood.stdout) == 2_000
+    assert probe.stderr == "NameError: name 'f' is not defined"
+
+
+def test_sets_have_the_same_order_in_every_child() -> None:
+    program = "print(list({'cat', 'dog', 'bird', 'cow', 'wolf'}))"
+    assert len({execute([program], [[]])[0].stdout for _ in range(3)}) == 1
+
+
+def test_the_child_can_open_nothing_even_if_it_escapes() -> None:
+    import subprocess
+    import sys
+
+    from stages.tasks import sandbox
+
+    script = (
+        f"import runpy, io, sys; child = runpy.run_path({str(sandbox._CHILD)!r}); import socket\n"
+        "sys.stdin = io.TextIOWrapper(io.BytesIO(b'')); child['main']()\n"
+        "for attempt in (lambda: open('/etc/hostname'), socket.socket):\n"
+        "    try: attempt(); print('opened')\n"
+        "    except OSError as error: print(error.errno)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["24", "24"]  # EMFILE
+
+
+def test_two_thousand_programs_take_seconds() -> None:
+    started = time.process_time(), time.monotonic()
+    outcomes = execute(
+        [f"def f(x): return x + {i}" for i in range(2000)], [[f"f(1) == {i + 1}"] * 5 for i in range(2000)]
+    )
+    assert all(outcome.solved for outcome in outcomes)
+    assert time.monotonic() - started[1] < 10
+
+
+def test_lengths_must_agree() -> None:
+    with pytest.raises(ValueError, match="1 programs but 0"):
+        execute([GOOD], [])
+    assert execute([], []) == []
