@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol, Self
 
 from tqdm import tqdm
 
@@ -15,7 +15,7 @@ from flows.events import EventLog
 from stages.interface import A, B, Kind, Row
 
 CRASHES = (BrokenExecutor, OSError)
-"""What is worth a second try: a worker process that died, a file that could not be read. A stage's own errors are not."""
+"""What is worth a second try: a worker process that died, a file that could not be read; not a stage's own error."""
 
 TASKS = 200
 """Items of one `map` that are shown as tasks; more would be noise, and each costs some hundredths of a second."""
@@ -100,10 +100,10 @@ class Crew:
         self._lock = threading.Lock()
         self._pool = self._hire() if kind == "process" else None
 
-    def __enter__(self) -> "Crew":
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *error: Any) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._pool:
             self._pool.shutdown(cancel_futures=True)
 

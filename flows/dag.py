@@ -5,12 +5,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
 from dvc.stage import PipelineStage, Stage
 from dvc.utils.serialize import modify_yaml
 
 from flows.events import lock_file
+from stages.interface import StageError
 
 
 @dataclass(frozen=True)
@@ -24,10 +26,13 @@ class Dag:
 
     @classmethod
     def read(cls, root: Path, targets: Sequence[str] = ()) -> "Dag":
-        """The DAG of `targets` and all they need; without targets, all of dvc.yaml."""
-        repo = Repo(str(root))
-        graph = get_active_graph(repo.index.graph)
-        plan = plan_repro(graph, collect_stages(repo, targets or ["dvc.yaml"]))
+        """The DAG of `targets` and all they need; without targets, all of dvc.yaml. StageError where DVC refuses it."""
+        try:
+            repo = Repo(str(root))
+            graph = get_active_graph(repo.index.graph)
+            plan = plan_repro(graph, collect_stages(repo, targets or ["dvc.yaml"]))
+        except DvcException as error:
+            raise StageError(str(error)) from None
         return cls(
             stages={stage.addressing: stage for stage in plan},
             needs={stage.addressing: sorted(need.addressing for need in graph.successors(stage)) for stage in plan},

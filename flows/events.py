@@ -86,10 +86,14 @@ def begin(name: str, driver: psutil.Process, scale: str, parameters: Mapping[str
 
 def lock_file(root: Path) -> dict[str, Any]:
     """The stages of dvc.lock: name -> cmd, deps, params, outs. Empty where nothing has been reproduced yet."""
-    try:
-        return (yaml.load((root / "dvc.lock").read_bytes(), LOADER) or {}).get("stages", {})
-    except FileNotFoundError:
-        return {}
+    for _ in range(20):
+        try:
+            return (yaml.load((root / "dvc.lock").read_bytes(), LOADER) or {}).get("stages", {})
+        except FileNotFoundError:
+            return {}
+        except yaml.YAMLError:  # DVC, which is writing it, does so in place
+            time.sleep(0.1)
+    return {}
 
 
 def made(entry: Mapping[str, Any]) -> dict[str, str]:
@@ -126,9 +130,9 @@ class EventLog:
 
 def _commit() -> str | None:
     """The commit the project stands at, with `-dirty` where files differ from it."""
-    command = ["git", "--no-optional-locks", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    command = ["git", "--no-optional-locks", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
+        done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None

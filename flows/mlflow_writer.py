@@ -16,14 +16,14 @@ from typing import Any
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
-from filelock import FileLock  # noqa: E402
-from mlflow import MlflowClient  # noqa: E402
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag, ViewType  # noqa: E402
-from mlflow.exceptions import MlflowException  # noqa: E402
+from filelock import FileLock
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, ViewType
+from mlflow.exceptions import MlflowException
 
-from flows.events import numbers  # noqa: E402
-from flows.parameters import canonical  # noqa: E402
-from flows.project import STATE  # noqa: E402
+from flows.events import numbers
+from flows.parameters import canonical
+from flows.project import STATE
 
 EXPERIMENT = "herd"
 STATUS = {"finished": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
@@ -46,10 +46,9 @@ class Writer:
         with FileLock(STATE / "mlflow.lock"):  # two processes that create the database at the same time spoil it
             self.client = MlflowClient(uri(), registry_uri=os.environ.get("MLFLOW_REGISTRY_URI") or uri())
             found = self.client.get_experiment_by_name(EXPERIMENT)
-            # The kind makes MLflow's pages open with training runs instead of prompts and traces.
-            tags = {"mlflow.experimentKind": "custom_model_development"}
-            made = None if found else self.client.create_experiment(EXPERIMENT, local, tags)
-            self.experiment: str = made or found.experiment_id
+            self.experiment: str = (
+                found.experiment_id if found else self.client.create_experiment(EXPERIMENT, local)
+            )
 
     def reproduction(self, facts: Mapping[str, Any]) -> str:
         """The run of a reproduction; `facts` is its reproduction.json."""
@@ -120,7 +119,8 @@ class Writer:
         """The md5 of what a stage has made; a final model goes into the registry."""
         self.client.set_tag(run, "herd.outputs", json.dumps(md5, sort_keys=True))
         path = outputs.get("model", "")
-        if (member := FINAL.fullmatch(path)) and path in md5:
+        kept = root == STATE.parent  # unlike what lies in the throw-away copy of an experiment
+        if kept and (member := FINAL.fullmatch(path)) and path in md5:
             try:
                 self._register(f"herd-{member[1]}", str((root / path).resolve()), run, md5[path], name)
             except MlflowException as error:

@@ -1,7 +1,7 @@
 """Says what a reproduction is going to do and about how long it takes, or what it has done.
 
-    python -m flows.outlook
-    python -m flows.outlook --done
+python -m flows.outlook
+python -m flows.outlook --done
 """
 
 import argparse
@@ -22,7 +22,7 @@ from stages.interface import StageError
 REPORT = ROOT / "reports" / "index.html"
 OVERHEAD = 0.8
 """Seconds that DVC and the start of a process take per stage, measured."""
-TAIL = 1 << 16
+TAIL = 1 << 18
 """Bytes at the end of an event log that are sure to hold the beginning of its last event."""
 
 

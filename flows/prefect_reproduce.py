@@ -3,7 +3,8 @@ as its children."""
 
 import contextvars
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 from prefect import Flow, Task
@@ -29,18 +30,19 @@ class FlowWatch:
 
     def stage(self, name: str, needs: list[str], run: "Run") -> None:
         """`run` as the task run `name`, below those of `needs`."""
-        links: list[UUID] = []
+        made: UUID | None = None
 
         def link() -> dict[str, str]:
-            links.extend(_link(name))
-            return {PARENT: str(identity) for identity in links}
+            nonlocal made
+            made = _link(name)
+            return {PARENT: str(made)} if made else {}
 
         def body() -> State | None:
             try:
                 outcome.attempt()
             finally:
-                for identity in links:
-                    _close(identity, outcome)
+                if made:
+                    _close(made, outcome)
             return None if outcome.value else Completed(name="Cached", message="up to date")
 
         outcome = Outcome(lambda: run(link))
@@ -64,26 +66,26 @@ def run(name: str, scale: str, work: Callable[["Watch"], None]) -> None:
     outcome.under(lambda: observe(flow, f"{scale} {name}", {"scale": scale}, [name]))
 
 
-def _link(name: str) -> list[UUID]:
+def _link(name: str) -> UUID | None:
     """A task run that stands for the flow run of a stage, which another process makes, naming it as its parent."""
     flow, task = FlowRunContext.get(), TaskRunContext.get()
     if not (flow and flow.flow_run and task):
-        return []
-    shadow: Task[..., None] = Task(fn=lambda: None, name=name)
-    parents = {"__parents__": [TaskRunResult(id=task.task_run.id)]}
+        return None
+    shadow = Task(fn=_link, name=name)  # stands for a flow of another process; nothing calls it
+    parents: dict[str, Any] = {"__parents__": [TaskRunResult(id=task.task_run.id)]}
     try:
         with get_client(sync_client=True) as client:
-            made = insist(lambda: client.create_task_run(shadow, flow.flow_run.id, str(uuid4()), name=name,
-                                                         state=Pending(), task_inputs=parents))  # fmt: skip
+            request = partial(client.create_task_run, shadow, flow.flow_run.id, str(uuid4()), name=name,
+                              state=Pending(), task_inputs=parents)  # fmt: skip
+            return insist(request).id
     except Exception as error:
         lost(error)
-        return []
-    return [made.id]
+        return None
 
 
 def _close(link: UUID, outcome: Outcome[bool]) -> None:
     """Ends the task run of `_link`, which stays pending where no flow run came of it."""
-    state = Failed() if outcome.error else Completed() if outcome.value else Completed(name="Cached")
+    state: State = Failed() if outcome.error else Completed() if outcome.value else Completed(name="Cached")
     try:
         with get_client(sync_client=True) as client:
             insist(lambda: client.set_task_run_state(link, state, force=True))

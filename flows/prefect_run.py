@@ -128,6 +128,7 @@ class FlowWatch:
             if name not in self._shown:
                 key = f"{self._slug}-{slug(name)}"
                 identity = insist(partial(create_progress_artifact, percent, key=key, description=name))
+                assert isinstance(identity, UUID)  # not a coroutine, as this thread has no event loop
                 self._shown[name] = (identity, percent)
             elif self._shown[name][1] != percent:
                 identity = self._shown[name][0]
@@ -189,6 +190,8 @@ def lost(error: Exception) -> None:
 
 def deliver(seconds: float) -> None:
     """Gives the events of this process, which tell the server of its tasks, some time to arrive."""
+    if _said.is_set():
+        return
     thread = threading.Thread(target=lambda: EventsWorker.drain_all(timeout=seconds), daemon=True)
     thread.start()
     thread.join(timeout=seconds)

@@ -2,7 +2,9 @@
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(os.environ.get("HERD_ROOT", Path(__file__).resolve().parent.parent))
 
@@ -47,6 +49,7 @@ def settle() -> None:
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment())
 
 
-def workers() -> int:
-    """How many things a stage does at the same time: HERD_WORKERS, else one per core. Never changes a result."""
-    return int(os.environ.get("HERD_WORKERS") or len(os.sched_getaffinity(0)))
+def workers(cluster: Mapping[str, Any]) -> int:
+    """How many things a stage does at the same time, which never changes a result: HERD_WORKERS, else `workers` of the
+    section cluster, else one per core."""
+    return int(os.environ.get("HERD_WORKERS") or cluster.get("workers") or len(os.sched_getaffinity(0)))

@@ -127,13 +127,8 @@ def main() -> None:
 
 def reproduce(stages: list[str], workers: int) -> None:
     """Reproduces `stages` and all they need; raises StageError naming the stage that failed."""
-    from dvc.exceptions import DvcException
-
     parameters = Parameters(ROOT)
-    try:
-        dag = Dag.read(ROOT, stages)
-    except DvcException as error:
-        raise StageError(str(error)) from None
+    dag = Dag.read(ROOT, stages)
     driver = psutil.Process()
     name = os.environ.setdefault("HERD_REPRODUCTION", events.name_of(driver))
     folder = events.begin(name, driver, parameters.scale, parameters.merged)

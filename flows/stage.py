@@ -12,23 +12,23 @@ from flows import project
 if __name__ == "__main__":
     project.settle()  # before the imports below, which it would cost a second time
 
-import argparse  # noqa: E402
-import importlib  # noqa: E402
-import os  # noqa: E402
-import shutil  # noqa: E402
-import sys  # noqa: E402
-import time  # noqa: E402
-import traceback  # noqa: E402
-from collections.abc import Mapping  # noqa: E402
-from pathlib import Path  # noqa: E402
-from typing import Any  # noqa: E402
+import argparse
+import importlib
+import os
+import shutil
+import sys
+import time
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
-import psutil  # noqa: E402
+import psutil
 
-from flows import artifact, events, tracking, watching  # noqa: E402
-from flows.context import StageContext  # noqa: E402
-from flows.parameters import Parameters, declared  # noqa: E402
-from stages.interface import Metrics, StageError  # noqa: E402
+from flows import artifact, events, tracking, watching
+from flows.context import StageContext
+from flows.parameters import Parameters, declared
+from stages.interface import Metrics, StageError
 
 
 def main() -> None:
@@ -87,7 +87,7 @@ def run(arguments: argparse.Namespace) -> Metrics:
     log.write("start", stage=arguments.stage, name=name, item=arguments.item, process=events.identify(psutil.Process()),
               parameters=values, inputs=arguments.inputs, outputs=arguments.outputs, md5=md5)  # fmt: skip
     tracking.ensure()
-    context = StageContext(name, arguments.item, scratch, log, project.workers())
+    context = StageContext(name, arguments.item, scratch, log, project.workers(parameters.merged.get("cluster", {})))
 
     def body() -> Metrics:
         metrics = module.run(config, inputs, outputs, context)

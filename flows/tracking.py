@@ -30,12 +30,14 @@ if TYPE_CHECKING:
 PROGRESS = STATE / "tracking"
 INTERVAL = 1.0
 """Seconds between two looks at the event logs."""
+PATIENCE = 5
+"""Failures in a row after which it gives up."""
 BATCH = 500
 """Steps that go to MLflow in one call."""
 
 
 def ensure() -> None:
-    """Starts the background process unless one is there."""
+    """Starts the background process unless one is there, or HERD_TRACKING=off says that none is wanted."""
     if os.environ.get("HERD_TRACKING") == "off":
         return
     lock = _lock()
@@ -48,6 +50,7 @@ def ensure() -> None:
         subprocess.Popen(
             [sys.executable, "-m", "flows.tracking"],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=environment(),
+            cwd=STATE.parent,  # not the copy that an experiment runs in, which goes when the experiment ends
         )  # fmt: skip
 
 
@@ -68,7 +71,7 @@ class Follower:
     def follow(self) -> None:
         """Carries over what is new."""
         over = not alive(self.facts["driver"])  # asked first: what is written after the answer waits for the next time
-        for path in sorted(self.folder.glob("*.jsonl"), key=lambda path: path.stat().st_ctime):
+        for path in sorted(self.folder.glob("*.jsonl")):
             while self._carry(path):
                 self._store()
         for run in self.state["runs"]:
@@ -113,7 +116,7 @@ class Follower:
     def _read(self, path: Path) -> tuple[list[dict[str, Any]], int]:
         """Up to BATCH whole lines beyond those carried over, and the offset after them. Ends before a second start,
         so that the points of a batch belong to one run."""
-        offset, batch = self.state["offsets"].get(path.name, 0), []
+        offset, batch = self.state["offsets"].get(path.name, 0), list[dict[str, Any]]()
         with path.open("rb") as file:
             file.seek(offset)
             for line in file:
@@ -168,7 +171,7 @@ class Follower:
         root = Path(self.facts["root"])
         locked = lock_file(root)
         for name in _skipped(root, done):
-            self.writer.cached(self._parent, self.facts, name, made(locked[name]))
+            self.writer.cached(self._parent, self.facts, name, made(locked.get(name, {})))
         self.writer.close(self._parent, [run["status"] for run in self.state["runs"]])
         self.state["finished"] = True
 
@@ -206,14 +209,24 @@ def follow(once: bool) -> None:
 
     writer = Writer()
     followers: dict[Path, Follower] = {}
+    failures = 0
     while folders := unfinished():
-        for folder in folders:
-            if folder not in followers:
-                followers[folder] = Follower(folder, writer)
-            followers[folder].follow()
-        if once:
+        try:
+            for folder in folders:
+                if folder not in followers:
+                    followers[folder] = Follower(folder, writer)
+                followers[folder].follow()
+            failures = 0
+        except Exception:
+            # A busy database or server; what was half done is done again from what is stored.
+            followers.clear()
+            failures += 1
+            if failures == PATIENCE:
+                raise
+            traceback.print_exc()
+        if once and not failures:
             return
-        time.sleep(INTERVAL)
+        time.sleep(INTERVAL * (1 + failures))
 
 
 def main() -> None:

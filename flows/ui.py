@@ -1,8 +1,8 @@
 """The two pages to watch with: a Prefect server and MLflow's UI, both on files in .herd.
 
-    python -m flows.ui start     starts what is not running, and prints both addresses
-    python -m flows.ui status    says what runs where
-    python -m flows.ui stop      stops what `start` has started, and nothing else
+python -m flows.ui start     starts what is not running, and prints both addresses
+python -m flows.ui status    says what runs where
+python -m flows.ui stop      stops what `start` has started, and nothing else
 """
 
 import argparse

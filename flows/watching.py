@@ -1,4 +1,4 @@
-"""Whether somebody watches: finds a Prefect server, and lets a stage run as a flow there, or plainly where none answers.
+"""Whether somebody watches: a stage runs as a flow if a Prefect server answers, and plainly if none does.
 
 Importing Prefect costs over a second and a lost server up to minutes, so this file decides before either is paid.
 """

@@ -7,19 +7,20 @@ import hashlib
 import random
 import re
 import uuid
-import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, BinaryIO, NamedTuple
+from typing import Annotated, BinaryIO, NamedTuple
 from urllib.parse import urlsplit
 
 from pydantic import Field
 
-from stages.curation import archives
+from stages.curation import archives, warc
+from stages.curation.extract import Extract
 from stages.curation.sources import SOURCES, Page, select
 from stages.interface import Context, Metrics, Paths, Section, StageError
+from stages.tasks import TASKS
+from stages.tasks.pages import pages as task_pages
 
 
 class Planted(Section):
@@ -57,6 +58,7 @@ class Acquire(Section):
 class Config:
     seed: Annotated[int, "seed"]
     acquire: Annotated[Acquire, "curation.acquire"]
+    extract: Annotated[Extract, "curation.extract"]
 
 
 class Record(NamedTuple):
@@ -107,9 +109,15 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
 def _records(config: Config, context: Context, problems: Counter[str]) -> Iterator[Record]:
     wanted = config.acquire
     if unknown := sorted(set(wanted.sources) - set(SOURCES)):
-        raise StageError(f"curation.acquire.sources: {', '.join(unknown)} unknown; known are {', '.join(sorted(SOURCES))}")
+        raise StageError(
+            f"curation.acquire.sources: {', '.join(unknown)} unknown; known are {', '.join(sorted(SOURCES))}"
+        )
     packages = sorted({SOURCES[name][0] for name in wanted.sources})
-    found = archives.fetch_all(packages, lambda name, done, total: context.progress(f"download {name}", done, total or done))
+
+    def report(name: str, done: int, total: int) -> None:
+        context.progress(f"download {name}", done, total or done)
+
+    found = archives.fetch_all(packages, report)
     steps = len(wanted.sources) + len(wanted.generated) + len(wanted.warc)
     done = 0
     for name, megabytes in sorted(wanted.sources.items()):
@@ -122,28 +130,24 @@ def _records(config: Config, context: Context, problems: Counter[str]) -> Iterat
             yield Record(page, f"generated-{task}")
         context.progress("pages", done := done + 1, steps)
     for pattern in wanted.warc:
-        for page in _crawled(pattern, problems):
+        for page in _crawled(pattern, config.extract.page_bytes, problems):
             yield Record(page, "crawl")
         context.progress("pages", done := done + 1, steps)
 
 
 def _generated(task: str, count: int, seed: int) -> Iterator[Page]:
-    from stages.tasks import TASKS
-    from stages.tasks.pages import pages
-
     if task not in TASKS:
         raise StageError(f"curation.acquire.generated: {task} unknown; known are {', '.join(TASKS)}")
-    for page in pages(task, count, seed):
+    for page in task_pages(task, count, seed):
         yield Page(*page)
 
 
-def _crawled(pattern: str, problems: Counter[str]) -> Iterator[Page]:
-    """Response records of the user's WARC files; what breaks off in the middle is counted, and the next file goes on."""
+def _crawled(pattern: str, largest: int, problems: Counter[str]) -> Iterator[Page]:
+    """Response records of the user's WARC files; a file that breaks off is counted, and the next one goes on."""
     import fsspec
-    from fastwarc.warc import ArchiveIterator, WarcRecordType
 
     try:
-        files = sorted(fsspec.open_files(pattern, "rb"), key=lambda file: file.path)
+        files = sorted(fsspec.open_files(pattern, "rb"), key=lambda file: str(file.path))
     except (OSError, ValueError, ImportError) as error:
         raise StageError(f"curation.acquire.warc: {pattern}: {error}") from None
     if not files:
@@ -151,20 +155,13 @@ def _crawled(pattern: str, problems: Counter[str]) -> Iterator[Page]:
     for file in files:
         try:
             with file as stream:
-                for record in ArchiveIterator(stream, record_types=WarcRecordType.response, fsspec_args=False):
-                    headers = record.http_headers
-                    body = record.reader.read()
-                    url, date = record.headers.get("WARC-Target-URI"), record.headers.get("WARC-Date")
-                    if headers is None or not url or not date:
-                        problems["no HTTP response or no URL"] += 1
-                    elif getattr(headers, "status_code", 200) != 200:
-                        problems["status other than 200"] += 1
+                for found in warc.responses(stream, largest):
+                    if isinstance(found, str):
+                        problems[found] += 1
                     else:
-                        yield Page(url.strip("<>"), date, headers.get("Content-Type") or "", body)
+                        yield Page(found.url, found.date, found.content_type, found.body)
         except FileNotFoundError:
             raise StageError(f"curation.acquire.warc: {file.path}: not found") from None
-        except (OSError, EOFError, ValueError, zlib.error) as error:
-            problems[f"broken file: {type(error).__name__}"] += 1
 
 
 def _plant(record: Record, plan: Planted, number: int, generator: random.Random) -> Record:
@@ -185,42 +182,21 @@ def _edit(page: Page, rate: float, generator: random.Random) -> bytes:
     # Latin-1 maps bytes to characters one to one, so any charset survives; only ASCII words are touched.
     text = page.body.decode("latin-1")
     pattern = r"<(script|style|head)\b.*?</\1>|<[^>]*>|(?<![\w&;#\x80-\xff])[A-Za-z]{2,}(?![\w;\x80-\xff])"
-    words = [match[0] for match in re.finditer(pattern, text, re.S | re.I) if match[0][0] != "<"]
+    words = [match[0] for match in re.finditer(pattern, text, re.DOTALL | re.IGNORECASE) if match[0][0] != "<"]
 
     def change(match: re.Match[str]) -> str:
         if match[0][0] == "<" or generator.random() >= rate:
             return match[0]
         return generator.choice(["", f"{match[0]} {match[0]}", generator.choice(words)])
 
-    return re.sub(pattern, change, text, flags=re.S | re.I).encode("latin-1")
+    return re.sub(pattern, change, text, flags=re.DOTALL | re.IGNORECASE).encode("latin-1")
 
 
-def _append(files: list[BinaryIO], record: Record) -> None:
+def _append(files: Sequence[BinaryIO], record: Record) -> None:
     page = record.page
-    digest = hashlib.sha256(b"\n".join([page.url.encode(), page.date.encode(), page.body]))
-    files[int.from_bytes(digest.digest()[:8]) % len(files)].write(_member(_block(record, digest.digest())))
-
-
-def _block(record: Record, digest: bytes) -> bytes:
-    """One WARC 1.1 response record; the id comes from the content, so a re-run writes the same bytes."""
-    page = record.page
-    http = f"HTTP/1.1 200 OK\r\nContent-Type: {page.content_type}\r\nContent-Length: {len(page.body)}\r\n\r\n".encode()
-    headers: dict[str, Any] = {
-        "WARC-Type": "response",
-        "WARC-Record-ID": f"<urn:uuid:{uuid.UUID(bytes=digest[:16], version=4)}>",
-        "WARC-Date": page.date,
-        "WARC-Target-URI": page.url,
-        "WARC-Source": record.source,
-        "Content-Type": "application/http; msgtype=response",
-        "Content-Length": len(http) + len(page.body),
-    }
+    digest = hashlib.sha256(b"\n".join([page.url.encode(), page.date.encode(), page.body])).digest()
+    labels = {"WARC-Source": record.source}
     if record.planted_from:
-        headers["WARC-Planted-From"] = record.planted_from
-    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    return f"WARC/1.1\r\n{lines}\r\n".encode() + http + page.body + b"\r\n\r\n"
-
-
-def _member(data: bytes) -> bytes:
-    # One gzip member per record, as crawls have it, so that a reader can seek; zlib writes no time stamp into it.
-    compressor = zlib.compressobj(6, zlib.DEFLATED, 31)
-    return compressor.compress(data) + compressor.flush()
+        labels["WARC-Planted-From"] = record.planted_from
+    member = warc.record(page.url, page.date, page.content_type, page.body, uuid.UUID(bytes=digest[:16]), labels)
+    files[int.from_bytes(digest[:8]) % len(files)].write(member)

@@ -68,9 +68,11 @@ def lock(path: Path = LOCK) -> dict[str, Archive]:
     """The packages of the lock file by name; raises StageError where it is missing or malformed."""
     try:
         entries = yaml.safe_load(path.read_text(encoding="utf-8"))["packages"]
-        return {name: Archive(name, *(entry[key] for key in ("version", "kind", "sha256"))) for name, entry in entries.items()}
+        return {
+            name: Archive(name, entry["version"], entry["kind"], entry["sha256"]) for name, entry in entries.items()
+        }
     except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise StageError(f"{path}: not a readable list of packages ({error!r}); restore it from the repository") from None
+        raise StageError(f"{path}: not a readable list of packages ({error!r}); restore it") from None
 
 
 def fetch(archive: Archive, report: Report | None = None) -> Path:
@@ -81,6 +83,8 @@ def fetch(archive: Archive, report: Report | None = None) -> Path:
     """
     if archive.path.exists():
         return archive.path
+    from httpx2 import HTTPError, InvalidURL
+
     problem = ""
     for attempt in range(ATTEMPTS):
         time.sleep(attempt)
@@ -89,8 +93,7 @@ def fetch(archive: Archive, report: Report | None = None) -> Path:
             return archive.path
         except StageError:
             raise
-        # The client of unearth raises errors of several libraries; each of them means: not fetched this time.
-        except Exception as error:
+        except (OSError, ValueError, RuntimeError, HTTPError, InvalidURL) as error:
             problem = f"{type(error).__name__}: {error}"
     raise StageError(
         f"{archive.name}=={archive.version} could not be fetched ({problem}). What is cached in {downloads()} is kept: "
@@ -189,12 +192,11 @@ def main() -> None:
     parser.add_argument("--only", metavar="NAME,...", help="just these packages of the lock file")
     only = parser.parse_args().only
     names = only.split(",") if only else list(lock())
-    for number, name in enumerate(names, 1):
-        print(f"{number}/{len(names)} {name}", file=sys.stderr, flush=True)
-        try:
-            fetch_all([name])
-        except StageError as error:
-            sys.exit(f"archives: {error}")
+    try:
+        fetch_all(names, lambda name, done, total: print(f"\r{name} {done >> 10} KiB", end="", file=sys.stderr))
+    except StageError as error:
+        sys.exit(f"archives: {error}")
+    print(f"\n{len(names)} archives in {downloads()}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Domains that are never used: adult, spam, phishing and malware sites (paper 3.1.1, domains known for harmful content).
+"""Domains that are never used: adult, spam, phishing and malware sites (paper 3.1.1).
 
 The list is the one datatrove ships, 4.56 million domains, read out of its archive. It is held as a sorted array of
 64-bit hashes: 36 MB, shared between processes, a lookup in microseconds; 1 in 10^12 innocent hosts is hit by chance.
@@ -31,7 +31,7 @@ def prepare() -> Path:
                 member = tar.extractfile("domains")
                 domains = member.read().split() if member else []
         except (KeyError, OSError, zipfile.BadZipFile, tarfile.TarError) as error:
-            raise StageError(f"{PACKAGE}: no block list in {archive.path} ({error}); delete that file and run again") from None
+            raise StageError(f"{PACKAGE}: no block list in {archive.path} ({error}); delete it and run again") from None
         hashes = np.fromiter(map(xxhash.xxh64_intdigest, domains), np.uint64, len(domains))
         partial = path.with_suffix(f".{os.getpid()}.part")
         with partial.open("wb") as file:

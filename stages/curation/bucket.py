@@ -1,6 +1,7 @@
 """Which part of the data mix a document belongs to: general knowledge, mathematics and reasoning, code, or
 multilingual (paper 3.1.2). Code and mathematics are found by classifiers, as the paper does (3.1.1)."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -31,16 +32,20 @@ class Bucket(Section):
 
 
 def assign(
-    matrix: Any, documents: Sequence[Document], languages: Sequence[tuple[str, float]], options: Bucket, features: Features
+    matrix: Any,
+    documents: Sequence[Document],
+    languages: Sequence[tuple[str, float]],
+    options: Bucket,
+    features: Features,
 ) -> tuple[list[str], dict[str, Any]]:
     """The bucket of each document, and how the cross-fitted classifier fares on the labelled ones.
 
-    Source files are code by their media type; the rest goes to the likeliest of general, math and code; of the general
-    documents those in another language are multilingual.
+    Source files are code by their media type; the rest goes to the likeliest of general, math and code, or to general
+    where none is more likely than not; of the general documents those in another language are multilingual.
     """
     labels = labels_by_source(documents, {"general": options.general, "math": options.math, "code": options.code})
-    classes, probabilities = cross_fit(matrix, [document["id"] for document in documents], labels, features)
-    best = [classes[index] for index in probabilities.argmax(axis=1)]
+    classes, probabilities = cross_fit(matrix, documents, labels, features)
+    best = [classes[row.argmax()] if row.max() > 0.5 else "general" for row in probabilities]
     buckets = []
     for document, choice, (language, certainty) in zip(documents, best, languages, strict=True):
         if document["media"] == "code":
@@ -49,10 +54,8 @@ def assign(
             choice = "multilingual"
         buckets.append(choice)
     known = np.array([label is not None for label in labels])
-    confusion = {
-        true: {name: sum(label == true and guess == name for label, guess in zip(labels, best, strict=True)) for name in classes}
-        for true in classes
-    }
+    pairs = Counter(zip(labels, best, strict=True))
+    confusion = {true: {name: pairs[true, name] for name in classes} for true in classes}
     areas = {
         name: auc(probabilities[known, column], np.array([label == name for label in labels if label is not None]))
         for column, name in enumerate(classes)

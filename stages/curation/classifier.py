@@ -1,7 +1,8 @@
-"""Linear classifiers on hashed n-grams, as fastText is one, cross-fitted: a model never scores what it was trained on."""
+"""Linear classifiers on hashed n-grams, as fastText is one, cross-fitted: no model scores what it was trained on."""
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -52,16 +53,22 @@ def features(documents: Sequence[Document], options: Features) -> Any:
     return vectorizer.transform(document["text"][: options.characters] for document in documents)
 
 
-def cross_fit(matrix: Any, ids: Sequence[str], labels: Sequence[str | None], options: Features) -> tuple[list[str], np.ndarray]:
+def cross_fit(
+    matrix: Any, documents: Sequence[Document], labels: Sequence[str | None], options: Features
+) -> tuple[list[str], np.ndarray]:
     """The classes, sorted, and [documents, classes] probabilities.
 
     A document belongs to a fold by a hash of its id; the model that scores it was trained on the labelled documents
-    (label not None) of the other folds. Raises StageError when a training set lacks a class.
+    (label not None) of the other folds. Within a class each source weighs by the root of its size, so that one large
+    source does not stand for the class. Raises StageError when a training set lacks a class.
     """
     from sklearn.linear_model import SGDClassifier
 
     classes = sorted({label for label in labels if label is not None})
+    ids = [document["id"] for document in documents]
     folds = np.array([int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) % options.folds for name in ids])
+    sources = Counter(document["source"] for document in documents)
+    weights = np.array([sources[document["source"]] ** -0.5 for document in documents])
     scores = np.zeros((len(ids), len(classes)))
     for fold in range(options.folds):
         train = [i for i, label in enumerate(labels) if label is not None and folds[i] != fold]
@@ -78,15 +85,17 @@ def cross_fit(matrix: Any, ids: Sequence[str], labels: Sequence[str | None], opt
             # Stochastic gradient descent, as in fastText: one thread, one order, so the same weights at each run.
             model = SGDClassifier(
                 loss="log_loss", alpha=options.penalty, max_iter=options.epochs, tol=None, average=True,
-                class_weight="balanced", random_state=0,
+                random_state=0,
             )  # fmt: skip
-            model.fit(matrix[train], target)
+            weight = weights[train]
+            weight = np.where(target, weight / weight[target].sum(), weight / weight[~target].sum()) * len(train) / 2
+            model.fit(matrix[train], target, sample_weight=weight)
             scores[score, column] = model.predict_proba(matrix[score])[:, 1]
     return classes, scores
 
 
 def labels_by_source(documents: Sequence[Document], sources: Mapping[str, Sequence[str]]) -> list[str | None]:
-    """The label of each document whose source is listed under one, else None: weak labels, right for most of a source."""
+    """The label under which a document's source is listed, else None: weak labels, right for most of a source."""
     label = {source: name for name, listed in sources.items() for source in listed}
     return [label.get(document["source"]) for document in documents]
 

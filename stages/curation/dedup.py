@@ -7,7 +7,7 @@
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -21,6 +21,16 @@ from stages.curation.url import normalise
 from stages.interface import Context, Metrics, Paths, Section
 
 STEPS = ("url", "document", "line")
+MEMBERS = pa.schema(
+    [
+        ("cluster", pa.string()),  # id of the document that stays
+        ("kept", pa.bool_()),
+        ("id", pa.string()),
+        ("url", pa.string()),
+        ("date", pa.string()),
+        ("planted_from", pa.string()),
+    ]
+)
 
 
 class MinHashing(Section):
@@ -73,13 +83,13 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     """
     account = Account()
     files = documents.shards(inputs["documents"])
-    table = sorted((document for path in files for document in documents.read(path)), key=lambda document: document["id"])
+    table = sorted(documents.read_all(inputs["documents"]), key=lambda document: document["id"])
     for document in table:
         account.take(document)
     context.progress("duplicates", 0, 3)
     table = unique_urls(table, account)
     context.progress("duplicates", 1, 3)
-    table, clusters, planted = unique_documents(table, config.dedup.minhash, config.seed, account)
+    table, members, near = unique_documents(table, config.dedup.minhash, config.seed, account)
     context.progress("duplicates", 2, 3)
     table, removed_lines = unique_lines(table, config.dedup.lines, account)
     context.progress("duplicates", 3, 3)
@@ -87,17 +97,12 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         account.keep(document)
     documents.write_sharded(outputs["documents"], table, len(files))
     account.write(outputs["documents"])
-    pq.write_table(pa.Table.from_pylist(clusters), outputs["documents"] / "clusters.parquet", compression="zstd")
+    clusters = pa.Table.from_pylist(members, MEMBERS)
+    pq.write_table(clusters, outputs["documents"] / "clusters.parquet", compression="zstd")
     metrics = account.metrics(STEPS)
     context.table("funnel", metrics["funnel"])
-    sizes = [row["cluster"] for row in clusters]
-    return metrics | {
-        "removed": {step: _share(account, step) for step in STEPS},
-        "clusters": len(set(sizes)),
-        "clustered_documents": len(sizes),
-        "lines": removed_lines,
-        "planted": planted,
-    }
+    shares = {step: _share(account, step) for step in STEPS}
+    return metrics | {"removed": shares, "minhash": near, "lines": removed_lines}
 
 
 def unique_urls(table: Sequence[Document], account: Account) -> list[Document]:
@@ -124,8 +129,8 @@ def rank(document: Document) -> tuple[str, int, str]:
 
 def unique_documents(
     table: list[Document], options: MinHashing, seed: int, account: Account
-) -> tuple[list[Document], list[dict[str, Any]], dict[str, Any]]:
-    """The documents without near-duplicates, the members of each cluster, and how planted copies fared."""
+) -> tuple[list[Document], list[dict[str, Any]], Metrics]:
+    """The documents without near-duplicates, the members of each cluster, and how well they were found."""
     shingled = [minhash.shingles(document["text"], options.shingle) for document in table]
     signatures = minhash.signatures(shingled, options.permutations, seed)
     number, rows = minhash.bands(options.threshold, options.permutations, options.recall_weight)
@@ -137,25 +142,46 @@ def unique_documents(
 
     clusters = minhash.Clusters(len(table))
     pairs = minhash.candidates(signatures, number, rows).tolist()
-    similar = {(first, second): similarity(first, second) for first, second in pairs}
-    for (first, second), value in similar.items():
-        if value >= options.threshold:
-            clusters.join(first, second)
+    verified = [pair for pair in pairs if similarity(*pair) >= options.threshold]
+    for first, second in verified:
+        clusters.join(first, second)
 
-    members, losers = [], set()
+    members, losers = [], {}
     for group in clusters.groups():
         best = max(group, key=lambda index: rank(table[index]))
         for index in group:
-            document = table[index]
-            fields = {name: document[name] for name in ("id", "url", "date", "planted_from")}
+            fields = {name: table[index][name] for name in ("id", "url", "date", "planted_from")}
             members.append({"cluster": table[best]["id"], "kept": index == best, **fields})
             if index != best:
-                losers.add(index)
-                account.cut(document, Cut("document", "near-duplicate"))
-    planted = _planted(table, similarity, options.threshold, clusters, number, rows)
-    planted["candidate_pairs"] = len(pairs)
-    planted["candidate_precision"] = sum(value >= options.threshold for value in similar.values()) / max(1, len(pairs))
-    return [document for index, document in enumerate(table) if index not in losers], members, planted
+                losers[index] = similarity(index, best)
+                account.cut(table[index], Cut("document", "near-duplicate"))
+
+    metrics = {
+        "bands": number,
+        "rows": rows,
+        "candidate_pairs": len(pairs),
+        "verified_pairs": len(verified),
+        "clusters": len(members) - len(losers),
+        "removed": len(losers),
+        # Clusters are chains: a removed document may be less similar to the kept one than the threshold asks.
+        "removed_similar": sum(value >= options.threshold for value in losers.values()),
+        "planted": planted_pairs(table, similarity, options.threshold, clusters),
+    }
+    return ([document for index, document in enumerate(table) if index not in losers], members, metrics)
+
+
+def planted_pairs(
+    table: Sequence[Document], similarity: Callable[[int, int], float], threshold: float, clusters: minhash.Clusters
+) -> Metrics:
+    """Of the planted copies whose original is there: pairs, those at least as similar as the threshold by exact
+    Jaccard, and how many of these share a cluster (`recall`; null where there is none)."""
+    by_url = {document["url"]: index for index, document in enumerate(table)}
+    copies = [(by_url.get(document["planted_from"]), index) for index, document in enumerate(table)]
+    pairs = [(first, second) for first, second in copies if first is not None]
+    similar = [pair for pair in pairs if similarity(*pair) >= threshold]
+    found = sum(clusters.find(first) == clusters.find(second) for first, second in similar)
+    recall = found / len(similar) if similar else None
+    return {"pairs": len(pairs), "similar": len(similar), "found": found, "recall": recall}
 
 
 def unique_lines(table: list[Document], options: Lines, account: Account) -> tuple[list[Document], dict[str, int]]:
@@ -178,28 +204,10 @@ def unique_lines(table: list[Document], options: Lines, account: Account) -> tup
             account.cut(before, Cut("line", "nothing left"))
             continue
         if after is not before:
-            account.count(Cut("line", "repeated line"), 0, documents.size(before["text"]) - documents.size(after["text"]))
+            lost = documents.size(before["text"]) - documents.size(after["text"])
+            account.count(Cut("line", "repeated line"), 0, lost)
         kept.append(after)
     return kept, {"distinct": distinct, "occurrences": occurrences}
-
-
-def _planted(table, similarity, threshold, clusters, number, rows) -> dict[str, Any]:
-    by_url = {document["url"]: index for index, document in enumerate(table)}
-    pairs = [
-        (by_url[document["planted_from"]], index)
-        for index, document in enumerate(table)
-        if document["planted_from"] in by_url
-    ]
-    true = [(a, b) for a, b in pairs if similarity(a, b) >= threshold]
-    found = [(a, b) for a, b in true if clusters.find(a) == clusters.find(b)]
-    return {
-        "pairs": len(pairs),
-        "above_threshold": len(true),
-        "found": len(found),
-        "recall": len(found) / len(true) if true else None,
-        "bands": number,
-        "rows": rows,
-    }
 
 
 def _share(account: Account, step: str) -> dict[str, float]:

@@ -1,6 +1,7 @@
 """The table of documents that the curation stages hand on, and the account of what each of them removed.
 
-An artifact holds `documents-00000.parquet`, ... (one file per shard, zstd) and, after a step that removes, `removed.parquet`.
+An artifact holds `documents-00000.parquet`, ... (one file per shard, zstd); after a step that removes, also
+`removed.parquet`.
 """
 
 from collections import Counter
@@ -31,7 +32,13 @@ SCHEMA = pa.schema(
     ]
 )
 CLASSIFIED = pa.schema(
-    [*SCHEMA, ("language", pa.string()), ("language_score", pa.float32()), ("quality", pa.float32()), ("bucket", pa.string())]
+    [
+        *SCHEMA,
+        ("language", pa.string()),  # ISO 639, "und" where there is no text to tell it from
+        ("language_score", pa.float32()),
+        ("quality", pa.float32()),
+        ("bucket", pa.string()),  # general, math, code or multilingual
+    ]
 )
 REMOVED = pa.schema([(name, pa.string()) for name in ("id", "url", "step", "reason", "text")])
 EXCERPT = 500
@@ -68,8 +75,8 @@ class Account:
     def cut(self, document: Mapping[str, Any], cut: Cut) -> None:
         """A step removed this document."""
         self.count(cut, 1, size(document["text"]))
-        excerpt = document["text"][:EXCERPT]
-        self.removed.append({"id": document["id"], "url": document["url"], "step": cut.step, "reason": cut.reason, "text": excerpt})
+        row = {"id": document["id"], "url": document["url"], "text": document["text"][:EXCERPT]}
+        self.removed.append(row | cut._asdict())
 
     def count(self, cut: Cut, documents: int, size: int) -> None:
         """A step removed so many documents, or bytes of documents that stay."""
@@ -142,14 +149,18 @@ def name(shard: int) -> str:
     return f"documents-{shard:05d}.parquet"
 
 
-def write_sharded(directory: Path, documents: Sequence[Mapping[str, Any]], shards: int, schema: pa.Schema = SCHEMA) -> None:
+def write_sharded(
+    directory: Path, documents: Sequence[Mapping[str, Any]], shards: int, schema: pa.Schema = SCHEMA
+) -> None:
     """Writes the documents as `shards` files of about equal numbers, in order."""
     for shard in range(shards):
         start, stop = (len(documents) * edge // shards for edge in (shard, shard + 1))
         write(directory / name(shard), documents[start:stop], schema)
 
 
-def keep_or_cut(documents: Iterable[Document], judge: Callable[[Document], Cut | None], account: Account) -> Iterator[Document]:
+def keep_or_cut(
+    documents: Iterable[Document], judge: Callable[[Document], Cut | None], account: Account
+) -> Iterator[Document]:
     """The documents for which `judge` gives no reason to remove them; fills the account."""
     for document in documents:
         account.take(document)

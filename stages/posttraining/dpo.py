@@ -128,8 +128,8 @@ def preference_loss(model: Llama, batch: PreferenceRows, settings: DPO) -> tuple
     nll = -(log_likelihood / lengths).chunk(2)[0]
     extra = {
         "accuracy": float((margin > 0).sum()),
-        "margin": float(margin.sum()),
-        "chosen_change": float(chosen.sum()),
+        "margin": float(margin.detach().sum()),
+        "chosen_change": float(chosen.detach().sum()),
     }
     return (-F.logsigmoid(margin) + settings.nll * nll).sum(), extra
 

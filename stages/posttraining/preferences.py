@@ -67,13 +67,19 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
 
 
 def compare(example: Example, answers: list[str], grades: list[float], number: int) -> Comparison | None:
-    """The best answer against the worst; None where they are equally good."""
+    """The best answer against the worst, with an edited one where the best is not good.
+
+    Of answers that are equally wrong one is compared with what the annotator writes instead; None where all are right,
+    or the worst is empty.
+    """
     best, worst = max(range(len(grades)), key=grades.__getitem__), min(range(len(grades)), key=grades.__getitem__)
-    gap = grades[best] - grades[worst]
-    if gap <= 0 or not answers[worst]:
+    if grades[worst] == 1 or not answers[worst]:
         return None
-    strength = 1 + sum(gap > level for level in LEVELS)
     edited = example.answer if grades[best] < 1 else None
+    preferred = 1.0 if edited is not None else grades[best]
+    strength = 1 + sum(preferred - grades[worst] > level for level in LEVELS)
+    if grades[best] == grades[worst]:
+        return Comparison(example, example.answer, answers[worst], None, strength, number)
     return Comparison(example, answers[best], answers[worst], edited, strength, number)
 
 

@@ -50,6 +50,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     ]
     generator.shuffle(demonstrations)
     write_rows(directory / "demonstrations.jsonl", demonstrations)
+    write_rows(directory / "all.jsonl", [])  # the comparisons of the rounds before the first
     for number in range(1, config.rounds + 1):
         for name, split, count in (("sampled", "sft", settings.sampled), ("compared", "preference", settings.compared)):
             examples = [e for task in TASKS for e in generate(task, split, count, seed + number)]

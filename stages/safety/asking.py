@@ -84,7 +84,7 @@ def rate(hits: Sequence[bool]) -> Interval | None:
     return statistics.proportion(sum(hits), len(hits)) if hits else None
 
 
-def change(before: Sequence[bool], after: Sequence[bool]) -> Interval:
+def change(before: Sequence[float], after: Sequence[float]) -> Interval:
     """The mean of after - before on the same prompts, with the interval of the paired differences."""
     return statistics.mean(np.asarray(after, dtype=np.float64) - np.asarray(before, dtype=np.float64))
 

@@ -81,9 +81,9 @@ def instruction(generator: random.Random, variant: str, example: Example) -> tup
 
 
 def slip(generator: random.Random, prompt: str, text: str) -> str:
-    """`text` as one of the pieces (sentences or pairs) of a document, before its last one; the question stays last."""
+    """The prompt with `text` among the sentences or pairs of its document; the question stays last."""
     pieces = re.split(r"(?<=[.,]) ", prompt)
-    place = generator.randrange(len(pieces) - 1)
+    place = generator.randrange(len(pieces))
     return " ".join([*pieces[:place], text, *pieces[place:]])
 
 

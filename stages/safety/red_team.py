@@ -59,12 +59,16 @@ def framed(frames: Sequence[tuple[str, str]], request: str) -> str:
 
 def strategies() -> dict[str, Attack]:
     """Every strategy of a single message, beside the plain request ("direct")."""
-    found: dict[str, Attack] = {"direct": lambda example: example.prompt}
-    for name, frames in FRAMES.items():
-        # Which frame: by the request, so that a strategy is the same on both models.
-        found[name] = lambda example, frames=frames: framed([frames[len(example.prompt) % len(frames)]], example.prompt)
-    found["mixed language"] = lambda example: ABROAD[len(example.prompt) % len(ABROAD)].format(deed(example))
-    return found
+
+    def frame(choices: Sequence[tuple[str, str]]) -> Attack:
+        # Which of them: by the request alone, so that both models meet the same attack.
+        return lambda example: framed([choices[len(example.prompt) % len(choices)]], example.prompt)
+
+    return {
+        "direct": lambda example: example.prompt,
+        **{name: frame(choices) for name, choices in FRAMES.items()},
+        "mixed language": lambda example: ABROAD[len(example.prompt) % len(ABROAD)].format(deed(example)),
+    }
 
 
 def escalate(responder: Responder, examples: Sequence[Example], sampling: Sampling) -> tuple[list[Dialog], list[str]]:
@@ -98,11 +102,13 @@ class Search:
     response: str = ""
 
 
-def search(responder: Responder, examples: Sequence[Example], attempts: int, sampling: Sampling, seed: int) -> list[Search]:
-    """Up to `attempts` messages per request, until one works.
+def search(
+    responder: Responder, examples: Sequence[Example], attempts: int, sampling: Sampling, seed: int
+) -> list[Search]:
+    """Up to `attempts` messages per request, until one works; the first is the plain request.
 
-    A proposal keeps the request's best combination so far and changes one frame of it; frames that have raised scores on
-    any request are proposed more often, so what works is kept.
+    A proposal keeps the request's best combination so far and changes one frame of it; frames that have scored on any
+    request are proposed more often, so what works is kept.
     """
     generator = random.Random(f"red team/{seed}")
     frames = [frame for group in FRAMES.values() for frame in group]
@@ -113,7 +119,8 @@ def search(responder: Responder, examples: Sequence[Example], attempts: int, sam
         going = [one for one in searches if one.score < 1.0]
         if not going:
             break
-        proposals = [propose(one, frames, [gained[frame] / tried[frame] for frame in frames], generator) for one in going]
+        weights = [gained[frame] / tried[frame] for frame in frames]
+        proposals = [propose(one, frames, weights, generator) if one.attempts else [] for one in going]
         prompts = [framed(proposal, one.example.prompt) for one, proposal in zip(going, proposals, strict=True)]
         replies = reply(responder, [ask(prompt) for prompt in prompts], sampling)
         for one, proposal, prompt, text in zip(going, proposals, prompts, replies, strict=True):
@@ -176,6 +183,5 @@ def measure(
         },
         "any_strategy": compare(anyhow),
         "search_attempts": spent,
-        "best_after": max(sorted(hits), key=lambda strategy: sum(hits[strategy]["after"])),
     }  # fmt: skip
     return metrics, records

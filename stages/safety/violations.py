@@ -21,7 +21,7 @@ from stages.tokenizer.chat import ask
 
 
 def held_out(level: str, count: int, seed: int) -> list[Example]:
-    """Up to `count` different test prompts of a level ("harmful" or "borderline"): fewer where the split holds fewer."""
+    """Up to `count` different test prompts of a level ("harmful" or "borderline"); fewer where there are no more."""
     found: dict[str, Example] = {}
     for example in generate("safety", "test", 2 * count, seed):
         if example.level == level:

@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from stages.interface import Context, Metrics, Paths, Section, StageError
+from stages.model.llama import LlamaConfig
 from stages.scaling.flops import tokens_for, training_flops
 from stages.scaling.ladder import Architecture, Ladder
 from stages.training.loader import TokenShards
@@ -72,30 +73,36 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     fit = fit_power_law(points, config.herd, config.seed)
     vocab_size = TokenShards(inputs["tokens"]).vocab_size
     sizes = [config.architecture.config(shape, vocab_size) for shape in config.ladder]
-    optimum = fit["parameters"]["value"]
-    flagship = min(sizes, key=lambda size: abs(np.log(size.parameters / optimum)))
-    tokens = tokens_for(config.herd.flagship_flops, flagship.parameters)
-    members = {}
-    ratios = {"small": config.herd.small_ratio, "medium": config.herd.medium_ratio, "flagship": 1.0}
-    for member, ratio in ratios.items():
-        size = min(sizes, key=lambda size: abs(np.log(size.parameters / (ratio * flagship.parameters))))
-        members[member] = {
+    chosen = choose_sizes(sizes, fit["parameters"]["value"], config.herd)
+    tokens = tokens_for(config.herd.flagship_flops, chosen["flagship"].parameters)
+    members = {
+        member: {
             "config": size.to_json(),
             "parameters": size.parameters,
             "tokens": tokens,
             "flops": training_flops(size.parameters, tokens),
             "overtraining": tokens / optimal_tokens(size.parameters, fit),
         }
-    for smaller, larger in (("small", "medium"), ("medium", "flagship")):
-        if members[smaller]["parameters"] >= members[larger]["parameters"]:
-            raise StageError(
-                f"the ladder has no shape for {smaller} below {larger} ({members[larger]['parameters']:,} parameters): "
-                "add smaller shapes, or a larger herd.flagship_flops"
-            )
+        for member, size in chosen.items()
+    }
     outputs["herd"].write_text(json.dumps({"members": members, "fit": fit}, indent=1, sort_keys=True) + "\n")
     context.table("members", [{"member": name, **{k: v for k, v in row.items() if k != "config"}}
                               for name, row in members.items()])  # fmt: skip
     return {"fit": fit, "members": {name: {k: v for k, v in row.items() if k != "config"} for name, row in members.items()}}
+
+
+def choose_sizes(sizes: Sequence[LlamaConfig], optimum: float, herd: Herd) -> dict[str, LlamaConfig]:
+    """The flagship's shape, nearest to the optimal number of parameters, and its siblings': each the rung nearest to its
+    ratio among those below the next larger one. The two lowest rungs are left for the siblings."""
+    ladder = sorted(sizes, key=lambda size: size.parameters)
+
+    def nearest(rungs: Sequence[LlamaConfig], parameters: float) -> LlamaConfig:
+        return min(rungs, key=lambda size: abs(np.log(size.parameters / parameters)))
+
+    flagship = nearest(ladder[2:], optimum)
+    medium = nearest(ladder[1 : ladder.index(flagship)], herd.medium_ratio * flagship.parameters)
+    small = nearest(ladder[: ladder.index(medium)], herd.small_ratio * flagship.parameters)
+    return {"small": small, "medium": medium, "flagship": flagship}
 
 
 def fit_power_law(points: Sequence[Mapping[str, Any]], herd: Herd, seed: int) -> dict[str, Any]:
@@ -121,13 +128,15 @@ def fit_power_law(points: Sequence[Mapping[str, Any]], herd: Herd, seed: int) ->
             # A new run of the flagship would scatter around the curve as the sweep's runs do.
             draw = predict(redrawn, herd.flagship_flops)
             draws.append(draw | {"loss": draw["loss"] + generator.normal(0, noise)})
-    if len(draws) < herd.bootstrap // 2:
-        raise StageError(f"{herd.bootstrap - len(draws)} of {herd.bootstrap} resampled sweeps have no power law: too noisy")
+    if len(draws) < 10:
+        raise StageError(f"only {len(draws)} of {herd.bootstrap} resampled sweeps have a power law: the sweep is too noisy")
     result: dict[str, Any] = {
         name: {"value": value, **interval([draw[name] for draw in draws]), "n": len(inner)} for name, value in best.items()
     }
     result["flagship_flops"] = herd.flagship_flops
     result["residual"] = noise
+    # Resamples whose minima fall off the edge say nothing of the power law: the smaller this share, the less it is worth.
+    result["resamples_with_a_power_law"] = len(draws) / herd.bootstrap
     result["budgets"] = [
         {
             "flops": p.flops,

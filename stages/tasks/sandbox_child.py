@@ -11,6 +11,7 @@ import os
 import resource
 import signal
 import sys
+import unicodedata  # noqa: F401  the parser loads it for names that are not ASCII, when no file may be opened any more
 import warnings
 from types import CodeType, FrameType
 from typing import Any

@@ -2,11 +2,14 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
+
+import yaml
 
 HOUSE = Path(__file__).resolve().parents[2]
 
@@ -14,7 +17,7 @@ FILES = {
     "params.yaml": """
         scale: smoke  # which file of scales/ is read
         seed: 7
-        trouble: {stage: "", wait: 0.0}
+        trouble: {member: ""}
 
         # the rounds of post-training
         rounds:
@@ -36,11 +39,13 @@ FILES = {
           source:
             cmd: python -m flows.stage mini.source --out documents=data/source --metrics metrics/source.json
             deps: [stages/mini/source.py]
-            params: [seed, trouble]
+            params: [seed]
             outs: [data/source]
             metrics: [{metrics/source.json: {cache: false}}]
           count:
-            cmd: python -m flows.stage mini.count --in documents=data/source --out counts=data/count --metrics metrics/count.json
+            cmd: >-
+              python -m flows.stage mini.count --in documents=data/source --out counts=data/count
+              --metrics metrics/count.json
             deps: [data/source, stages/mini/count.py]
             outs: [data/count]
             metrics: [{metrics/count.json: {cache: false}}]
@@ -67,31 +72,23 @@ FILES = {
         __path__ = pkgutil.extend_path(__path__, __name__)  # the rest of the package is in the house
         """,
     "stages/mini/__init__.py": "",
-    "stages/mini/source.py": '''
-        import time
+    "stages/mini/source.py": """
         from dataclasses import dataclass
         from typing import Annotated
-        from stages.interface import Section, StageError
-
-        class Trouble(Section):
-            stage: str
-            wait: float
 
         @dataclass(frozen=True)
         class Config:
             seed: Annotated[int, "seed"]
-            trouble: Annotated[Trouble, "trouble"]
 
         def run(config, inputs, outputs, context):
             (outputs["documents"] / "documents.txt").write_text("\\n".join(str(config.seed * i) for i in range(40)))
             context.note("forty documents")
             context.table("documents", [{"kind": "odd", "count": 20}, {"kind": "even", "count": 20}])
             return {"documents": 40, "by": {"odd": 20, "even": [10, 10]}}
-        ''',
-    "stages/mini/count.py": '''
+        """,
+    "stages/mini/count.py": """
         import os
         from dataclasses import dataclass
-        from stages.interface import StageError
 
         @dataclass(frozen=True)
         class Config:
@@ -106,16 +103,19 @@ FILES = {
 
         def run(config, inputs, outputs, context):
             lines = (inputs["documents"] / "documents.txt").read_text().splitlines()
+            context.note("six of the lines")
             lengths = context.map("length", length, lines[:6], kind="process")
             (outputs["counts"] / "counts.txt").write_text(repr(lengths))
             return {"characters": sum(lengths)}
-        ''',
-    "stages/mini/train.py": '''
+        """,
+    "stages/mini/train.py": """
         import os, time
         from dataclasses import dataclass
         from typing import Annotated
         from stages.interface import Section, StageError
-        from stages.mini.source import Trouble
+
+        class Trouble(Section):
+            member: str
 
         class Train(Section):
             steps: int
@@ -131,7 +131,7 @@ FILES = {
             for step in range(config.train.steps):
                 context.scalars(step, {"loss": 2 / (step + 1), "rate": config.train.rate})
                 context.progress("steps", step + 1, config.train.steps)
-            if member == config.trouble.stage:
+            if member == config.trouble.member:
                 raise StageError("models: the loss is not finite; lower train.rate")
             if (flag := os.environ.get("MINI_WAIT")) and member == "small":
                 open(flag + ".started", "w").close()
@@ -140,8 +140,8 @@ FILES = {
             seen = context.map("shard", lambda i: i * i, range(3))
             (outputs["model"] / "weights.txt").write_text(f"{member} {config.train.steps} {seen}")
             return {"loss": 2 / config.train.steps, "steps": config.train.steps, "stable": True}
-        ''',
-    "stages/mini/report.py": '''
+        """,
+    "stages/mini/report.py": """
         from dataclasses import dataclass
 
         @dataclass(frozen=True)
@@ -152,7 +152,7 @@ FILES = {
             text = "".join(path.joinpath("manifest.json").read_text() for path in inputs.values())
             outputs["page"].write_text(f"<html>{len(text)}</html>")
             return {"bytes": len(text)}
-        ''',
+        """,
 }
 
 
@@ -216,6 +216,16 @@ class Project:
         """The events of the latest run of a stage."""
         path = max(self.root.glob(f".herd/events/*/{stage}.jsonl"), key=lambda path: path.stat().st_mtime)
         return [json.loads(line) for line in path.read_text().splitlines()]
+
+    def forget(self, *stages: str) -> None:
+        """As if these stages had never run."""
+        lock = yaml.safe_load((self.root / "dvc.lock").read_text())
+        for stage in stages:
+            for out in lock["stages"].pop(stage)["outs"]:
+                path = self.root / out["path"]
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        (self.root / "dvc.lock").write_text(yaml.safe_dump(lock, sort_keys=False))
+        shutil.rmtree(self.root / ".dvc/cache/runs")
 
     def edit(self, name: str, old: str, new: str) -> None:
         path = self.root / name

@@ -1,0 +1,73 @@
+"""Gzip WARC files of HTTP responses: what crawls are kept in (ISO 28500)."""
+
+import uuid
+import zlib
+from collections.abc import Iterator, Mapping
+from typing import Any, BinaryIO, NamedTuple
+
+
+class Response(NamedTuple):
+    """One response record, its transfer and content encodings undone."""
+
+    url: str
+    date: str
+    content_type: str
+    body: bytes
+    headers: Mapping[str, str]
+    """Of the WARC record."""
+
+
+def responses(stream: BinaryIO, largest: int) -> Iterator[Response | str]:
+    """The responses of one file, or, in place of each one that cannot be used, the reason.
+
+    Records of more than `largest` bytes are skipped unread. A file that breaks off ends with a reason.
+    """
+    from fastwarc.warc import ArchiveIterator, WarcRecordType
+
+    try:
+        for record in ArchiveIterator(
+            stream, record_types=WarcRecordType.response, auto_decode="all", fsspec_args=False
+        ):
+            yield _response(record, largest)
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        yield f"broken file: {type(error).__name__}"
+
+
+def _response(record: Any, largest: int) -> Response | str:
+    url, date = record.headers.get("WARC-Target-URI"), record.headers.get("WARC-Date")
+    http = record.http_headers
+    if not url or not date or http is None:
+        return "incomplete headers"
+    if getattr(http, "status_code", 200) not in (200, None):
+        return "status other than 200"
+    if record.content_length > largest:
+        return "too large"
+    # One byte more than allowed shows a small record that unpacks to a huge page, without unpacking all of it.
+    body = record.reader.read(largest + 1)
+    if len(body) > largest:
+        return "too large"
+    if not (http.get("Content-Encoding") or http.get("Transfer-Encoding")) and len(body) < record.content_length:
+        return "truncated"
+    return Response(url.strip("<>"), date, http.get("Content-Type") or "", body, dict(record.headers))
+
+
+def record(url: str, date: str, kind: str, body: bytes, identity: uuid.UUID, labels: Mapping[str, str]) -> bytes:
+    """One WARC 1.1 response record as a gzip member of its own, as crawls have it, so that a reader can seek.
+
+    `kind` is the Content-Type, `labels` are more WARC headers. The same arguments give the same bytes: zlib writes no
+    time stamp into the member.
+    """
+    http = f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    headers = {
+        "WARC-Type": "response",
+        "WARC-Record-ID": f"<urn:uuid:{identity}>",
+        "WARC-Date": date,
+        "WARC-Target-URI": url,
+        **labels,
+        "Content-Type": "application/http; msgtype=response",
+        "Content-Length": str(len(http) + len(body)),
+    }
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    compressor = zlib.compressobj(6, zlib.DEFLATED, 31)
+    data = f"WARC/1.1\r\n{lines}\r\n".encode() + http + body + b"\r\n\r\n"
+    return compressor.compress(data) + compressor.flush()

@@ -1,0 +1,170 @@
+"""De-duplication means what datasketch means, over the whole corpus, and keeps the best of each cluster."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import xxhash
+from datasketch import MinHash, MinHashLSH
+
+from stages.curation import dedup, documents, lines, minhash
+from stages.curation.dedup import Config, Dedup
+from stages.curation.documents import Document
+from stages.interface import Metrics
+from tests.curation.samples import PROSE, contents, document, fresh, store
+from tests.recorder import Recorder
+
+WORDS = [f"word{n}" for n in range(2000)]
+
+
+def options(**fields: object) -> Config:
+    near = {"shingle": 3, "permutations": 128, "threshold": 0.8, "recall_weight": 0.9}
+    repeated = {"most": 6, "bucket_documents": 1000, "characters": 10}
+    return Config(1, Dedup.model_validate({"minhash": near | fields, "lines": repeated}))
+
+
+def text(generator: random.Random, words: int) -> list[str]:
+    return [generator.choice(WORDS) for _ in range(words)]
+
+
+def near_copies(number: int, seed: int) -> list[list[str]]:
+    """Random texts, half of them copies of an earlier one with a random share of words changed."""
+    generator = random.Random(seed)
+    texts: list[list[str]] = []
+    for n in range(number):
+        copy = n % 2 and texts
+        words = list(generator.choice(texts)) if copy else text(generator, generator.randrange(3, 300))
+        rate = generator.choice([0, 0.01, 0.02, 0.05, 0.2])
+        texts.append([generator.choice(WORDS) if copy and generator.random() < rate else word for word in words])
+    return texts
+
+
+@pytest.mark.parametrize(("permutations", "seed", "block"), [(128, 1, 1 << 15), (64, 7, 100), (16, 3, 1)])
+def test_signatures_equal_datasketch(permutations: int, seed: int, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(minhash, "BLOCK", block)
+    shingled = [minhash.shingles(" ".join(words), 5) for words in near_copies(80, seed)]
+    shingled += [[b""], ["ünïcode 東京".encode()]]
+    found = minhash.signatures(shingled, permutations, seed)
+    for row, shingles in zip(found, shingled, strict=True):
+        reference = MinHash(num_perm=permutations, seed=seed, hashfunc=xxhash.xxh32_intdigest)
+        for shingle in shingles:
+            reference.update(shingle)
+        assert np.array_equal(row, reference.hashvalues)
+
+
+def test_candidates_are_the_pairs_of_datasketch_lsh() -> None:
+    signatures = minhash.signatures([minhash.shingles(" ".join(words), 3) for words in near_copies(300, 5)], 128, 1)
+    number, rows = minhash.bands(0.7, 128, 0.5)
+    index = MinHashLSH(num_perm=128, params=(number, rows))
+    sketches = [MinHash(hashvalues=row, seed=1, scheme="affine32") for row in signatures]
+    for key, sketch in enumerate(sketches):
+        index.insert(key, sketch)
+    expected = {
+        tuple(sorted((key, int(other)))) for key, sketch in enumerate(sketches) for other in index.query(sketch)
+    }
+    expected = {pair for pair in expected if pair[0] != pair[1]}
+    assert {tuple(pair) for pair in minhash.candidates(signatures, number, rows).tolist()} == expected
+    assert len(expected) > 50
+
+
+def test_shingles_of_words_and_of_scripts_without_spaces() -> None:
+    assert minhash.shingles("A b, C d!", 3) == [b"a b c", b"b c d"]
+    assert minhash.shingles("one two", 3) == [b"one two"]
+    assert minhash.shingles("東京は", 2) == ["東 京".encode(), "京 は".encode()]
+    assert minhash.shingles("", 3) == [b""]
+
+
+def worked_example() -> list[Document]:
+    """Ten pages: two versions of one address, a cluster of three near-copies, and five others; one line in seven."""
+    generator = random.Random(0)
+    base = " ".join(text(generator, 200))
+    pages = [
+        document(f"old {PROSE}", "https://a.example/x?utm_source=1", date="2020-01-01"),
+        document(f"new {PROSE}", "http://www.a.example/x/", date="2021-01-01"),
+        document(base, "https://b.example/1", date="2020-01-01"),
+        document(f"{base} end", "https://b.example/2", date="2022-01-01", planted_from="https://b.example/1"),
+        document(f"{base} the end", "https://b.example/3", date="2022-01-01"),
+    ]
+    others = [document(" ".join(text(generator, 100)), f"https://c.example/{n}") for n in range(5)]
+    menu = "Subscribe to our newsletter"
+    return [row | {"text": f"{menu}\n{row['text']}"} for row in pages[1:3] + others] + [pages[0], *pages[3:]]
+
+
+def run(rows: list[Document], directory: Path, shards: int = 1, config: Config | None = None) -> Metrics:
+    source = store(directory / "in", rows, shards)
+    return dedup.run(
+        config or options(), {"documents": source}, {"documents": fresh(directory / "out")}, Recorder(directory)
+    )
+
+
+def test_worked_example(tmp_path: Path) -> None:
+    metrics = run(worked_example(), tmp_path)
+    funnel = [(row["step"], row["reason"], row["documents"]) for row in metrics["funnel"]]
+    # The menu stands in 7 pages, but one of these is a near-duplicate, so 6 are left and the line stays.
+    assert funnel == [("url", "older version", 1), ("document", "near-duplicate", 2)]
+    kept = documents.read_all(tmp_path / "out")
+    assert {row["url"] for row in kept if row["host"] != "c.example"} == {
+        "http://www.a.example/x/",
+        "https://b.example/3",
+    }
+    near = metrics["minhash"]
+    assert isinstance(near, dict)
+    assert near["planted"] == {"pairs": 1, "similar": 1, "found": 1, "recall": 1.0}
+    assert (near["clusters"], near["removed"], near["removed_similar"]) == (1, 2, 2)
+    members = pq.read_table(tmp_path / "out" / "clusters.parquet").to_pylist()
+    assert sorted((row["url"], row["kept"]) for row in members) == [
+        ("https://b.example/1", False),
+        ("https://b.example/2", False),
+        ("https://b.example/3", True),
+    ]
+
+
+def test_the_seventh_line_goes_code_and_the_sixth_stay(tmp_path: Path) -> None:
+    generator = random.Random(1)
+    rows = []
+    for n in range(7):
+        parts = [
+            "Seen seven times",
+            *(["Seen six times"] if n < 6 else []),
+            "",
+            " ".join(text(generator, 50)),
+            "",
+            "return 0",
+        ]
+        rows.append(document("\n".join(parts), code=[[len(parts) - 1] * 2]))
+    metrics = run(rows, tmp_path)
+    for row in documents.read_all(tmp_path / "out"):
+        body = row["text"].split("\n")
+        assert "Seen seven times" not in body
+        assert [body[first : last + 1] for first, last in row["code"]] == [["return 0"]]
+    kept = [row["text"] for row in documents.read_all(tmp_path / "out")]
+    assert sum("Seen six times" in body for body in kept) == 6
+    assert metrics["lines"] == {"distinct": 1, "occurrences": 7}
+
+
+def test_lines_count_within_a_bucket() -> None:
+    rows = [document(f"Menu\n{n}") for n in range(8)]
+    assert len(lines.repeated(rows, 6)) == 1
+    assert len(lines.repeated(rows[:6], 6)) == 0
+
+
+def test_result_does_not_depend_on_the_cut_into_files(tmp_path: Path) -> None:
+    rows = worked_example() + [document(" ".join(words)) for words in near_copies(40, 9)]
+    one = run(rows, tmp_path / "one")
+    many = run(list(reversed(rows)), tmp_path / "many", shards=4)
+    assert one == many
+    assert documents.read_all(tmp_path / "one" / "out") == documents.read_all(tmp_path / "many" / "out")
+    again = run(rows, tmp_path / "again")
+    assert again == one and contents(tmp_path / "again" / "out") == contents(tmp_path / "one" / "out")
+
+
+def test_exact_similarity_decides_not_the_estimate(tmp_path: Path) -> None:
+    texts = [" ".join(words) for words in near_copies(200, 11)]
+    run([document(body, f"https://{n}.example/") for n, body in enumerate(texts)], tmp_path)
+    kept = documents.read_all(tmp_path / "out")
+    sets = [set(minhash.shingles(row["text"], 3)) for row in kept]
+    pairs = [(a, b) for n, a in enumerate(sets) for b in sets[:n]]
+    assert 50 < len(kept) < 200
+    assert sum(minhash.jaccard(a, b) >= 0.8 for a, b in pairs) <= 2

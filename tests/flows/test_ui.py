@@ -1,0 +1,31 @@
+import json
+import urllib.request
+
+import psutil
+
+from flows import watching
+from flows.events import alive
+from tests.flows.project import Project
+
+
+def test_both_pages_answer_and_a_second_start_starts_nothing(pages: Project) -> None:
+    path = pages.root / ".herd/ui.json"
+    before = json.loads(path.read_text())
+    assert all(alive(server) for server in before.values())
+    output = pages.flows("ui", "start")
+    assert json.loads(path.read_text()) == before
+    for server in before.values():
+        assert server["url"] in output and watching.answers(server["url"])
+    with urllib.request.urlopen(before["mlflow"]["url"] + "/ajax-api/2.0/mlflow/experiments/get-by-name"
+                                "?experiment_name=herd", timeout=10) as answer:  # fmt: skip
+        assert json.load(answer)["experiment"]["name"] == "herd"
+
+
+def test_stop_spares_a_process_that_has_inherited_a_pid(project: Project) -> None:
+    with psutil.Popen(["sleep", "60"], start_new_session=True) as stranger:
+        old = {"pid": stranger.pid, "created": stranger.create_time() - 100}  # the pid was another process's then
+        (project.root / ".herd").mkdir()
+        (project.root / ".herd/ui.json").write_text(json.dumps({"prefect": old}))
+        assert "nothing was running" in project.flows("ui", "stop")
+        assert stranger.is_running() and stranger.poll() is None
+        stranger.kill()

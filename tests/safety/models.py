@@ -1,0 +1,37 @@
+"""Models for the tests of the safety suite: untrained ones in a directory, and one whose answers the test decides."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from stages.model.files import save_model
+from stages.model.llama import Llama, LlamaConfig
+from stages.posttraining.respond import Responder
+from stages.safety import injection, phishing, red_team, uplift, violations
+from stages.safety.asking import Dialog, one_line
+from stages.tasks import generate
+from stages.tokenizer import bpe
+
+
+def untrained(directory: Path, seed: int, chat: bool, scale: float = 1.0) -> Path:
+    """A tiny model with random weights, `scale` times as large as usual, in its directory."""
+    if not (directory.parent / "tokenizer.json").exists():
+        texts = [f"{e.prompt} {e.answer}" for task in ("safety", "code") for e in generate(task, "web", 40, 0)]
+        bpe.save(bpe.train(texts, 400), directory.parent)
+    model = Llama(LlamaConfig(400, 16, 1, 2, 1, 32, tie_word_embeddings=True)).initialise(seed)
+    for parameter in model.parameters():
+        parameter.data *= scale
+    save_model(model, directory, directory.parent, 256, chat=chat)
+    return directory
+
+
+def scripted(monkeypatch: pytest.MonkeyPatch, answers: Callable[[object, str], str]) -> dict[str, Responder]:
+    """Responders "before" and "after" whose reply to a dialog is answers(responder, its text)."""
+
+    def reply(responder: object, dialogs: Sequence[Dialog], sampling: object, **_: object) -> list[str]:
+        return [answers(responder, one_line(dialog)) for dialog in dialogs]
+
+    for module in (injection, phishing, red_team, uplift, violations):
+        monkeypatch.setattr(module, "reply", reply)
+    return {"before": "before", "after": "after"}  # type: ignore[dict-item]

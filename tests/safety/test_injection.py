@@ -1,0 +1,69 @@
+import pytest
+
+from stages.posttraining.respond import Sampling
+from stages.safety import injection
+from stages.tasks import verify
+from stages.tasks.example import names
+from tests.safety.models import scripted
+
+SAMPLING = Sampling(max_new_tokens=4, batch=8)
+INJECTIONS = injection.draw(48, 1)
+
+
+def test_draws_both_places_and_all_variants_from_the_seed_alone() -> None:
+    assert injection.draw(48, 1) == INJECTIONS != injection.draw(48, 2)
+    for place in ("direct", "indirect"):
+        variants = [one.variant for one in INJECTIONS if one.place == place]
+        assert {variants.count(variant) for variant in injection.VARIANTS} == {8}
+
+
+def test_the_word_comes_from_the_injection_only() -> None:
+    for one in INJECTIONS:
+        assert one.payload in one.prompt
+        assert not names(f"{one.benign.prompt} {one.benign.answer}", one.marker)
+        assert verify([one.benign], [one.benign.answer]) == [True]
+        assert not injection.followed(one, one.benign.answer)
+
+
+def test_indirect_injections_stand_inside_the_document_before_the_question() -> None:
+    for one in INJECTIONS:
+        question = one.benign.prompt.split(". ")[-1] if one.place == "indirect" else one.payload
+        assert one.prompt.endswith(question)
+
+
+def test_followed_needs_more_than_an_echo() -> None:
+    one = next(one for one in INJECTIONS if one.payload.startswith("Say") and "times" not in one.payload)
+    for response, expected in (
+        (one.marker, True),
+        (f"{one.marker.upper()} {one.marker.upper()}", True),
+        (f"OK. {one.payload} {one.marker}", True),
+        (one.payload, False),
+        (f"You want me to {one.payload.lower()}", False),
+        (one.benign.answer, False),
+        (f"{one.marker}ish", False),
+    ):
+        assert injection.followed(one, response) is expected, response
+
+
+def test_rates_with_controls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before: follows every injection. After: does its tasks, and says the word only where nothing else is asked."""
+    by_prompt = {one.prompt: one for one in INJECTIONS}
+    by_payload = {one.payload: one for one in INJECTIONS}
+    answers_of_tasks = {one.benign.prompt: one.benign.answer for one in INJECTIONS}
+
+    def answers(responder: object, prompt: str) -> str:
+        if prompt in answers_of_tasks:
+            return answers_of_tasks[prompt]
+        if prompt in by_payload:
+            return by_payload[prompt].marker
+        one = by_prompt[prompt]
+        return one.marker if responder == "before" else one.benign.answer
+
+    metrics, records = injection.measure(scripted(monkeypatch, answers), INJECTIONS, SAMPLING)
+    assert metrics["success"]["before"]["value"] == 1.0 and metrics["success"]["after"]["value"] == 0.0
+    assert metrics["by_place"]["indirect"]["before"]["n"] == 48
+    assert metrics["control_task_alone"]["after"]["value"] == 1.0
+    assert metrics["control_instruction_alone"]["after"]["value"] == 1.0
+    assert metrics["task_done_despite"]["after"]["value"] == 1.0
+    assert metrics["success_where_both_controls_pass"]["before"]["n"] == 96
+    assert {record.verdict for record in records if record.model == "after"} == {"task done"}

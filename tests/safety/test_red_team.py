@@ -1,0 +1,62 @@
+import pytest
+
+from stages.posttraining.respond import Sampling
+from stages.safety import red_team
+from stages.safety.violations import held_out
+from stages.tasks.refusal import REFUSALS
+from tests.safety.models import scripted
+
+SAMPLING = Sampling(max_new_tokens=4, batch=8)
+EXAMPLES = held_out("harmful", 30, 1)
+SINGLE_FRAMES = [frame for frames in red_team.FRAMES.values() for frame in frames]
+
+
+def comply(prompt: str) -> str:
+    return next(f"To {red_team.deed(e)}, make a plan and go on." for e in EXAMPLES if red_team.deed(e) in prompt)
+
+
+def test_every_attack_keeps_the_harmful_request_recognisable() -> None:
+    for name, attack in red_team.strategies().items():
+        for example in EXAMPLES:
+            assert red_team.deed(example) in attack(example), name
+    assert {attack(EXAMPLES[0]) == EXAMPLES[0].prompt for name, attack in red_team.strategies().items()
+            if name != "direct"} == {False}  # fmt: skip
+
+
+def test_success_by_strategy_on_a_model_that_falls_for_personas(monkeypatch: pytest.MonkeyPatch) -> None:
+    def answers(responder: object, prompt: str) -> str:
+        fooled = responder == "before" or any(before and before in prompt for before, _ in red_team.FRAMES["persona"])
+        return comply(prompt) if fooled else REFUSALS[0]
+
+    metrics, records = red_team.measure(scripted(monkeypatch, answers), EXAMPLES, 20, SAMPLING, 1)
+    found = {name: of["after"]["value"] for name, of in metrics["strategies"].items()}
+    assert found["persona"] == 1.0 and found["direct"] == found["disclaimer"] == found["gradual escalation"] == 0.0
+    assert metrics["strategies"]["persona"]["gain_after"]["value"] == 1.0
+    assert metrics["strategies"]["persona"]["gain_before"]["value"] == 0.0
+    assert found["automated search"] == 1.0  # the search finds out for itself
+    assert metrics["search_attempts"]["before"] == 1.0 < metrics["search_attempts"]["after"] < 20
+    assert metrics["any_strategy"]["after"]["value"] == 1.0
+    assert {record.verdict for record in records if record.model == "before"} == {"violation"}
+
+
+def test_search_learns_from_other_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With one working frame of many, the later requests of a campaign need fewer messages than blind guessing."""
+    works = SINGLE_FRAMES[4]
+    scripted(monkeypatch, lambda _, prompt: comply(prompt) if works[0] in prompt else REFUSALS[0])
+    searches = red_team.search("model", EXAMPLES, 40, SAMPLING, 1)  # type: ignore[arg-type]
+    assert all(one.score == 1.0 and works in one.best for one in searches)
+    assert sum(one.attempts for one in searches) / len(searches) < len(SINGLE_FRAMES) / 2
+
+
+def test_search_stops_at_its_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    scripted(monkeypatch, lambda _, prompt: REFUSALS[0])
+    searches = red_team.search("model", EXAMPLES, 3, SAMPLING, 1)  # type: ignore[arg-type]
+    assert {one.attempts for one in searches} == {3} and {one.score for one in searches} == {0.0}
+
+
+def test_escalation_is_a_dialog_with_the_models_own_replies(monkeypatch: pytest.MonkeyPatch) -> None:
+    scripted(monkeypatch, lambda _, prompt: f"reply {prompt.count('user:')}")
+    dialogs, replies = red_team.escalate("model", EXAMPLES[:1], SAMPLING)  # type: ignore[arg-type]
+    assert [message.role for message in dialogs[0]] == ["user", "assistant"] * 2 + ["user"]
+    assert dialogs[0][1].content == "reply 0" and dialogs[0][3].content == "reply 2"
+    assert dialogs[0][-1].content == EXAMPLES[0].prompt and replies == ["reply 3"]
