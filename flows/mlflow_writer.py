@@ -46,9 +46,7 @@ class Writer:
         with FileLock(STATE / "mlflow.lock"):  # two processes that create the database at the same time spoil it
             self.client = MlflowClient(uri(), registry_uri=os.environ.get("MLFLOW_REGISTRY_URI") or uri())
             found = self.client.get_experiment_by_name(EXPERIMENT)
-            self.experiment: str = (
-                found.experiment_id if found else self.client.create_experiment(EXPERIMENT, local)
-            )
+            self.experiment: str = found.experiment_id if found else self.client.create_experiment(EXPERIMENT, local)
 
     def reproduction(self, facts: Mapping[str, Any]) -> str:
         """The run of a reproduction; `facts` is its reproduction.json."""

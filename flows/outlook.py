@@ -101,7 +101,7 @@ def _reproductions() -> Iterator[Path]:
 
 
 def _pages() -> Iterator[str]:
-    running = {name: server["url"] for name, server in ui.read().items() if alive(server)}
+    running = {name: server["page"] for name, server in ui.read().items() if alive(server)}
     names = {"prefect": "Prefect", "mlflow": "MLflow"}
     yield from (f"{names[name]}: {url}" for name, url in sorted(running.items()))
     if not running:

@@ -68,17 +68,22 @@ def _launch(name: str) -> dict[str, Any]:
     port = _free_port(PORTS[name])
     url = f"http://{HOST}:{port}"
     log = STATE / f"{name}.log"
-    command, settings = _prefect(port, url) if name == "prefect" else _mlflow(port)
+    command, settings, page = _prefect(port) if name == "prefect" else _mlflow(port)
     with log.open("a") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", *command], stdin=subprocess.DEVNULL, stdout=file, stderr=file,
             start_new_session=True, cwd=STATE, env=environment() | settings,
         )  # fmt: skip
-    server = identify(psutil.Process(process.pid)) | {"url": url, "log": str(log)}
+    server = identify(psutil.Process(process.pid)) | {"url": url, "page": url + page, "log": str(log)}
     return server | ({"api": f"{url}/api"} if name == "prefect" else {})
 
 
-def _prefect(port: int, url: str) -> tuple[list[str], dict[str, str]]:
+Launch = tuple[list[str], dict[str, str], str]
+"""The words after `python -m`, what the environment has beside `flows.project.environment`, the page to look at."""
+
+
+def _prefect(port: int) -> Launch:
+    url = f"http://{HOST}:{port}"
     home = STATE / "prefect"
     home.mkdir(parents=True, exist_ok=True)
     settings = {
@@ -88,16 +93,17 @@ def _prefect(port: int, url: str) -> tuple[list[str], dict[str, str]]:
         "PREFECT_UI_API_URL": f"{url}/api",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     }
-    return ["prefect", "server", "start", "--host", HOST, "--port", str(port)], settings
+    return ["prefect", "server", "start", "--host", HOST, "--port", str(port)], settings, "/"
 
 
-def _mlflow(port: int) -> tuple[list[str], dict[str, str]]:
+def _mlflow(port: int) -> Launch:
     from flows.mlflow_writer import Writer, uri
 
-    Writer()  # creates the database, which the server's processes would do at the same time and spoil
+    experiment = Writer().experiment  # creates the database, which the server's processes would do at once, and spoil
     command = ["mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1", "--backend-store-uri", uri(),
                "--default-artifact-root", (STATE / "mlruns").as_uri(), "--no-serve-artifacts"]  # fmt: skip
-    return command, {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PATH": f"{sys.prefix}/bin:{os.environ['PATH']}"}
+    settings = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PATH": f"{sys.prefix}/bin:{os.environ['PATH']}"}
+    return command, settings, f"/#/experiments/{experiment}/runs?workflowType=machine_learning"
 
 
 def _await(name: str, server: Mapping[str, Any]) -> None:
@@ -137,7 +143,7 @@ def main() -> None:
     if action == "start":
         start()
     for name, server in read().items():
-        print(f"{name:8} {server['url']}" if alive(server) else f"{name:8} not running")
+        print(f"{name:8} {server['page']}" if alive(server) else f"{name:8} not running")
     if not read():
         print("nothing is running; `python -m flows.ui start` starts both")
 

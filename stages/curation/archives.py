@@ -97,7 +97,7 @@ def fetch(archive: Archive, report: Report | None = None) -> Path:
             problem = f"{type(error).__name__}: {error}"
     raise StageError(
         f"{archive.name}=={archive.version} could not be fetched ({problem}). What is cached in {downloads()} is kept: "
-        "run again when the network is back, or take the package out of curation.acquire.packages"
+        "run again when the network is back, or take the package out of curation.acquire.sources"
     )
 
 
@@ -121,7 +121,8 @@ def _download(archive: Archive, report: Report | None) -> None:
     partial = archive.path.with_name(f"{archive.sha256}.part")
     partial.parent.mkdir(parents=True, exist_ok=True)
     have = partial.stat().st_size if partial.exists() else 0
-    headers = {"Range": f"bytes={have}-"} if have else {}
+    # An archive is compressed already; a server that compressed it again would change what a range means.
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     with finder.session.get_stream(url, headers=headers) as response:
         if response.status_code == 416:
             # The part is longer than the file, or whole: let the hash decide.
@@ -141,6 +142,8 @@ def _download(archive: Archive, report: Report | None) -> None:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != archive.sha256:
         partial.unlink()
+        if have:
+            raise ConnectionError("the part downloaded earlier does not fit; starting over")
         raise StageError(
             f"{archive.name}=={archive.version}: sha256 of the downloaded file is {found}, {LOCK.name} says "
             f"{archive.sha256}; the file was thrown away. Check the index, or correct {LOCK.name}"

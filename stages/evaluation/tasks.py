@@ -39,8 +39,8 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         right = verify(examples, answers)
         metrics[name] = accuracies(examples, right)
         rows += [
-            {"model": name, "task": e.task, "level": e.level, "prompt": e.prompt, "reference": e.answer, "response": answer,
-             "right": correct}
+            {"model": name, "task": e.task, "level": e.level, "prompt": e.prompt, "reference": e.answer,
+             "response": answer, "right": correct}
             for e, answer, correct in zip(examples, answers, right, strict=True)
         ]  # fmt: skip
         context.progress("models", done, len(inputs))

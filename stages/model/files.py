@@ -63,12 +63,21 @@ def is_chat(directory: Path) -> bool:
 
 
 def load_config(directory: Path) -> LlamaConfig:
-    """The model's shape; raises StageError where the directory holds none."""
+    """The model's shape; raises StageError where the directory holds none, or another architecture than ours."""
     path = directory / "config.json"
     if not path.exists():
         raise StageError(f"{directory} is no model directory: it has no config.json")
     values = json.loads(path.read_text())
-    values.setdefault("rope_theta", (values.get("rope_parameters") or {}).get("rope_theta", 10_000.0))
+    rope = values.get("rope_parameters") or values.get("rope_scaling") or {}
+    other = {
+        "model_type": values.get("model_type", "llama") != "llama",
+        "hidden_act": values.get("hidden_act", "silu") != "silu",
+        "rope_parameters": rope.get("rope_type", rope.get("type", "default")) != "default",
+    }
+    unknown = [f"{name} {values.get(name, rope)!r}" for name, differs in other.items() if differs]
+    if unknown:
+        raise StageError(f"{path}: this model does not compute {', '.join(unknown)}; use a plain Llama")
+    values.setdefault("rope_theta", rope.get("rope_theta", 10_000.0))
     return LlamaConfig(**{field: values[field] for field in LlamaConfig.__dataclass_fields__ if field in values})
 
 
@@ -78,7 +87,7 @@ def context_length(directory: Path) -> int:
 
 
 def load_model(directory: Path, kind: type[M] = Llama) -> M:  # type: ignore[assignment]
-    """A model from its directory, float32. A RewardModel may be made from a Llama's directory: its head starts at zero."""
+    """A model from its directory, float32. A RewardModel made from a Llama's directory has a head of zeros."""
     model = kind(load_config(directory))
     state = load_file(directory / "model.safetensors")
     if isinstance(model, RewardModel):

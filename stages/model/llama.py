@@ -114,9 +114,10 @@ def attend(q: Tensor, k: Tensor, v: Tensor, blocks: list[AttentionBlock]) -> Ten
 
 
 def rope(positions: Tensor, head_dim: int, theta: float) -> tuple[Tensor, Tensor]:
-    """Cosine and sine of RoPE (theta 500,000 in the paper) for integer `positions` [B or 1, T]: each [B or 1, 1, T, D]."""
+    """Cosine and sine of RoPE (theta 500,000 in the paper), [B or 1, 1, T, D], for integer positions [B or 1, T]."""
     exponent = torch.arange(0, head_dim, 2, device=positions.device, dtype=torch.float32) / head_dim
-    angles = positions[..., None].float() * theta**-exponent  # [B, T, D/2]
+    # 1 / theta^e, not theta^-e: it is what others compute, and the last bit of it is 0.01 rad at position 128K.
+    angles = positions[..., None].float() * (1.0 / theta**exponent)  # [B, T, D/2]
     angles = torch.cat([angles, angles], dim=-1)[:, None]
     return angles.cos(), angles.sin()
 

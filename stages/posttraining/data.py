@@ -4,12 +4,24 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, Self, TypeVar
 
 from stages.interface import StageError
 from stages.tasks.example import Example
 
 Source = Literal["annotator", "rejection sampling"]
+
+
+class JsonRow(Protocol):
+    """What can be a line of a file."""
+
+    def to_json(self) -> dict[str, Any]: ...
+
+    @classmethod
+    def from_json(cls, row: dict[str, Any]) -> Self: ...
+
+
+R = TypeVar("R", bound=JsonRow)
 
 
 @dataclass(frozen=True)
@@ -48,14 +60,14 @@ class Comparison:
         return cls(**{**row, "example": Example.from_json(row["example"])})
 
 
-def write_rows(path: Path, rows: Iterable[Any]) -> None:
-    """One row a line; each row has `to_json`."""
+def write_rows(path: Path, rows: Iterable[JsonRow]) -> None:
+    """One row a line."""
     with path.open("w", encoding="utf-8") as file:
         for row in rows:
             file.write(json.dumps(row.to_json(), ensure_ascii=False, sort_keys=True) + "\n")
 
 
-def read_rows(path: Path, kind: type) -> list[Any]:
+def read_rows(path: Path, kind: type[R]) -> list[R]:
     """The rows of a file that `write_rows` wrote."""
     if not path.exists():
         raise StageError(f"{path} does not exist; run `dvc repro` to make it")

@@ -17,9 +17,9 @@ from stages.posttraining.data import Comparison, read_rows
 from stages.posttraining.preferences import strong
 from stages.posttraining.sequences import Rows, Shuffled, content_digest, pad, row
 from stages.posttraining.versions import Tuning, train_versions
-from stages.training.curve import write_curve
 from stages.tokenizer import bpe
 from stages.tokenizer.chat import ChatFormat
+from stages.training.curve import write_curve
 from stages.training.loader import IGNORE
 from stages.training.loop import Training, precision
 
@@ -87,22 +87,29 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
                               ChatFormat(bpe.load(inputs["policy"])), pairs, context, "DPO")  # fmt: skip
     save_model(model, outputs["model"], inputs["policy"], context_length(inputs["policy"]), chat=True)
     write_curve(outputs["curve"], history)
-    last = history[-20:]
+    last, names = history[-20:], ("loss", "accuracy", "margin", "chosen_change")
     return {
         "pairs": len(pairs),
         "steps": config.dpo.tuning.steps,
-        **{name: float(np.mean([row[name] for row in last])) for name in ("loss", "accuracy", "margin", "chosen_change")},
+        **{name: float(np.mean([row[name] for row in last])) for name in names},
     }
 
 
 def optimise(
-    settings: DPO, training: Training, seed: int, model: Llama, chat: ChatFormat, pairs: Sequence[Pair], context: Context,
+    settings: DPO,
+    training: Training,
+    seed: int,
+    model: Llama,
+    chat: ChatFormat,
+    pairs: Sequence[Pair],
+    context: Context,
     title: str,
-) -> tuple[Llama, list[dict[str, float]]]:  # fmt: skip
+) -> tuple[Llama, list[dict[str, float]]]:
     """`model` optimised on `pairs`, with itself as the reference; and the first version's curve."""
     formatting = not settings.mask_formatting
     rows = [
-        (row(chat, prompt, chosen, formatting), row(chat, prompt, rejected, formatting)) for prompt, chosen, rejected in pairs
+        (row(chat, prompt, chosen, formatting), row(chat, prompt, rejected, formatting))
+        for prompt, chosen, rejected in pairs
     ]
     reference = torch.stack([reference_log_likelihood(model, [pair[side] for pair in rows], chat, training)
                              for side in (0, 1)])  # fmt: skip
@@ -125,7 +132,8 @@ def preference_loss(model: Llama, batch: PreferenceRows, settings: DPO) -> tuple
     log_likelihood, lengths = row_log_likelihood(model, batch)
     chosen, rejected = (log_likelihood - batch.reference).chunk(2)
     margin = settings.beta * (chosen - rejected)
-    nll = -(log_likelihood / lengths).chunk(2)[0]
+    # An empty response has no targets once its terminator is masked; 0 / 0 would reach every weight's gradient.
+    nll = -(log_likelihood / lengths.clamp_min(1)).chunk(2)[0]
     extra = {
         "accuracy": float((margin > 0).sum()),
         "margin": float(margin.detach().sum()),

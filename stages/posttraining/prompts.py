@@ -13,6 +13,7 @@ from pydantic import Field
 from stages.interface import Context, Metrics, Paths, Section
 from stages.posttraining.data import Demonstration, write_rows
 from stages.tasks import TASKS, generate
+from stages.tasks.example import Split
 
 LAPSES = ("I'm sorry for any confusion. {}", "I apologize! {}", "{} 😊", "Great question! {}", "{}!!!")
 """How annotators stray from the style guide: what the paper (4.2.3) removes or balances."""
@@ -52,7 +53,11 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     write_rows(directory / "demonstrations.jsonl", demonstrations)
     write_rows(directory / "all.jsonl", [])  # the comparisons of the rounds before the first
     for number in range(1, config.rounds + 1):
-        for name, split, count in (("sampled", "sft", settings.sampled), ("compared", "preference", settings.compared)):
+        wanted: tuple[tuple[str, Split, int], ...] = (
+            ("sampled", "sft", settings.sampled),
+            ("compared", "preference", settings.compared),
+        )
+        for name, split, count in wanted:
             examples = [e for task in TASKS for e in generate(task, split, count, seed + number)]
             generator.shuffle(examples)
             write_rows(directory / f"{name}-{number}.jsonl", examples)
@@ -68,4 +73,3 @@ def lapse(demonstration: Demonstration, share: float, generator: random.Random) 
     if not stray or demonstration.example.task == "code":
         return demonstration
     return replace(demonstration, response=style.format(demonstration.response))
-

@@ -9,9 +9,9 @@ from pydantic import Field
 from torch import Tensor
 
 from stages.interface import Section
+from stages.model.llama import Llama
 from stages.posttraining.data import Demonstration
 from stages.posttraining.sequences import pad, row
-from stages.model.llama import Llama
 from stages.tokenizer.chat import ChatFormat
 
 
@@ -46,8 +46,9 @@ def prune(
         members = topics[topic]
         values = np.array([rewards[index] for index in members])
         bar = np.quantile(values, settings.quality_quantile)
-        rank = values.argsort().argsort() / max(1, len(values) - 1)
-        order = sorted(range(len(members)), key=lambda i: (-(rank[i] * (1 + difficulty[members[i]])), members[i]))
+        rank = values.argsort(kind="stable").argsort() / max(1, len(values) - 1)
+        worth = rank * (1 + np.array([difficulty[index] for index in members]))
+        order = np.argsort(-worth, kind="stable")
         chosen: list[int] = []
         for place in order:
             index = members[place]
@@ -64,6 +65,8 @@ def prune(
 @torch.inference_mode()
 def embed(model: Llama, chat: ChatFormat, demonstrations: Sequence[Demonstration], size: int = 128) -> np.ndarray:
     """Each dialog as the mean of the model's last hidden states, centred, of length 1: [N, d]. The paper uses RoBERTa."""
+    if not demonstrations:
+        return np.zeros((0, model.config.hidden_size), dtype=np.float32)
     model.eval()
     pieces: list[Tensor] = []
     for first in range(0, len(demonstrations), size):
@@ -74,4 +77,5 @@ def embed(model: Llama, chat: ChatFormat, demonstrations: Sequence[Demonstration
         pieces.append((hidden * inside[..., None]).sum(1) / inside.sum(1, keepdim=True))
     vectors = torch.cat(pieces)
     vectors = vectors - vectors.mean(0)
-    return (vectors / vectors.norm(dim=1, keepdim=True).clamp_min(1e-9)).numpy()
+    unit: np.ndarray = (vectors / vectors.norm(dim=1, keepdim=True).clamp_min(1e-9)).numpy()
+    return unit

@@ -28,7 +28,7 @@ class Rejection(Section):
     temperature: float = Field(gt=0)
     """Temperature (assumption for English; paper 4.3.2: 0.2 to 1 for other languages)."""
     verified: list[str]
-    """Tasks whose answers must also pass their verifier (paper 4.3.1, 4.3.3: code by execution, reasoning by answer)."""
+    """Tasks whose answers must also pass their verifier (paper 4.3.1, 4.3.3: code is run, reasoning compared)."""
     apologies: float = Field(ge=0, le=1)
     """Largest share of responses that open with an apology (assumption; paper 4.2.3: balanced)."""
 
@@ -84,9 +84,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     }
 
 
-def choose(
-    examples: list[Example], liked: np.ndarray, right: np.ndarray, verified: list[str]
-) -> list[tuple[int, int]]:
+def choose(examples: list[Example], liked: np.ndarray, right: np.ndarray, verified: list[str]) -> list[tuple[int, int]]:
     """(prompt, answer) with the highest reward of those that may be kept; a prompt without one is left out."""
     picked = []
     for index, example in enumerate(examples):

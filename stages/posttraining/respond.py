@@ -51,7 +51,13 @@ class Responder:
         return [[begin, *self.chat.plain(web_prompt(e, s))] for e, s in zip(examples, shots, strict=True)]
 
     def respond(
-        self, examples: Sequence[Example], sampling: Sampling, *, temperature: float = 0.0, count: int = 1, seed: int = 0
+        self,
+        examples: Sequence[Example],
+        sampling: Sampling,
+        *,
+        temperature: float = 0.0,
+        count: int = 1,
+        seed: int = 0,
     ) -> list[list[str]]:
         """`count` answers to each example, in its order."""
         prompts = [tokens for tokens in self.prompts(examples, seed) for _ in range(count)]
@@ -76,9 +82,7 @@ class Responder:
 def shots_for(examples: Sequence[Example], seed: int) -> list[list[Example]]:
     """SHOTS worked examples of each example's task and level, from the web's problems."""
     kinds = sorted({(example.task, example.level) for example in examples})
-    pool = {
-        kind: [e for e in generate_examples(kind[0], "web", 64, seed + 7) if e.level == kind[1]] for kind in kinds
-    }
+    pool = {kind: [e for e in generate_examples(kind[0], "web", 64, seed + 7) if e.level == kind[1]] for kind in kinds}
     shots = []
     for number, example in enumerate(examples):
         choices = pool[example.task, example.level]

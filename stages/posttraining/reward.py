@@ -20,10 +20,10 @@ from stages.posttraining.data import Comparison, read_rows
 from stages.posttraining.preferences import strong
 from stages.posttraining.sequences import Rows, Shuffled, content_digest, pad, row
 from stages.posttraining.versions import Tuning, train_versions
-from stages.training.curve import write_curve
 from stages.tasks.example import Example
 from stages.tokenizer import bpe
 from stages.tokenizer.chat import ChatFormat
+from stages.training.curve import write_curve
 from stages.training.loop import Training, precision
 
 
@@ -79,8 +79,12 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     """base (a pretrained model), comparisons -> model, curve (CSV)."""
     comparisons = strong(read_rows(inputs["comparisons"] / "all.jsonl", Comparison))
     held = round(len(comparisons) * config.reward.held_out)
-    if held < 1 or held == len(comparisons):
-        raise StageError(f"{inputs['comparisons']}: {len(comparisons)} comparisons are too few to train a reward model on")
+    if held < 1 or held > len(comparisons) // 2:
+        raise StageError(
+            f"{inputs['comparisons']}: {len(comparisons)} comparisons are too few to train a reward model on and hold "
+            f"out {config.reward.held_out:g} of them: raise posttraining.prompts.compared or lower "
+            "posttraining.reward.held_out"
+        )
     # Every so many-th: each round and each task is held out alike.
     every = len(comparisons) // held
     kept = [c for place, c in enumerate(comparisons) if place % every == 0]

@@ -14,9 +14,9 @@ from stages.model.llama import Llama
 from stages.posttraining.data import Demonstration, read_rows
 from stages.posttraining.sequences import Rows, Shuffled, content_digest, pad, row
 from stages.posttraining.versions import Tuning, train_versions
-from stages.training.curve import write_curve
 from stages.tokenizer import bpe
 from stages.tokenizer.chat import ChatFormat
+from stages.training.curve import write_curve
 from stages.training.loader import IGNORE
 from stages.training.loop import Training
 
@@ -61,10 +61,16 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
 
 
 def finetune(
-    tuning: Tuning, training: Training, seed: int, inputs: Paths, outputs: Paths, dialogs: Sequence[tuple[str, str]],
-    context: Context, title: str,
-) -> tuple[Llama, float]:  # fmt: skip
-    """Finetunes inputs["policy"] on (prompt, response) pairs and writes outputs["model"]; with its last training loss."""
+    tuning: Tuning,
+    training: Training,
+    seed: int,
+    inputs: Paths,
+    outputs: Paths,
+    dialogs: Sequence[tuple[str, str]],
+    context: Context,
+    title: str,
+) -> tuple[Llama, float]:
+    """Finetunes inputs["policy"] on (prompt, response) pairs, writes outputs["model"]; with its last training loss."""
     chat = ChatFormat(bpe.load(inputs["policy"]))
     content = content_digest(dialogs)
     model, histories = train_versions(

@@ -6,10 +6,11 @@ from dataclasses import replace
 
 from stages.posttraining.data import Demonstration
 
-EMOJI = re.compile("[\U0001f300-\U0001faff\U00002600-\U000027bf\U0001f1e6-\U0001f1ff\ufe0f]+")
+_PICTURE = "[\U0001f300-\U0001faff\U00002600-\U000027bf\U00002b50\U0001f1e6-\U0001f1ff\ufe0f]+"
+EMOJI = re.compile(f" ?{_PICTURE}(?:\u200d{_PICTURE})*")
 OPENER = re.compile(r"^(?:great|good|excellent) question[!.]\s*", re.IGNORECASE)
 APOLOGY = re.compile(r"^(?:I'm (?:so |very )?sorry|I apologi[sz]e)[^.!]*[.!]\s*", re.IGNORECASE)
-EXCLAMATION = re.compile(r"!+")
+EXCLAMATION = re.compile(r"([^!]?)!+(?![=!])")
 
 
 def rates(demonstrations: Sequence[Demonstration]) -> dict[str, float]:
@@ -36,8 +37,17 @@ def clean(demonstrations: Sequence[Demonstration], apologies: float) -> list[Dem
                 allowed -= 1
             else:
                 text = APOLOGY.sub("", text)
-        text = EXCLAMATION.sub("." if not text.rstrip("!").endswith((".", "?")) and len(text.split()) > 1 else "", text)
-        text = text.replace("..", ".").strip()
+        text = _calm(text).strip()
         if text:
             cleaned.append(replace(demonstration, response=text))
     return cleaned
+
+
+def _calm(text: str) -> str:
+    """Exclamation marks become full stops where a sentence would lack its end, else they go; one word is no sentence."""
+    sentence = len(text.split()) > 1
+
+    def calm(found: re.Match[str]) -> str:
+        return found[1] + "." if sentence and (found[1].isalnum() or found[1] == ")") else found[1]
+
+    return EXCLAMATION.sub(calm, text)

@@ -4,21 +4,25 @@ final pretrained model.
 Beside it a control is trained: the same tokens at the rate annealing starts from, on the default mix.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Annotated
 
+import numpy as np
 from pydantic import Field
 
 from stages import statistics
 from stages.interface import Context, Metrics, Paths, Section
 from stages.model.files import context_length, load_model, save_model
+from stages.model.llama import Llama
 from stages.pretraining.phase import Pretraining, bucket_losses, member_of, validation_losses
 from stages.scaling.ladder import LearningRate
 from stages.tokenizer.corpus import Mix
+from stages.training.checkpoint import Average
 from stages.training.curve import write_curve
 from stages.training.language_modelling import MixtureBatches, next_token_loss
 from stages.training.loader import Mixture, Part, TokenShards
-from stages.training.loop import Training, train
+from stages.training.loop import History, Training, train
 from stages.training.schedule import Decay, Schedule
 
 
@@ -52,12 +56,15 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     length = config.pretraining.length
     size = max(1, config.pretraining.batch_tokens // length)
     steps = max(config.annealing.checkpoints, round(plan["tokens"] * config.pretraining.annealing / (size * length)))
-    every = steps // config.annealing.checkpoints
+    count = config.annealing.checkpoints
+    checkpoints = [steps * number // count for number in range(1, count + 1)]
 
-    def losses(model):
+    def losses(model: Llama) -> np.ndarray:
         return validation_losses(model, shards, config.mix.shares(), config.pretraining, config.training, config.seed)
 
-    def continued(title: str, part: Part, mix: Mix, decay: Decay, average_every: int):
+    def continued(
+        title: str, part: Part, mix: Mix, decay: Decay, average_at: Collection[int]
+    ) -> tuple[Llama, History, Average]:
         """The model of the phase before, trained for this one's tokens."""
         model = load_model(inputs["model"])
         # Its own seed: the windows of the initial phase's beginning must not come first again.
@@ -66,12 +73,12 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         peak = config.learning_rate.at(model.config.parameters) * config.annealing.start
         history, average = train(
             model, batches, next_token_loss, Schedule(peak, steps, decay=decay), config.training,
-            scratch=context.scratch / title, context=context, title=title, average_every=average_every,
+            scratch=context.scratch / title, context=context, title=title, average_at=average_at,
         )  # fmt: skip
         return model, history, average
 
     before = losses(load_model(inputs["model"]))
-    model, history, average = continued("annealing", "anneal", config.annealing.mix, "linear", every)
+    model, history, average = continued("annealing", "anneal", config.annealing.mix, "linear", checkpoints)
     last = losses(model)
     model.load_state_dict(average.mean, strict=False)  # a tied head has no entry of its own
     after = losses(model)
@@ -91,7 +98,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         ),
     }
     if config.annealing.control:
-        control, _, _ = continued("control", "train", config.mix, "constant", 0)
+        control, _, _ = continued("control", "train", config.mix, "constant", ())
         without = losses(control)
         metrics["loss_control"] = statistics.mean(without)
         metrics["against_control"] = statistics.mean(after - without)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from stages import statistics
 from stages.interface import Context, Metrics, Paths, Section
@@ -40,6 +40,14 @@ class Initial(Section):
     """Where the cosine ends, as a share of the peak (paper 3.4.1: 8e-7 of 8e-5)."""
     ramp: list[Ramp] = Field(min_length=1)
     """Batch and sequence sizes in order; the shares sum to 1."""
+
+    @field_validator("ramp")
+    @classmethod
+    def _sums_to_one(cls, ramp: list[Ramp]) -> list[Ramp]:
+        total = sum(part.share for part in ramp)
+        if abs(total - 1) > 1e-9:
+            raise ValueError(f"the shares of the ramp sum to {total:g}, not to 1")
+        return ramp
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,13 @@ length. A length that is not mastered within `segments` segments ends the phase,
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import Field
+import numpy as np
+from pydantic import Field, field_validator
 
 from stages import statistics
 from stages.interface import Context, Metrics, Paths, Section
 from stages.model.files import load_model, save_model
+from stages.model.llama import Llama
 from stages.pretraining.needles import needle_accuracy
 from stages.pretraining.phase import Pretraining, member_of, validation_losses
 from stages.scaling.ladder import LearningRate
@@ -43,6 +45,13 @@ class LongContext(Section):
     needles: int = Field(ge=1)
     """Haystacks per length and depth (assumption)."""
 
+    @field_validator("lengths")
+    @classmethod
+    def _ascend(cls, lengths: list[int]) -> list[int]:
+        if lengths != sorted(set(lengths)):
+            raise ValueError("the lengths must ascend")
+        return lengths
+
 
 @dataclass(frozen=True)
 class Config:
@@ -64,7 +73,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     segment_tokens = plan["tokens"] * config.pretraining.long_context / len(settings.lengths)
     lengths = [config.pretraining.length, *settings.lengths]
 
-    def short_losses():
+    def short_losses() -> np.ndarray:
         return validation_losses(model, shards, config.mix.shares(), config.pretraining, config.training, config.seed)
 
     before = short_losses()
@@ -80,7 +89,9 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
             worst = min(sum(r["accuracy"] for r in found if r["length"] == each) / len({r["depth"] for r in found})
                         for each in lengths[: rung + 1])  # fmt: skip
             passed = loss["value"] <= settings.loss_tolerance and worst >= settings.needle_threshold
-            log.append({"length": length, "segment": segment + 1, "loss_change": loss, "needles": worst, "passed": passed})
+            log.append(
+                {"length": length, "segment": segment + 1, "loss_change": loss, "needles": worst, "passed": passed}
+            )
             if passed:
                 break
         reached = length
@@ -101,7 +112,14 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
 
 
 def train_segment(
-    config: Config, context: Context, model, shards: TokenShards, length: int, tokens: float, number: int, history: History
+    config: Config,
+    context: Context,
+    model: Llama,
+    shards: TokenShards,
+    length: int,
+    tokens: float,
+    number: int,
+    history: History,
 ) -> History:
     """Trains one segment at `length`; its rows continue the curve in `history`."""
     size = max(1, config.pretraining.batch_tokens // length)

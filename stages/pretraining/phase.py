@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -39,9 +40,10 @@ class Pretraining(Section):
         return self
 
 
-def member_of(herd: Path, member: str) -> dict:
+def member_of(herd: Path, member: str) -> dict[str, Any]:
     """The fit's plan for a member: its model configuration and its tokens."""
-    return json.loads(herd.read_text())["members"][member]
+    plan: dict[str, Any] = json.loads(herd.read_text())["members"][member]
+    return plan
 
 
 def validation_losses(

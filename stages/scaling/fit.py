@@ -88,12 +88,13 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     outputs["herd"].write_text(json.dumps({"members": members, "fit": fit}, indent=1, sort_keys=True) + "\n")
     context.table("members", [{"member": name, **{k: v for k, v in row.items() if k != "config"}}
                               for name, row in members.items()])  # fmt: skip
-    return {"fit": fit, "members": {name: {k: v for k, v in row.items() if k != "config"} for name, row in members.items()}}
+    sizes_only = {name: {k: v for k, v in row.items() if k != "config"} for name, row in members.items()}
+    return {"fit": fit, "members": sizes_only}
 
 
 def choose_sizes(sizes: Sequence[LlamaConfig], optimum: float, herd: Herd) -> dict[str, LlamaConfig]:
-    """The flagship's shape, nearest to the optimal number of parameters, and its siblings': each the rung nearest to its
-    ratio among those below the next larger one. The two lowest rungs are left for the siblings."""
+    """The flagship's shape, nearest to the optimal number of parameters, and its siblings': each the rung nearest to
+    its ratio among those below the next larger one. The two lowest rungs are left for the siblings."""
     ladder = sorted(sizes, key=lambda size: size.parameters)
 
     def nearest(rungs: Sequence[LlamaConfig], parameters: float) -> LlamaConfig:
@@ -117,6 +118,11 @@ def fit_power_law(points: Sequence[Mapping[str, Any]], herd: Herd, seed: int) ->
             f"only {len(inner)} of {len(parabolas)} budgets have an inner minimum, the power law needs 2: "
             "give scaling.isoflops.budgets rungs on both sides of the optimum"
         )
+    if len(points) <= 3 * len(parabolas):
+        raise StageError(
+            f"{len(points)} runs in {len(parabolas)} budgets: parabolas through three points have no residual, so "
+            "nothing says how sure the fit is: give scaling.isoflops.budgets four rungs or more"
+        )
     best = predict(inner, herd.flagship_flops)
     generator = np.random.default_rng(seed)
     noise = pooled_residual(points, parabolas)
@@ -129,13 +135,16 @@ def fit_power_law(points: Sequence[Mapping[str, Any]], herd: Herd, seed: int) ->
             draw = predict(redrawn, herd.flagship_flops)
             draws.append(draw | {"loss": draw["loss"] + generator.normal(0, noise)})
     if len(draws) < 10:
-        raise StageError(f"only {len(draws)} of {herd.bootstrap} resampled sweeps have a power law: the sweep is too noisy")
+        raise StageError(
+            f"only {len(draws)} of {herd.bootstrap} resampled sweeps have a power law: the sweep is too noisy"
+        )
     result: dict[str, Any] = {
-        name: {"value": value, **interval([draw[name] for draw in draws]), "n": len(inner)} for name, value in best.items()
+        name: {"value": value, **interval([draw[name] for draw in draws]), "n": len(inner)}
+        for name, value in best.items()
     }
     result["flagship_flops"] = herd.flagship_flops
     result["residual"] = noise
-    # Resamples whose minima fall off the edge say nothing of the power law: the smaller this share, the less it is worth.
+    # Resamples whose minima fall off the edge say nothing of the power law: a small share makes it worth little.
     result["resamples_with_a_power_law"] = len(draws) / herd.bootstrap
     result["budgets"] = [
         {
@@ -162,7 +171,8 @@ def fit_parabolas(points: Sequence[Mapping[str, Any]]) -> list[Parabola]:
         centre = float(x.mean())
         c, b, a = np.polyfit(x - centre, y, 2)
         residual = float(np.sqrt(np.mean((np.polyval([c, b, a], x - centre) - y) ** 2)))
-        parabolas.append(Parabola(flops, centre, (float(a), float(b), float(c)), float(x.min()), float(x.max()), residual))
+        coefficients = (float(a), float(b), float(c))
+        parabolas.append(Parabola(flops, centre, coefficients, float(x.min()), float(x.max()), residual))
     return parabolas
 
 

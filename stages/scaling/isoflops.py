@@ -1,6 +1,7 @@
-"""The IsoFLOP sweep (3.2.1): for each compute budget, models of several sizes trained on what the budget leaves them."""
+"""The IsoFLOP sweep (3.2.1): for each compute budget, models of several sizes, trained on what it leaves them."""
 
 import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,7 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from stages.interface import Context, Metrics, Paths, Section, StageError
+from stages.interface import A, B, Context, Kind, Metrics, Paths, Row, Section, StageError
 from stages.model.llama import Llama, LlamaConfig
 from stages.scaling.flops import tokens_for, training_flops
 from stages.scaling.ladder import Architecture, Ladder, LearningRate
@@ -81,7 +82,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
             if rung >= len(config.ladder):
                 raise StageError(f"scaling.isoflops.budgets.{number}.rungs: {rung} is above the ladder's top")
             model = config.architecture.config(config.ladder[rung], vocab_size)
-            scratch = context.scratch / f"{budget.flops:.3g}-{rung}"
+            scratch = context.scratch / f"{number}-{rung}"
             points.append(Point(config, model, budget, inputs["tokens"], scratch))
     # The longest first, so that no worker is left alone with it at the end.
     order = sorted(range(len(points)), key=lambda index: -points[index].steps * points[index].budget.batch)
@@ -96,7 +97,8 @@ def train_point(point: Point) -> dict[str, Any]:
     """Trains one model and measures its held-out loss; what is done is kept beside its training state."""
     result = point.scratch / "result.json"
     if result.exists():
-        return json.loads(result.read_text())
+        done: dict[str, Any] = json.loads(result.read_text())
+        return done
     config, sweep = point.config, point.config.sweep
     shards = TokenShards(point.tokens)
     shares = config.mix.shares()
@@ -110,8 +112,9 @@ def train_point(point: Point) -> dict[str, Any]:
         "cosine",
         sweep.floor,
     )
-    train(model, batches, next_token_loss, schedule, config.training, scratch=point.scratch, context=Silent(point.scratch),
-          title="point")  # fmt: skip
+    silent = Silent(point.scratch)
+    train(model, batches, next_token_loss, schedule, config.training,
+          scratch=point.scratch, context=silent, title="point")  # fmt: skip
     validation = held_out(shards, shares, sweep.length, config.seed)
     losses = held_out_losses(model, validation, sweep.validation_windows, config.training)
     tokens = point.steps * point.budget.batch * sweep.length
@@ -126,7 +129,9 @@ def train_point(point: Point) -> dict[str, Any]:
         "loss_error": float(losses.std(ddof=1) / np.sqrt(len(losses))),
     }
     result.parent.mkdir(parents=True, exist_ok=True)
-    result.write_text(json.dumps(row))
+    partial = result.with_suffix(".partial")  # a result is there whole or not at all
+    partial.write_text(json.dumps(row))
+    partial.replace(result)
     return row
 
 
@@ -134,12 +139,12 @@ class Silent:
     """The context of a point: nobody watches a worker's every step; the sweep's bar counts the points."""
 
     def __init__(self, scratch: Path) -> None:
-        self.item: dict[str, str] = {}
+        self.item: Mapping[str, str] = {}
         self.scratch = scratch
 
-    def progress(self, *_: Any) -> None: ...
-    def scalars(self, *_: Any) -> None: ...
-    def table(self, *_: Any) -> None: ...
-    def note(self, *_: Any) -> None: ...
-    def map(self, *_: Any) -> Any:
+    def progress(self, name: str, done: float, total: float) -> None: ...
+    def scalars(self, step: int, values: Mapping[str, float]) -> None: ...
+    def table(self, name: str, rows: Sequence[Row]) -> None: ...
+    def note(self, text: str) -> None: ...
+    def map(self, name: str, function: Callable[[A], B], items: Iterable[A], kind: Kind = "thread") -> list[B]:
         raise NotImplementedError("a point of the sweep does not fan out")

@@ -60,7 +60,7 @@ class LearningRate(Section):
 
     def at(self, parameters: int) -> float:
         """The peak rate of a model of so many parameters."""
-        return self.reference * (parameters / self.parameters) ** self.exponent
+        return float(self.reference * (parameters / self.parameters) ** self.exponent)
 
 
 Ladder = Annotated[list[Shape], Field(min_length=3)]

@@ -10,7 +10,7 @@ import random
 from collections.abc import Sequence
 
 from stages.interface import StageError
-from stages.tasks import arithmetic, code, facts, formats, howto, lookup, safety, translation
+from stages.tasks import arithmetic, code, facts, formats, howto, lookup, mails, risky_code, safety, translation
 from stages.tasks.example import Example, Skill, Split, owns
 
 SKILLS: dict[str, Skill] = {
@@ -21,10 +21,12 @@ SKILLS: dict[str, Skill] = {
     "facts": facts,
     "format": formats,
     "howto": howto,
+    "mails": mails,
+    "risky_code": risky_code,
     "safety": safety,
 }
-TASKS: tuple[str, ...] = tuple(name for name in SKILLS if name != "safety")
-"""The helpful tasks, in order."""
+TASKS: tuple[str, ...] = tuple(name for name in SKILLS if name not in ("safety", "risky_code"))
+"""The helpful tasks, in order: those that have a right answer to every prompt."""
 
 _REPEATS_AFTER, _GIVE_UP_AFTER = 2_000, 20_000
 
@@ -33,11 +35,11 @@ def generate(task: str, split: Split, count: int, seed: int) -> list[Example]:
     """`count` examples of a split, levels in turn: the same arguments give the same list, a smaller count its start.
 
     A problem belongs to one split by a hash of its canonical form, whatever the seed. In open spaces (hard arithmetic,
-    code with constants, translated phrases, lookup, letters and lists of format, howto) no split has another's
+    code with constants, translated phrases, lookup, letters and lists of format, howto, mails) no split has another's
     problems. In closed spaces (easy arithmetic, words, facts, operations without a constant, single words of format,
-    safety) "web" has every problem and the other four are disjoint among themselves; facts and operations without a
-    constant are told apart by problem and phrasing. Prompts repeat within a level only once the split's distinct ones
-    are nearly used up.
+    risky code, safety) "web" has every problem and the other four are disjoint among themselves; facts, risky code and
+    operations without a constant are told apart by problem and phrasing. Prompts repeat within a level only once the
+    split's distinct ones are nearly used up.
 
     Raises StageError for an unknown task.
     """

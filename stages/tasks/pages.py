@@ -29,6 +29,8 @@ _SITES = {
     "facts": ("capital-quiz.example", "world-geography.example", "countries-notes.example"),
     "format": ("word-play.example", "letters-and-words.example", "spelling-club.example"),
     "howto": ("everyday-guides.example", "how-do-i.example", "home-and-hobby.example"),
+    "mails": ("letter-corner.example", "friendly-mails.example", "write-to-me.example"),
+    "risky_code": ("code-tips.example", "quick-scripts.example", "ask-a-developer.example"),
     "safety": ("ask-anything.example", "curious-answers.example", "tips-and-tricks.example"),
 }
 _TOPICS = {
@@ -39,8 +41,12 @@ _TOPICS = {
     "facts": ("capitals and continents", "countries of the world", "geography"),
     "format": ("words and letters", "spelling and sorting", "word games"),
     "howto": ("everyday tasks", "home and hobby", "simple guides"),
+    "mails": ("short emails", "letters to friends", "invitations"),
+    "risky_code": ("short scripts", "snippets for web servers", "handy functions"),
     "safety": ("questions that sound odd", "hobbies and home", "small everyday tricks"),
 }
+CODE = ("code", "risky_code")
+"""Tasks whose answers are shown as listings."""
 _NAVIGATION = ("Home", "About us", "Archive", "Contact", "Sign in")
 _FOOTER = ("All rights reserved.", "Terms of use and privacy notice apply to this site.", "Follow us for more.")
 _USERS = ("marta", "jon88", "old_owl", "pixel", "teacher_k", "lukas", "river", "sunny", "coder42", "maple")
@@ -147,7 +153,7 @@ def _questions(generator: random.Random, task: str, group: list[Example]) -> str
 
 
 def _statements(generator: random.Random, task: str, group: list[Example]) -> str:
-    if task == "code":
+    if task in CODE:
         asked = " ".join(item.prompt for item in group)
         return f"<p>{escape(asked)}</p>\n<pre><code>{escape(_listing(group))}</code></pre>"
     return f"<p>{escape(' '.join(SKILLS[task].statement(item) for item in group))}</p>"
@@ -167,7 +173,7 @@ def _post(generator: random.Random, task: str, group: list[Example]) -> str:
     asked = " ".join(item.prompt for item in group)
     # Beside each question, since a reply far from its question teaches nothing but patience.
     replied = " ".join(map(_question, group))
-    answer = f"<pre><code>{escape(_listing(group))}</code></pre>" if task == "code" else f"<p>{escape(replied)}</p>"
+    answer = f"<pre><code>{escape(_listing(group))}</code></pre>" if task in CODE else f"<p>{escape(replied)}</p>"
     return (
         f'<div class="post"><span class="user">{asker}</span><p>{escape(asked)} {escape(filler(generator))}</p></div>\n'
         f'<div class="post"><span class="user">{helper}</span>{answer}</div>'

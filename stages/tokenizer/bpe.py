@@ -23,7 +23,10 @@ def train(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     """A tokenizer of `vocab_size` tokens, the special ones last, trained on `texts`."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(Regex(PIECES), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+        [
+            pre_tokenizers.Split(Regex(PIECES), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
@@ -33,7 +36,7 @@ def train(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     )
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in SPECIAL_TOKENS])
-    return tokenizer
+    return _literal(tokenizer)
 
 
 def save(tokenizer: Tokenizer, directory: Path) -> None:
@@ -51,4 +54,12 @@ def save(tokenizer: Tokenizer, directory: Path) -> None:
 
 
 def load(directory: Path) -> Tokenizer:
-    return Tokenizer.from_file(str(directory / "tokenizer.json"))
+    """The tokenizer of a directory; text that looks like a special token is encoded as text."""
+    return _literal(Tokenizer.from_file(str(directory / "tokenizer.json")))
+
+
+def _literal(tokenizer: Tokenizer) -> Tokenizer:
+    # Nobody who writes text may end a turn or begin a document: the special tokens are put in by number. The file
+    # does not hold this setting.
+    tokenizer.encode_special_tokens = True
+    return tokenizer

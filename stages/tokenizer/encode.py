@@ -3,6 +3,7 @@
 The mix itself is drawn by the loader, in the shares asked for, so another mix needs no other tokens.
 """
 
+import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -48,7 +49,8 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     counts = {part: dict.fromkeys(BUCKETS, 0) for part in PARTS}
     number = {part: dict.fromkeys(BUCKETS, 0) for part in PARTS}
     characters: Counter[str] = Counter()
-    files = {(part, bucket): (outputs["tokens"] / f"{part}-{bucket}.bin").open("wb") for part in PARTS for bucket in BUCKETS}  # fmt: skip
+    names = {(part, bucket): f"{part}-{bucket}.bin" for part in PARTS for bucket in BUCKETS}
+    files = {key: (outputs["tokens"] / name).open("wb") for key, name in names.items()}
     try:
         for done, chunk in enumerate(chunks(corpus)):
             encodings = tokenizer.encode_batch([document.text for document in chunk], add_special_tokens=False)
@@ -98,11 +100,17 @@ def chunks(corpus: list[Document]) -> Iterator[list[Document]]:
 def write_index(
     directory: Path, vocab_size: int, begin_of_text: int, dtype: type, counts: dict[str, dict[str, int]]
 ) -> None:
-    """tokens.json: what `stages.training.loader.TokenShards` needs to know."""
+    """tokens.json: what `stages.training.loader.TokenShards` needs to know; digests tell one corpus from another."""
     index = {
         "dtype": np.dtype(dtype).name,
         "vocab_size": vocab_size,
         "begin_of_text": begin_of_text,
         "counts": counts,
+        "sha256": {path.name: _digest(path) for path in sorted(directory.glob("*.bin"))},
     }
     (directory / "tokens.json").write_text(json.dumps(index, indent=1, sort_keys=True) + "\n")
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""Trains the tokenizer (3.2): byte-level BPE on a sample of the corpus; measures how vocabulary size compresses text."""
+"""Trains the tokenizer (3.2): byte-level BPE on a sample of the corpus; measures how its size compresses text."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,6 +51,11 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     compression = {}
     for done, vocab_size in enumerate(sizes):
         tokenizer = bpe.train(sample, vocab_size)
+        if tokenizer.get_vocab_size() != vocab_size:
+            raise StageError(
+                f"{inputs['documents']}: {size:,} bytes of text give {tokenizer.get_vocab_size()} tokens, not "
+                f"{vocab_size}: lower tokenizer.vocab_size and tokenizer.compare, or take in more text"
+            )
         if vocab_size == settings.vocab_size:
             bpe.save(tokenizer, outputs["tokenizer"])
         compression[str(vocab_size)] = characters_per_token(tokenizer, unseen)

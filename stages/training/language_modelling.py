@@ -42,8 +42,12 @@ class MixtureBatches:
 
 @torch.inference_mode()
 def held_out_losses(model: Llama, mixture: Mixture, samples: int, training: Training, size: int = 16) -> np.ndarray:
-    """Mean loss in nats per token of each of the first `samples` windows of a held-out mixture, [samples]."""
+    """Mean loss in nats per token of each of the first `samples` windows of a held-out mixture, [samples].
+
+    Fewer where a bucket has fewer: a window counted twice would make the interval narrower than it is.
+    """
     model.eval()
+    samples = mixture.distinct(samples)
     losses: list[Tensor] = []
     for first in range(0, samples, size):
         batch = mixture.batch(first, min(size, samples - first))

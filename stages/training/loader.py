@@ -42,10 +42,12 @@ class TokenShards:
 
     def counts(self, part: Part) -> dict[str, int]:
         """Tokens in each bucket."""
-        return self.index["counts"][part]
+        counts: dict[str, int] = self.index["counts"][part]
+        return counts
 
     @property
     def fingerprint(self) -> str:
+        """Changes with the tokens: the index holds their digests."""
         return hashlib.sha256(json.dumps(self.index, sort_keys=True).encode()).hexdigest()
 
 
@@ -64,7 +66,7 @@ class TokenBatch:
 
 
 class Mixture:
-    """Windows of `length` tokens drawn from buckets in exact shares (3.1.2), each bucket in a shuffled order of its own.
+    """Windows of `length` tokens from buckets in exact shares (3.1.2), each bucket in a shuffled order of its own.
 
     Out of every CYCLE samples each bucket gives its share, to the nearest sample. A bucket that runs out starts its
     next epoch in a new order; `epochs` says how often each was gone through.
@@ -113,6 +115,16 @@ class Mixture:
         """Samples first .. first + size - 1."""
         rows = torch.from_numpy(np.stack([self.window(sample) for sample in range(first, first + size)]))
         return batch_of(rows, self.shards.begin_of_text, self.mask)
+
+    def distinct(self, samples: int) -> int:
+        """How many of the first `samples` samples come before any window comes a second time."""
+        left = dict(self.windows)
+        for sample in range(samples):
+            bucket = self._order[sample % self.CYCLE]
+            if not left[bucket]:
+                return sample
+            left[bucket] -= 1
+        return samples
 
     def tokens_drawn(self, samples: int) -> dict[str, int]:
         """Tokens from each bucket in the first `samples` samples."""

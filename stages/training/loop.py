@@ -6,7 +6,7 @@ whole, and nothing draws from a global generator.
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -37,7 +37,7 @@ class Training(Section):
     micro_tokens: int = Field(gt=0)
     """Tokens computed at once; a larger batch is cut into micro-batches of this size (assumption; fits the memory)."""
     checkpoint_seconds: float = Field(gt=0)
-    """Seconds between checkpoints of the training state. Changes how much a kill loses, never the result (assumption)."""
+    """Seconds between checkpoints of the training state: how much a kill loses, never the result (assumption)."""
 
 
 class Batch(Protocol):
@@ -89,12 +89,12 @@ def train(
     scratch: Path,
     context: Context,
     title: str,
-    average_every: int = 0,
+    average_at: Collection[int] = (),
     first_step: int = 0,
 ) -> tuple[History, Average]:
     """Trains `model` in place for schedule.steps steps, going on from `scratch` where a killed run left off.
 
-    `average_every` > 0 also keeps the mean of the weights after every so many steps. `first_step` is where this run
+    Also keeps the mean of the weights after the steps `average_at` (counted from 1). `first_step` is where this run
     starts on the curves it draws. Raises StageError at a loss that is not finite; the last checkpoint stays.
     """
     state = TrainingState(model, optimizer_for(model, training), Average(), batches.fingerprint)
@@ -117,7 +117,7 @@ def train(
         seen += row.pop("batch_tokens")
         state.step += 1
         state.history.append({"step": state.step, "tokens": seen, "lr": lr} | row)
-        if average_every and state.step % average_every == 0:
+        if state.step in average_at:
             state.average.add(model)
         now = time.monotonic()
         speed = (seen - (state.history[-2]["tokens"] if len(state.history) > 1 else 0)) / (now - started)

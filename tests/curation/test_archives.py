@@ -100,6 +100,15 @@ def test_a_broken_download_continues_where_it_stopped(index: Path, monkeypatch: 
     assert asked == [0, 50]
 
 
+def test_a_part_that_does_not_fit_is_thrown_away(index: Path) -> None:
+    data = sdist({"a.txt": b"one"})
+    (index / "herdtest-1.0.tar.gz").write_bytes(data)
+    wanted = archive(data)
+    wanted.path.parent.mkdir()
+    wanted.path.with_name(f"{wanted.sha256}.part").write_bytes(b"left by another file")
+    assert archives.fetch(wanted).read_bytes() == data
+
+
 def test_the_lock_file_pins_every_package(tmp_path: Path) -> None:
     packages = archives.lock()
     assert all(len(package.sha256) == 64 and package.kind in ("sdist", "wheel") for package in packages.values())

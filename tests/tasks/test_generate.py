@@ -29,6 +29,8 @@ PROBLEM: dict[str, Callable[[Example], object]] = {
     "facts": lambda e: e.prompt,
     "format": lambda e: (e.key["kind"], e.key["target"]),
     "howto": lambda e: (e.key["verb"], e.key["object"]),
+    "mails": lambda e: tuple(e.key.values()),
+    "risky_code": lambda e: e.prompt,
     "safety": lambda e: (e.key["verb"], e.key["object"]),
 }
 CLOSED = {
@@ -37,13 +39,14 @@ CLOSED = {
     "translation": lambda e: e.level == "easy",
     "format": lambda e: e.key["kind"] not in ("reverse", "sort"),
     "facts": lambda e: True,
+    "risky_code": lambda e: True,
     "safety": lambda e: True,
 }
 
 
-def test_tasks_are_the_seven_helpful_ones_in_order() -> None:
-    assert TASKS == ("arithmetic", "code", "translation", "lookup", "facts", "format", "howto")
-    assert set(ALL) == {*TASKS, "safety"}
+def test_tasks_are_the_eight_helpful_ones_in_order() -> None:
+    assert TASKS == ("arithmetic", "code", "translation", "lookup", "facts", "format", "howto", "mails")
+    assert set(ALL) == {*TASKS, "risky_code", "safety"}
 
 
 @pytest.mark.parametrize("task", ALL)

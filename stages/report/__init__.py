@@ -1,0 +1,1 @@
+"""The report: the ledger of claims and one page that shows the whole run."""

@@ -1,0 +1,121 @@
+"""Charts of data curation (3.1) and the tokenizer (3.2)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from stages.report import charts
+from stages.report.charts import BLUE, GREY, HALF, INK, MUTED, ORANGE, canvas, style, svg
+from stages.report.evidence import BUCKETS, Evidence
+
+STEPS = {
+    ("filter", "url"): "URL filter",
+    ("filter", "blocklist"): "domain block list",
+    ("filter", "pii"): "personal data",
+    ("filter", "heuristics"): "heuristics",
+    ("dedup", "url"): "URL dedup",
+    ("dedup", "document"): "document dedup",
+    ("dedup", "line"): "line dedup",
+    ("classify", "quality"): "quality",
+}
+
+
+def funnel(evidence: Evidence) -> list[dict[str, Any]]:
+    """Documents and bytes left after each step, and what it removed for which reason."""
+    documents, size = evidence.metric("extract", "documents_out"), evidence.metric("extract", "bytes_out")
+    records = evidence.metric("extract", "records")
+    skipped = evidence.find("extract", "skipped") or {}
+    reasons = [{"reason": reason, "documents": count, "bytes": None} for reason, count in sorted(skipped.items())]
+    found = [
+        {"step": "crawl", "documents": records, "bytes": None, "removed": 0, "reasons": []},
+        {"step": "text extraction", "documents": documents, "bytes": size, "removed": records - documents, "reasons": reasons},
+    ]
+    for (stage, step), title in STEPS.items():
+        cuts = [row for row in evidence.metric(stage, "funnel") if row["step"] == step]
+        gone, lost = sum(row["documents"] for row in cuts), sum(row["bytes"] for row in cuts)
+        documents, size = documents - gone, size - lost
+        found.append({"step": title, "documents": documents, "bytes": size, "removed": gone, "reasons": cuts})
+    return found
+
+
+def funnel_chart(steps: list[dict[str, Any]]) -> str:
+    """Bars of what is left, with what each step took."""
+    with style():
+        figure, (left, right) = canvas(charts.WIDE, 3.0, 1, 2, sharey=True)
+        labels = [step["step"] for step in steps]
+        for axes, key, unit in ((left, "documents", "documents left"), (right, "bytes", "text left, MB")):
+            scale = 1e6 if key == "bytes" else 1
+            values = [None if step[key] is None else step[key] / scale for step in steps]
+            top = max(value for value in values if value is not None)
+            before = None
+            for row, value in enumerate(values):
+                if value is None:
+                    axes.text(0, row, "  not text yet", va="center", color=MUTED)
+                    continue
+                lost = before - value if before is not None else 0
+                axes.barh(row, value, color=BLUE, height=0.62)
+                if lost > 0:
+                    axes.barh(row, lost, left=value, color=ORANGE, height=0.62)
+                taken = f" −{lost:,.0f}" if key == "documents" else f" −{lost:.2g}"
+                text = f"{value:,.0f}" if key == "documents" else f"{value:.3g}"
+                axes.text(value + max(lost, 0), row, f" {text}{taken if lost > 0 else ''}", va="center", color=INK, fontsize=7.5)
+                before = value
+            axes.set_xlim(0, top * 1.3)
+            axes.set_xlabel(unit)
+            axes.grid(False, axis="y")
+            charts.compact(axes, "x")
+        left.set_yticks(range(len(labels)), labels)
+        left.set_ylim(len(labels) - 0.5, -0.5)
+        left.tick_params(axis="y", labelcolor=INK)
+        return svg(figure, "funnel", "Documents and megabytes of text left after each step of curation")
+
+
+def mix_chart(evidence: Evidence, target: Mapping[str, float]) -> str:
+    """Target and reached share of each bucket in the flagship's training tokens, and epochs over the bucket."""
+    drawn = evidence.metric("flagship/initial", "tokens_by_bucket")
+    epochs = evidence.metric("flagship/initial", "epochs_by_bucket")
+    corpus = evidence.metric("encode", "tokens", "train")
+    total, whole = sum(drawn.values()), sum(corpus.values())
+    with style():
+        figure, (axes,) = canvas(HALF, 2.7)
+        shares = (
+            ("corpus", GREY, [100 * corpus[bucket] / whole for bucket in BUCKETS]),
+            ("drawn in training", BLUE, [100 * drawn[bucket] / total for bucket in BUCKETS]),
+        )
+        for place, (name, colour, values) in enumerate(shares):
+            rows = [row + (place - 0.5) * 0.36 for row in range(len(BUCKETS))]
+            axes.barh(rows, values, height=0.34, color=colour, label=name)
+            for row, value, bucket in zip(rows, values, BUCKETS, strict=True):
+                note = f" ({epochs[bucket]:.2g} epochs)" if name != "corpus" else ""
+                axes.text(value, row, f" {value:.1f}%{note}", va="center", fontsize=7.5, color=INK)
+        for row, bucket in enumerate(BUCKETS):
+            label = "target" if row == 0 else None
+            axes.plot([100 * target[bucket]] * 2, [row - 0.42, row + 0.42], color=ORANGE, linewidth=2.2, label=label)
+        axes.set_yticks(range(len(BUCKETS)), BUCKETS)
+        axes.set_ylim(len(BUCKETS) - 0.4, -0.5)
+        axes.set_xlim(0, 1.45 * max(max(values) for _, _, values in shares))
+        axes.tick_params(axis="y", labelcolor=INK)
+        axes.grid(False, axis="y")
+        axes.set_xlabel("share of tokens, %")
+        charts.legend(axes)
+        return svg(figure, "mix", "Share of tokens by bucket: corpus, drawn in training, target")
+
+
+def vocabulary_chart(evidence: Evidence) -> str:
+    """Characters per token over vocabulary size, with intervals over held-out documents."""
+    sizes = {int(size): value for size, value in evidence.metric("tokenizer", "characters_per_token").items()}
+    chosen = evidence.metric("tokenizer", "vocab_size")
+    with style():
+        figure, (axes,) = canvas(HALF, 2.7)
+        axes.plot(sorted(sizes), [sizes[size]["value"] for size in sorted(sizes)], color=BLUE, linewidth=1)
+        for size in sorted(sizes):
+            value, error = charts.bars(sizes[size])
+            axes.errorbar(size, value, yerr=error, fmt="o", color=ORANGE if size == chosen else BLUE, markersize=5)
+            name = f"{size:,}" + (" (used)" if size == chosen else "")
+            axes.annotate(name, (size, value), xytext=(6, -9), textcoords="offset points", fontsize=7.5)
+        axes.set_xscale("log")
+        axes.set_xlim(min(sizes) / 1.3, max(sizes) * 1.7)
+        axes.set_xticks([])
+        axes.set_xticks([], minor=True)
+        axes.set_xlabel("vocabulary, tokens (log)")
+        axes.set_ylabel("characters per token")
+        return svg(figure, "vocabulary", "Characters per token over vocabulary size, with 95% intervals")

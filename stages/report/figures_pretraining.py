@@ -1,0 +1,197 @@
+"""Charts of scaling laws (3.2.1) and pretraining (3.4)."""
+
+import numpy as np
+
+from stages import statistics
+from stages.report import charts
+from stages.report.charts import BLUE, GREY, HALF, INK, MEMBER_COLOURS, MUTED, ORANGE, RAMP, canvas, style, svg
+from stages.report.evidence import MEMBERS, Evidence, Interval
+
+PHASES = ("initial", "long", "anneal")
+PHASE_NAMES = {"initial": "initial", "long": "long context", "anneal": "annealing"}
+POINTS = 260
+"""Points of a smoothed curve that are drawn."""
+
+
+def isoflop_chart(evidence: Evidence) -> str:
+    """Loss over training tokens for each budget, with the fitted parabola and its minimum."""
+    points, fit = evidence.metric("isoflops", "points"), evidence.herd["fit"]
+    scatter = statistics.Z * fit["residual"]
+    with style():
+        figure, (axes,) = canvas(HALF, 3.5)
+        axes.set_xscale("log")
+        colours = spread(len(fit["budgets"]))
+        for colour, budget in zip(colours, fit["budgets"], strict=True):
+            mine = sorted((p["tokens"], p["loss"]) for p in points if p["flops"] == budget["flops"])
+            tokens = np.array([p[0] for p in mine])
+            axes.errorbar(tokens, [p[1] for p in mine], yerr=scatter, fmt="o", color=colour, markersize=4, elinewidth=0.8)
+            grid = np.geomspace(tokens[0], tokens[-1], 60)
+            c0, c1, c2 = budget["coefficients"]
+            x = np.log(grid) - budget["centre"]
+            curve = c0 + c1 * x + c2 * x * x
+            axes.plot(grid, curve, color=colour)
+            axes.annotate(f"{charts.short(budget['flops'])} FLOPs", (grid[-1], curve[-1]), xytext=(5, -2),
+                          textcoords="offset points", color=INK, fontsize=7)  # fmt: skip
+            if budget["inner"]:
+                axes.plot(budget["optimal_tokens"], budget["minimum_loss"], marker="D", color=INK, markersize=5, zorder=5)
+        low, high = axes.get_xlim()
+        axes.set_xlim(low, high * (high / low) ** 0.28)
+        charts.log_axis(axes, "x")
+        axes.set_xlabel("training tokens (log)")
+        axes.set_ylabel("validation loss, nats per token")
+        return svg(figure, "isoflops", "IsoFLOP curves: loss over training tokens by compute budget, with minima")
+
+
+def power_law_chart(evidence: Evidence) -> str:
+    """The minima's tokens and losses over compute, the laws through them, and what they say of the flagship."""
+    fit = evidence.herd["fit"]
+    reached = evidence.find("flagship/annealing", "validation_loss")
+    trained = evidence.herd["members"]["flagship"]["tokens"]
+    inner = [budget for budget in fit["budgets"] if budget["inner"]]
+    flops = np.array([budget["flops"] for budget in inner])
+    target = fit["flagship_flops"]
+    grid = np.geomspace(flops.min() / 1.5, target * 1.3, 40)
+    with style():
+        figure, (upper, lower) = canvas(HALF, 3.5, 2, 1, sharex=True)
+        for axes in (upper, lower):
+            axes.set_xscale("log")
+            axes.set_yscale("log")
+        tokens = np.exp(fit["log_a"]["value"] + fit["alpha"]["value"] * np.log(grid))
+        loss = np.exp(fit["log_loss"]["value"] + fit["loss_exponent"]["value"] * np.log(grid))
+        upper.plot(grid, tokens, color=MUTED, linewidth=1)
+        lower.plot(grid, loss, color=MUTED, linewidth=1)
+        upper.plot(flops, [budget["optimal_tokens"] for budget in inner], "D", color=INK, markersize=4.5)
+        lower.plot(flops, [budget["minimum_loss"] for budget in inner], "D", color=INK, markersize=4.5)
+        for axes, name in ((upper, "tokens"), (lower, "loss")):
+            value, error = charts.bars(fit[name], (1e-9, np.inf))
+            axes.errorbar(target, value, yerr=error, fmt="o", color=BLUE, markersize=5, label="predicted, 95%")
+        upper.plot(target, trained, marker="s", color=ORANGE, markersize=5.5, linestyle="none", label="flagship")
+        if reached:
+            lower.plot(target, reached["value"], marker="s", color=ORANGE, markersize=5.5, linestyle="none")
+            lower.annotate(f"reached {reached['value']:.3f} ", (target, reached["value"]), xytext=(-6, -3),
+                           textcoords="offset points", ha="right", fontsize=7.5)  # fmt: skip
+        upper.set_ylabel("optimal tokens")
+        lower.set_ylabel("loss at minimum, nats")
+        lower.set_xlabel("compute, training FLOPs (log)")
+        charts.log_axis(upper, "y")
+        charts.log_axis(lower, "y")
+        charts.log_axis(lower, "x")
+        charts.legend(upper)
+        return svg(figure, "power-law", "Power laws of optimal tokens and loss over compute, with the flagship")
+
+
+def spread(count: int) -> list[str]:
+    """`count` colours along the ramp, light to dark."""
+    return [RAMP[round(place * (len(RAMP) - 1) / max(1, count - 1))] for place in range(count)]
+
+
+def smooth(values: np.ndarray, window: int) -> np.ndarray:
+    """Running mean over up to `window` values before and with each."""
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    ends = np.arange(1, len(values) + 1)
+    starts = np.maximum(0, ends - window)
+    return (sums[ends] - sums[starts]) / (ends - starts)
+
+
+def thin(tokens: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """At most POINTS of the points, the last one among them."""
+    keep = np.unique(np.linspace(0, len(tokens) - 1, min(POINTS, len(tokens))).round().astype(int))
+    return tokens[keep], values[keep]
+
+
+def training_chart(evidence: Evidence) -> str:
+    """Training loss and learning rate of every member over its tokens, phase by phase, with validation losses."""
+    with style():
+        figure, (upper, lower) = canvas(charts.WIDE, 4.6, 2, 1, sharex=True, height_ratios=[3, 1])
+        spans: dict[str, tuple[float, float]] = {}
+        ends: list[tuple[float, str]] = []
+        settled: list[float] = []
+        for member in MEMBERS:
+            start, colour = 0.0, MEMBER_COLOURS[member]
+            boundaries = {}
+            for phase in PHASES:
+                curve = evidence.curve(f"{member}-{phase}")
+                if not curve:
+                    continue
+                tokens = curve["tokens"] + start
+                smoothed = smooth(curve["loss"], max(1, len(tokens) // 25))
+                upper.plot(*thin(tokens, smoothed), color=colour, linewidth=1.5)
+                lower.plot(*thin(tokens, curve["lr"]), color=colour, linewidth=1.3)
+                settled += smoothed[len(tokens) // 8 :].tolist() if phase == "initial" else smoothed.tolist()
+                spans[phase] = (start, float(tokens[-1]))
+                start = boundaries[phase] = float(tokens[-1])
+            held_out = {
+                "initial": evidence.find(f"{member}/initial", "validation_loss"),
+                "long": evidence.find(f"{member}/annealing", "loss_before"),
+                "anneal": evidence.find(f"{member}/annealing", "validation_loss"),
+            }
+            for phase, loss in held_out.items():
+                if loss and phase in boundaries:
+                    upper.plot(boundaries[phase], loss["value"], marker="o", color=colour, markersize=6,
+                               markeredgecolor=INK, markeredgewidth=0.8, zorder=5, clip_on=False)  # fmt: skip
+                    settled.append(loss["value"])
+                    if phase == "anneal":
+                        ends.append((loss["value"], member))
+        if settled:
+            low, high = min(settled), max(settled)
+            upper.set_ylim(low - 0.05 * (high - low), high + 0.12 * (high - low))
+        for phase, (start, end) in spans.items():
+            for axes in (upper, lower):
+                if phase != "initial":
+                    axes.axvspan(start, end, color=GREY if phase == "long" else BLUE, alpha=0.13, linewidth=0)
+            upper.annotate(PHASE_NAMES[phase], ((start + end) / 2, 1.0), xycoords=("data", "axes fraction"), ha="center",
+                           xytext=(0, 3), textcoords="offset points", fontsize=7.5, color=MUTED)  # fmt: skip
+        label_ends(upper, ends)
+        upper.set_ylabel("loss, nats per token")
+        lower.set_ylabel("learning rate")
+        lower.set_xlabel("training tokens")
+        lower.set_ylim(bottom=0)
+        if spans:
+            lower.set_xlim(0, max(end for _, end in spans.values()) * 1.01)
+        charts.compact(lower, "x")
+        return svg(figure, "training", "Training loss and learning rate of the three members over training tokens")
+
+
+def label_ends(axes: charts.Axes, ends: list[tuple[float, str]]) -> None:
+    """The members' names beside their last validation loss, far enough apart to read."""
+    low, high = axes.get_ylim()
+    gap, last = 0.065 * (high - low), -np.inf
+    for value, member in sorted(ends):
+        height = max(value, last + gap)
+        last = height
+        axes.annotate(f"{member} {value:.3f}", (1.0, height), xycoords=("axes fraction", "data"), xytext=(9, 0),
+                      textcoords="offset points", va="center", color=MEMBER_COLOURS[member], fontsize=8.5,
+                      annotation_clip=False)  # fmt: skip
+
+
+EFFECTS = {
+    "change": "annealing: after − before",
+    "against_control": "annealed − same tokens\nwithout annealing",
+    "average_minus_last": "average − last checkpoint",
+}
+
+
+def annealing_chart(evidence: Evidence) -> str:
+    """What annealing and averaging did to the validation loss of each member."""
+    series = [
+        (member, MEMBER_COLOURS[member], [evidence.find(f"{member}/annealing", effect) for effect in EFFECTS])
+        for member in MEMBERS
+    ]
+    with style():
+        figure, (axes,) = canvas(HALF, 2.7)
+        charts.intervals(axes, list(EFFECTS.values()), series, unit="difference in validation loss, nats per token", zero=True)
+        return svg(figure, "annealing", "Effect of annealing and averaging on validation loss by member, with intervals")
+
+
+def bucket_chart(evidence: Evidence) -> str:
+    """The members' final validation loss by bucket."""
+    buckets = list(evidence.metric("flagship/annealing", "validation_loss_by_bucket"))
+
+    def losses(member: str) -> list[Interval | None]:
+        return [evidence.find(f"{member}/annealing", "validation_loss_by_bucket", bucket) for bucket in buckets]
+
+    with style():
+        figure, (axes,) = canvas(HALF, 2.7)
+        series = [(member, MEMBER_COLOURS[member], losses(member)) for member in MEMBERS]
+        charts.intervals(axes, buckets, series, unit="validation loss, nats per token")
+        return svg(figure, "buckets", "Final validation loss by bucket and member, with intervals")
