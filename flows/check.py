@@ -5,6 +5,7 @@
 
 import sys
 
+from flows import scale
 from flows.parameters import check
 from flows.project import ROOT
 from stages.interface import StageError
@@ -14,7 +15,7 @@ VALID = ROOT / "data" / "parameters.ok"
 
 def main() -> None:
     try:
-        check(ROOT)
+        scale.check(check(ROOT))
     except StageError as error:
         sys.exit(f"check: {error}")
     VALID.parent.mkdir(exist_ok=True)

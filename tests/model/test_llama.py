@@ -1,0 +1,116 @@
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from stages.model.llama import QUERY_BLOCK, Llama, LlamaConfig, attend, attention_blocks, document_starts
+from tests.fixtures import VOCAB_SIZE, shape, sharp
+
+HERD = {
+    8_030_261_248: LlamaConfig(128_256, 4096, 32, 32, 8, 14_336),
+    70_553_706_496: LlamaConfig(128_256, 8192, 80, 64, 8, 28_672),
+    405_853_388_800: LlamaConfig(128_256, 16_384, 126, 128, 8, 53_248),
+}
+BEGIN = VOCAB_SIZE - 8
+LENGTH = 2 * QUERY_BLOCK + 21
+
+
+def packed(seed: int, boundary: int) -> Tensor:
+    """Two rows of two documents each, the second from `boundary` on."""
+    tokens = torch.randint(0, BEGIN, (2, LENGTH), generator=torch.Generator().manual_seed(seed))
+    tokens[:, 0] = tokens[:, boundary] = BEGIN
+    return tokens
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("boundary", [QUERY_BLOCK, QUERY_BLOCK + 17])
+def test_document_1_moves_no_logit_of_document_2(dtype: torch.dtype, boundary: int) -> None:
+    model = sharp(Llama(shape()).initialise(1))
+    tokens = packed(1, boundary)
+    other = tokens.clone()
+    other[:, 1:boundary] = (tokens[:, 1:boundary] + 1) % BEGIN
+    starts = document_starts(tokens, BEGIN)
+
+    def logits(tokens: Tensor, starts: Tensor | None) -> Tensor:
+        with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+            return model(tokens, starts)
+
+    before, after = logits(tokens, starts), logits(other, starts)
+    assert torch.equal(before[:, boundary:], after[:, boundary:])
+    assert not torch.equal(before[:, :boundary], after[:, :boundary])
+    assert not torch.equal(logits(tokens, None)[:, boundary:], logits(other, None)[:, boundary:])
+
+
+def test_a_packed_document_has_the_logits_it_has_alone() -> None:
+    model = sharp(Llama(shape()).initialise(2))
+    tokens = packed(2, 70)
+    with torch.no_grad():
+        together = model(tokens, document_starts(tokens, BEGIN))[:, 70:]
+        alone = model(tokens[:, 70:])
+    assert torch.allclose(together, alone, atol=1e-4)
+
+
+def test_no_logit_sees_the_future() -> None:
+    model = sharp(Llama(shape()).initialise(3))
+    tokens = packed(3, 90)
+    other = tokens.clone()
+    other[:, 75] = (tokens[:, 75] + 1) % BEGIN
+    with torch.no_grad():
+        before, after = model(tokens), model(other)
+    assert torch.equal(before[:, :75], after[:, :75]) and not torch.equal(before[:, 75:], after[:, 75:])
+
+
+@pytest.mark.parametrize("offset", [0, 100])
+@pytest.mark.parametrize("heads", [(4, 2), (4, 4), (6, 1)])
+def test_blocked_attention_is_attention_with_the_same_mask(heads: tuple[int, int], offset: int) -> None:
+    generator = torch.Generator().manual_seed(4)
+    queries, keys, width = LENGTH, LENGTH + offset, 8
+    q = torch.randn(3, heads[0], queries, width, generator=generator)
+    k, v = (torch.randn(3, heads[1], keys, width, generator=generator) for _ in range(2))
+    starts = document_starts((torch.rand(3, keys, generator=generator) < 0.03).long(), 1)
+    position = torch.arange(keys)
+    query = position[offset:, None]
+    visible = (position <= query) & (position >= starts[:, offset:, None])
+    expected = F.scaled_dot_product_attention(q, k, v, visible[:, None], enable_gqa=True)
+    found = attend(q, k, v, attention_blocks(starts, offset, queries))
+    assert torch.allclose(found, expected.transpose(1, 2).flatten(2), atol=1e-5)
+
+
+def test_document_starts_on_a_worked_example() -> None:
+    tokens = torch.tensor([[5, 6, 9, 7, 9, 9, 8]])
+    assert document_starts(tokens, 9).tolist() == [[0, 0, 2, 2, 4, 5, 5]]
+
+
+@pytest.mark.parametrize(("parameters", "config"), HERD.items())
+def test_the_papers_models_have_their_exact_number_of_parameters(parameters: int, config: LlamaConfig) -> None:
+    assert config.parameters == parameters
+    with torch.device("meta"):
+        model = Llama(config)
+    assert sum(parameter.numel() for parameter in model.parameters()) == parameters
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_counted_parameters_are_those_of_the_model(tied: bool) -> None:
+    config = shape(tie_word_embeddings=tied)
+    model = Llama(config)
+    assert sum(parameter.numel() for parameter in model.parameters()) == config.parameters
+    assert sum(parameter.numel() for parameter in model.model.layers.parameters()) == config.body_parameters - 32
+    assert (model.lm_head.weight is model.model.embed_tokens.weight) == tied
+
+
+def test_a_seed_decides_the_weights_and_leaves_torchs_own_generator_alone() -> None:
+    torch.manual_seed(0)
+    model = Llama(shape())
+    state = torch.get_rng_state()
+    first = model.initialise(5).state_dict()
+    assert torch.equal(state, torch.get_rng_state())
+    again, other = Llama(shape()).initialise(5).state_dict(), Llama(shape()).initialise(6).state_dict()
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["model.embed_tokens.weight"], other["model.embed_tokens.weight"])
+
+
+def test_impossible_shapes_are_refused() -> None:
+    with pytest.raises(ValueError, match="multiple"):
+        shape(num_key_value_heads=3)
+    with pytest.raises(ValueError, match="even width"):
+        shape(hidden_size=36, num_attention_heads=12, num_key_value_heads=2)

@@ -1,0 +1,164 @@
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from stages.interface import StageError
+from stages.model.files import load_model
+from stages.model.llama import Llama
+from stages.training.checkpoint import KEEP, Average
+from stages.training.curve import tail_mean, write_curve
+from stages.training.language_modelling import MixtureBatches, held_out, held_out_losses, next_token_loss
+from stages.training.loader import Mixture
+from stages.training.loop import Training, optimizer_for, train
+from stages.training.schedule import Schedule
+from tests.fixtures import MIX, World, settings
+from tests.recorder import Recorder
+
+
+def batches(world: World, seed: int = 1, size: int = 6, micro_tokens: int = 100_000) -> MixtureBatches:
+    return MixtureBatches(Mixture(world.shards, "train", MIX.shares(), 32, seed), size, micro_tokens)
+
+
+def run(
+    world: World, scratch: Path, data: Any, training: Training, steps: int = 4, loss: Any = next_token_loss, **more: Any
+) -> tuple[Llama, list[dict[str, float]], Average]:
+    model = load_model(world.model)
+    schedule = Schedule(3e-3, steps, 1, "cosine", 0.1)
+    history, average = train(model, data, loss, schedule, training, scratch=scratch, context=Recorder(scratch),
+                             title="test", **more)  # fmt: skip
+    return model, history, average
+
+
+def same(a: Llama, b: Llama) -> bool:
+    return all(torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_two_runs_give_the_same_bytes(world: World, tmp_path: Path, precision: str) -> None:
+    training = settings(precision=precision)
+    first, history, _ = run(world, tmp_path / "a", batches(world), training)
+    torch.rand(7)  # nothing draws from the global generator
+    again, history_again, _ = run(world, tmp_path / "b", batches(world), training)
+    assert same(first, again) and history == history_again
+    assert all(parameter.dtype == torch.float32 for parameter in first.parameters())
+
+
+def test_it_learns(world: World, tmp_path: Path) -> None:
+    before = held_out_losses(load_model(world.model), held_out(world.shards, MIX.shares(), 32, 1), 16, settings())
+    model, history, _ = run(world, tmp_path, batches(world), settings(), steps=40)
+    after = held_out_losses(model, held_out(world.shards, MIX.shares(), 32, 1), 16, settings())
+    assert before.mean() == pytest.approx(math.log(300), abs=0.2)  # an untrained model guesses
+    assert after.mean() < before.mean() - 1 and history[-1]["loss"] < history[0]["loss"] - 1
+
+
+def test_micro_batches_change_the_memory_not_the_update(world: World, tmp_path: Path) -> None:
+    # Adam divides by the gradient's size: eps keeps it from blowing rounding up where a gradient is next to nothing.
+    whole, history, _ = run(world, tmp_path / "a", batches(world), settings(eps=1e-4))
+    for micro_tokens in (32, 64, 128):
+        cut, rows, _ = run(world, tmp_path / str(micro_tokens), batches(world, micro_tokens=micro_tokens), settings(eps=1e-4))
+        assert [row["loss"] for row in rows] == pytest.approx([row["loss"] for row in history], rel=1e-5)
+        assert [row["grad_norm"] for row in rows] == pytest.approx([row["grad_norm"] for row in history], rel=1e-4)
+        for p, q in zip(whole.parameters(), cut.parameters(), strict=True):
+            assert torch.allclose(p, q, atol=2e-6)
+
+
+def test_the_first_update_is_adamw_on_the_mean_loss_clipped(world: World, tmp_path: Path) -> None:
+    """Written out by hand: gradient of the mean over targets, clipped to norm 1, one step of AdamW with decay."""
+    model = load_model(world.model)
+    (batch,) = batches(world)(0)
+    logits = model(batch.tokens, batch.starts).flatten(0, 1)
+    loss = torch.nn.functional.cross_entropy(logits, batch.targets.flatten(), ignore_index=-100)
+    loss.backward()
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    norm = torch.sqrt(sum((g**2).sum() for g in gradients))  # type: ignore[arg-type]
+    lr, clip = 3e-3, 0.1
+    assert norm > clip
+    expected = []
+    for p, g in zip(model.parameters(), gradients, strict=True):
+        g = g * clip / norm
+        decay = 0.1 if p.dim() > 1 else 0.0
+        expected.append(p.detach() * (1 - lr * decay) - lr * g / (g.abs() + 1e-5))
+    trained, history, _ = run(world, tmp_path, batches(world), settings(clip=clip, eps=1e-5), steps=1)
+    assert history[0]["loss"] == pytest.approx(float(loss.detach()), rel=1e-5)
+    assert history[0]["grad_norm"] == pytest.approx(float(norm), rel=1e-5)
+    assert history[0]["tokens"] == 6 * 32 and history[0]["lr"] == lr
+    for p, q in zip(expected, trained.parameters(), strict=True):
+        assert torch.allclose(p, q, atol=1e-6)
+
+
+def test_norms_are_not_decayed(world: World) -> None:
+    groups = optimizer_for(load_model(world.model), settings()).param_groups
+    assert [group["weight_decay"] for group in groups] == [0.1, 0.0]
+    assert {p.dim() for p in groups[0]["params"]} == {2} and {p.dim() for p in groups[1]["params"]} == {1}
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(world: World, tmp_path: Path) -> None:
+    calls = []
+
+    def breaking(model: Llama, batch: Any) -> tuple[Tensor, dict[str, float]]:
+        value, extra = next_token_loss(model, batch)
+        calls.append(1)
+        return (value * float("nan"), extra) if len(calls) == 4 else (value, extra)
+
+    often = settings(checkpoint_seconds=1e-9)
+    with pytest.raises(StageError, match=r"step 4: loss nan.*lower the learning rate"):
+        run(world, tmp_path / "a", batches(world), often, steps=6, loss=breaking)
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["step-000000002", "step-000000003"]
+    resumed, history, _ = run(world, tmp_path / "a", batches(world), often, steps=6)
+    straight, _, _ = run(world, tmp_path / "b", batches(world), settings(), steps=6)
+    assert same(resumed, straight) and [row["step"] for row in history] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_checkpoint_of_other_data_is_refused(world: World, tmp_path: Path) -> None:
+    often = settings(checkpoint_seconds=1e-9)
+    run(world, tmp_path, batches(world), often, steps=3)
+    assert len(list(tmp_path.glob("step-*"))) == KEEP
+    with pytest.raises(StageError, match="trained on other data"):
+        run(world, tmp_path, batches(world, seed=2), often, steps=3)
+    with pytest.raises(StageError, match="trained on other data"):
+        run(world, tmp_path, batches(world, size=5), often, steps=3)
+
+
+def test_a_torn_checkpoint_counts_for_nothing(world: World, tmp_path: Path) -> None:
+    often = settings(checkpoint_seconds=1e-9)
+    straight, _, _ = run(world, tmp_path / "a", batches(world), settings(), steps=5)
+    run(world, tmp_path / "b", batches(world), often, steps=5)
+    newest = tmp_path / "b" / "step-000000005"
+    newest.rename(tmp_path / "b" / "partial")
+    (tmp_path / "b" / "partial" / "state.json").write_text('{"step": 5, "his')
+    resumed, _, _ = run(world, tmp_path / "b", batches(world), often, steps=5)
+    assert same(resumed, straight)
+    assert json.loads((newest / "state.json").read_text())["step"] == 5
+
+
+def test_the_average_is_the_mean_of_the_weights_after_the_steps_asked_for(world: World, tmp_path: Path) -> None:
+    seen = []
+
+    def watching(model: Llama, batch: Any) -> tuple[Tensor, dict[str, float]]:
+        seen.append({name: p.detach().clone() for name, p in model.named_parameters()})  # after step len(seen) - 1
+        return next_token_loss(model, batch)
+
+    model, _, average = run(world, tmp_path, batches(world), settings(), steps=6, loss=watching, average_at=[2, 3, 6])
+    seen.append(dict(model.named_parameters()))
+    assert average.count == 3
+    for name, value in average.mean.items():
+        assert torch.allclose(value, (seen[2][name] + seen[3][name] + seen[6][name]) / 3, atol=1e-6)
+
+
+def test_what_is_told_and_written_is_the_history(world: World, tmp_path: Path) -> None:
+    context = Recorder(tmp_path)
+    history, _ = train(load_model(world.model), batches(world), next_token_loss, Schedule(1e-3, 3), settings(),
+                       scratch=tmp_path, context=context, title="test", first_step=10)  # fmt: skip
+    assert [step for step, _ in context.points] == [11, 12, 13]
+    assert [values["loss"] for _, values in context.points] == [row["loss"] for row in history]
+    assert [row["tokens"] for row in history] == [192, 384, 576]
+    write_curve(tmp_path / "curve.csv", history)
+    header, *lines = (tmp_path / "curve.csv").read_text().splitlines()
+    assert header.split(",")[:3] == ["step", "tokens", "lr"] and "seconds" not in header and len(lines) == 3
+    assert float(lines[2].split(",")[header.split(",").index("loss")]) == pytest.approx(history[2]["loss"], rel=1e-8)
+    assert tail_mean([{"loss": float(value)} for value in range(100)]) == 97
