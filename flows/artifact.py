@@ -15,8 +15,12 @@ SCHEMA = 1
 
 
 def digest(path: Path) -> str:
-    """sha256 of a file, or of the manifest of an artifact directory (which holds the sha256 of every file in it)."""
+    """sha256 of a file; of an artifact directory, that of its manifest, which holds the sha256 of every file in it; of
+    another directory (metrics, curves), that of its files' names and contents."""
     if path.is_dir():
+        if not (path / MANIFEST).exists():
+            files = {file.relative_to(path).as_posix(): digest(file) for file in sorted(path.rglob("*")) if file.is_file()}
+            return hashlib.sha256(canonical(files).encode()).hexdigest()
         path = path / MANIFEST
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -17,9 +17,12 @@ import pytest
 from stages.interface import Section
 from stages.model.files import save_model
 from stages.model.llama import Llama, LlamaConfig
+from stages.posttraining import data
+from stages.posttraining.data import Comparison, Demonstration
 from stages.posttraining.versions import Tuning
 from stages.pretraining.phase import Pretraining
 from stages.scaling.ladder import LearningRate
+from stages.tasks.example import Example
 from stages.tokenizer import bpe, encode, train
 from stages.tokenizer.chat import ChatFormat
 from stages.tokenizer.corpus import BUCKETS, Mix
@@ -30,7 +33,7 @@ from tests.recorder import Recorder
 VOCAB_SIZE = 300
 MIX = Mix(general=0.5, math=0.25, code=0.17, multilingual=0.08)
 PRETRAINING = Pretraining(
-    initial=0.7, long_context=0.15, annealing=0.15, validation_windows=8, length=32, batch_tokens=128
+    initial=0.5, long_context=0.25, annealing=0.25, validation_windows=8, length=32, batch_tokens=128
 )
 LEARNING_RATE = LearningRate(reference=1e-2, parameters=10_000, exponent=-0.25)
 WORDS = {
@@ -50,6 +53,10 @@ class World:
     tokens: Path
     herd: Path
     model: Path
+
+    @classmethod
+    def at(cls, root: Path) -> "World":
+        return cls(root / "documents", root / "tokenizer", root / "tokens", root / "herd.json", root / "model")
 
     @property
     def chat(self) -> ChatFormat:
@@ -71,7 +78,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 def make_world(root: Path) -> World:
-    made = World(root / "documents", root / "tokenizer", root / "tokens", root / "herd.json", root / "model")
+    made = World.at(root)
     for directory in (made.documents, made.tokenizer, made.tokens):
         directory.mkdir()
     write_documents(made.documents, corpus(90, seed=1))
@@ -96,6 +103,19 @@ def corpus(documents: int, seed: int) -> list[dict[str, Any]]:
             name = hashlib.sha256(f"{bucket}{number}{seed}".encode()).hexdigest()
             rows.append({"id": name, "bucket": bucket, "quality": generator.random(), "text": text})
     return rows
+
+
+def examples(count: int = 20) -> list[Example]:
+    """Little sums."""
+    return [Example("arithmetic", "easy", f"{n} + 1", str(n + 1), {"result": n + 1, "steps": []}) for n in range(count)]
+
+
+def write_posttraining(directory: Path) -> None:
+    """Demonstrations and comparisons of the sums, as the stages before SFT and the reward model leave them."""
+    data.write_rows(directory / "demonstrations.jsonl", [Demonstration(e, e.answer, "annotator") for e in examples()])
+    rows = [Comparison(e, e.answer, "the cat", None, 4, 1) for e in examples()]
+    for name in ("comparisons", "all"):
+        data.write_rows(directory / f"{name}.jsonl", rows)
 
 
 def write_documents(directory: Path, rows: list[dict[str, Any]]) -> None:

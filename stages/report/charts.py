@@ -3,7 +3,7 @@ equal data."""
 
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from stages.report.evidence import Interval
+from stages.report.evidence import Interval, Missing
 
 # Colours that matplotlib writes and the page's stylesheet replaces. Told apart by the colour-blind (Okabe and Ito).
 INK, MUTED, GRID = "#010101", "#020202", "#030303"
@@ -27,7 +27,7 @@ BEFORE, AFTER = GREY, BLUE
 WIDE, HALF = 8.2, 4.6
 """Widths in inches: a chart over the whole column, and one of two beside each other."""
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.family": ["DejaVu Sans"],
     "font.size": 8.5,
@@ -86,14 +86,14 @@ def svg(figure: Figure, name: str, description: str) -> str:
         text = text.replace(f'"{used}"', f'"{name}-{used}"').replace(f"#{used}", f"#{name}-{used}")
     for colour, variable in VARIABLES.items():
         text = text.replace(colour, f"var(--{variable})")
-    text = re.sub(r"font: ([^;\"]*?)([\d.]+px) [^;\"]*", r"font-size: \2; font-weight: \1", text)
-    text = re.sub(r"font-weight: \s*[;\"]", lambda match: match[0][-1] if match[0][-1] == '"' else "", text)
+    # The page's own family; the text was measured in DejaVu Sans, which is wider than what browsers choose.
+    text = re.sub(r" ?font-family: [^;\"]*;?", "", text)
     text = re.sub(r"\s*\n\s*", " ", text)
     text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", text).replace("xlink:href", "href")
     size = re.search(r'width="([\d.]+)pt" height="([\d.]+)pt"', text)
     assert size
-    text = text.replace(size[0], f'role="img" aria-label="{escape(description)}" style="max-width:{1.62 * float(size[1]):.0f}px"', 1)
-    return text.strip()
+    label = f'role="img" aria-label="{escape(description)}" style="max-width:{1.62 * float(size[1]):.0f}px"'
+    return text.replace(size[0], label, 1).strip()
 
 
 def bars(interval: Interval, limits: tuple[float, float] | None = None) -> tuple[float, list[list[float]]]:
@@ -113,7 +113,9 @@ def intervals(
     axes: Axes, rows: Sequence[str], series: Sequence[Series], *, unit: str, zero: bool = False,
     limits: tuple[float, float] | None = None,
 ) -> None:  # fmt: skip
-    """A row per label with each series' point and interval, the first row on top; lines join the points of a row."""
+    """A row per label with each series' point and interval, the first row on top; raises Missing without any."""
+    if not any(interval for _, _, found in series for interval in found):
+        raise Missing("nothing of this was measured")
     count = len(series)
     for place, (name, colour, found) in enumerate(series):
         offset = (place - (count - 1) / 2) * min(0.28, 0.7 / count)
@@ -172,11 +174,6 @@ def short(value: float) -> str:
         if size >= limit:
             if not letter:
                 mantissa, exponent = f"{value:.1e}".split("e")
-                return f"{float(mantissa):g}×10{str(int(exponent)).translate(SUPERSCRIPT)}"
+                return f"{float(mantissa):g}\N{MULTIPLICATION SIGN}10{str(int(exponent)).translate(SUPERSCRIPT)}"
             return f"{value / limit:.3g}{letter}"
     return f"{value:.3g}"
-
-
-def present(found: Mapping[str, Interval | None]) -> dict[str, Interval]:
-    """Only what was measured."""
-    return {name: interval for name, interval in found.items() if interval is not None}

@@ -24,7 +24,11 @@ def row(claim: Claim, evidence: Evidence) -> dict[str, Any]:
         found = claim.measure(evidence)
     except Missing as reason:
         nothing = dict.fromkeys(("ours", "low", "high", "n", "expected"))
-        return head | nothing | {"verdict": "not run", "unit": "", "compared": "", "detail": str(reason), "also": []}
+        return (
+            head
+            | nothing
+            | {"verdict": "not run", "unit": "", "compared": "", "detail": f"Not measured: {reason}.", "also": []}
+        )
     return head | numbers(found) | {"also": [numbers(other) for other in found.also]}
 
 

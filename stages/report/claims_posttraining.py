@@ -22,7 +22,9 @@ def dpo_adds(evidence: Evidence) -> Finding:
                             f"DPO minus SFT, round {number}", ABOVE))  # fmt: skip
     for member in ("medium", "small"):
         try:
-            also.append(finding(_paired(evidence, f"{member}-sft", f"{member}-dpo"), POINTS, f"DPO minus SFT, {member}", ABOVE))
+            also.append(
+                finding(_paired(evidence, f"{member}-sft", f"{member}-dpo"), POINTS, f"DPO minus SFT, {member}", ABOVE)
+            )
         except Missing:
             continue
     number = evidence.last_round

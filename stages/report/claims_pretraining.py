@@ -37,19 +37,24 @@ def mix_reached(evidence: Evidence) -> Finding:
     off = max(abs(shares[bucket] - PAPER_MIX[bucket]) for bucket in BUCKETS)
     detail = "Reached " + " / ".join(f"{shares[bucket]:.1f}" for bucket in BUCKETS) + f" of {total:,} tokens."
     expected = Expectation("below", MIX_TOLERANCE, exact=True)
-    return exactly(off, total, "percentage points", "largest deviation of a bucket from the paper's mix", expected, detail)
+    return exactly(
+        off, total, "percentage points", "largest deviation of a bucket from the paper's mix", expected, detail
+    )
 
 
 def vocabulary_compresses(evidence: Evidence) -> Finding:
     sizes = {int(size): value for size, value in evidence.metric("tokenizer", "characters_per_token").items()}
     small, large = min(sizes), max(sizes)
     gain = difference(sizes[large], sizes[small])
-    also = tuple(
-        finding(sizes[size], "characters per token", f"vocabulary of {size:,}") for size in sorted(sizes)
+    also = tuple(finding(sizes[size], "characters per token", f"vocabulary of {size:,}") for size in sorted(sizes))
+    return finding(
+        gain,
+        "characters per token",
+        f"vocabulary of {large:,} minus vocabulary of {small:,}, held-out text",
+        ABOVE,
+        detail="The same documents under both, taken as independent: the interval is on the wide side.",
+        also=also,
     )
-    return finding(gain, "characters per token", f"vocabulary of {large:,} minus vocabulary of {small:,}, held-out text",
-                   ABOVE, detail="The same documents under both, taken as independent: the interval is on the wide side.",
-                   also=also)  # fmt: skip
 
 
 def inner_minima(evidence: Evidence) -> Finding:
@@ -154,17 +159,42 @@ def context_gated(evidence: Evidence) -> Finding:
 
 PRETRAINING = (
     Claim("data-02", "3.1.1", "URL, document and line de-duplication each remove text", "method", dedup_removes),
-    Claim("data-07", "3.1.2", "The final mix of general, maths, code and multilingual tokens", "50 / 25 / 17 / 8",
-          mix_reached),
-    Claim("arch-05", "3.2", "A larger vocabulary compresses better", "3.17 to 3.94 characters per token",
-          vocabulary_compresses),
+    Claim(
+        "data-07",
+        "3.1.2",
+        "The final mix of general, maths, code and multilingual tokens",
+        "50 / 25 / 17 / 8",
+        mix_reached,
+    ),
+    Claim(
+        "arch-05",
+        "3.2",
+        "A larger vocabulary compresses better",
+        "3.17 to 3.94 characters per token",
+        vocabulary_compresses,
+    ),
     Claim("scal-01", "3.2.1", "IsoFLOP curves are parabolas with inner minima", "Fig. 2", inner_minima),
-    Claim("scal-02", "3.2.1", "The compute-optimal number of tokens follows a power law", "exponent 0.53, A 0.29",
-          power_law),
+    Claim(
+        "scal-02",
+        "3.2.1",
+        "The compute-optimal number of tokens follows a power law",
+        "exponent 0.53, A 0.29",
+        power_law,
+    ),
     Claim("scal-04", "3.2.1", "The fit predicts the flagship", "402B parameters on 16.55T tokens", flagship_predicted),
     Claim("train-01", "3.4.3", "Annealing lowers the loss", "method", annealing_lowers),
-    Claim("train-02", "3.4.3", "The average of annealing checkpoints is the better final model", "method",
-          average_is_final),
-    Claim("train-03", "3.4.2", "Context grows only after full recovery, with needles solved", "every length, all needles",
-          context_gated),
-)  # fmt: skip
+    Claim(
+        "train-02",
+        "3.4.3",
+        "The average of annealing checkpoints is the better final model",
+        "method",
+        average_is_final,
+    ),
+    Claim(
+        "train-03",
+        "3.4.2",
+        "Context grows only after full recovery, with needles solved",
+        "every length, all needles",
+        context_gated,
+    ),
+)

@@ -16,6 +16,17 @@ from stages.interface import Paths, StageError
 
 MEMBERS = ("small", "medium", "flagship")
 BUCKETS = ("general", "math", "code", "multilingual")
+STEPS = {
+    ("filter", "url"): "URL filter",
+    ("filter", "blocklist"): "domain block list",
+    ("filter", "pii"): "personal data",
+    ("filter", "heuristics"): "heuristics",
+    ("dedup", "url"): "URL dedup",
+    ("dedup", "document"): "document dedup",
+    ("dedup", "line"): "line dedup",
+    ("classify", "quality"): "quality",
+}
+"""The steps of curation that remove documents, (stage, step) -> title, in order."""
 Interval = dict[str, float]
 """value, low, high (95%) and n."""
 Answer = dict[str, Any]
@@ -97,7 +108,9 @@ class Evidence:
                 raise Missing(f"no answers of {model}")
         first, second = self.answers[before], self.answers[after]
         if [row["prompt"] for row in first] != [row["prompt"] for row in second]:
-            raise StageError(f"the answers of {before} and {after} are to different prompts; run `dvc repro` to make both again")
+            raise StageError(
+                f"the answers of {before} and {after} are to different prompts; run `dvc repro` to make both again"
+            )
         return list(zip(first, second, strict=True))
 
     @cached_property

@@ -5,18 +5,7 @@ from typing import Any
 
 from stages.report import charts
 from stages.report.charts import BLUE, GREY, HALF, INK, MUTED, ORANGE, canvas, style, svg
-from stages.report.evidence import BUCKETS, Evidence
-
-STEPS = {
-    ("filter", "url"): "URL filter",
-    ("filter", "blocklist"): "domain block list",
-    ("filter", "pii"): "personal data",
-    ("filter", "heuristics"): "heuristics",
-    ("dedup", "url"): "URL dedup",
-    ("dedup", "document"): "document dedup",
-    ("dedup", "line"): "line dedup",
-    ("classify", "quality"): "quality",
-}
+from stages.report.evidence import BUCKETS, STEPS, Evidence
 
 
 def funnel(evidence: Evidence) -> list[dict[str, Any]]:
@@ -27,7 +16,13 @@ def funnel(evidence: Evidence) -> list[dict[str, Any]]:
     reasons = [{"reason": reason, "documents": count, "bytes": None} for reason, count in sorted(skipped.items())]
     found = [
         {"step": "crawl", "documents": records, "bytes": None, "removed": 0, "reasons": []},
-        {"step": "text extraction", "documents": documents, "bytes": size, "removed": records - documents, "reasons": reasons},
+        {
+            "step": "text extraction",
+            "documents": documents,
+            "bytes": size,
+            "removed": records - documents,
+            "reasons": reasons,
+        },
     ]
     for (stage, step), title in STEPS.items():
         cuts = [row for row in evidence.metric(stage, "funnel") if row["step"] == step]
@@ -49,17 +44,17 @@ def funnel_chart(steps: list[dict[str, Any]]) -> str:
             before = None
             for row, value in enumerate(values):
                 if value is None:
-                    axes.text(0, row, "  not text yet", va="center", color=MUTED)
+                    beside(axes, 0, row, "not text yet", MUTED)
                     continue
                 lost = before - value if before is not None else 0
                 axes.barh(row, value, color=BLUE, height=0.62)
                 if lost > 0:
                     axes.barh(row, lost, left=value, color=ORANGE, height=0.62)
-                taken = f" −{lost:,.0f}" if key == "documents" else f" −{lost:.2g}"
+                taken = f"  (\N{MINUS SIGN}{lost:,.0f})" if key == "documents" else f"  (\N{MINUS SIGN}{lost:.2g})"
                 text = f"{value:,.0f}" if key == "documents" else f"{value:.3g}"
-                axes.text(value + max(lost, 0), row, f" {text}{taken if lost > 0 else ''}", va="center", color=INK, fontsize=7.5)
+                beside(axes, value + max(lost, 0), row, text + (taken if lost > 0 else ""))
                 before = value
-            axes.set_xlim(0, top * 1.3)
+            axes.set_xlim(0, top * 1.35)
             axes.set_xlabel(unit)
             axes.grid(False, axis="y")
             charts.compact(axes, "x")
@@ -67,6 +62,11 @@ def funnel_chart(steps: list[dict[str, Any]]) -> str:
         left.set_ylim(len(labels) - 0.5, -0.5)
         left.tick_params(axis="y", labelcolor=INK)
         return svg(figure, "funnel", "Documents and megabytes of text left after each step of curation")
+
+
+def beside(axes: charts.Axes, x: float, y: float, text: str, colour: str = INK) -> None:
+    """A label to the right of the end of a bar."""
+    axes.annotate(text, (x, y), xytext=(4, 0), textcoords="offset points", va="center", color=colour, fontsize=7.5)
 
 
 def mix_chart(evidence: Evidence, target: Mapping[str, float]) -> str:
@@ -86,7 +86,7 @@ def mix_chart(evidence: Evidence, target: Mapping[str, float]) -> str:
             axes.barh(rows, values, height=0.34, color=colour, label=name)
             for row, value, bucket in zip(rows, values, BUCKETS, strict=True):
                 note = f" ({epochs[bucket]:.2g} epochs)" if name != "corpus" else ""
-                axes.text(value, row, f" {value:.1f}%{note}", va="center", fontsize=7.5, color=INK)
+                beside(axes, max(value, 100 * target[bucket]), row, f"{value:.1f}%{note}")
         for row, bucket in enumerate(BUCKETS):
             label = "target" if row == 0 else None
             axes.plot([100 * target[bucket]] * 2, [row - 0.42, row + 0.42], color=ORANGE, linewidth=2.2, label=label)

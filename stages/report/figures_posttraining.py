@@ -1,8 +1,8 @@
-"""Charts of post-training (4): accuracy by round and task, reward model, rejection sampling, tone, the smaller members."""
+"""Charts of post-training (4): accuracy by round and task, reward model, rejection sampling, teaching."""
 
 from stages.report import charts
 from stages.report.charts import BLUE, GREEN, GREY, HALF, INK, MUTED, ORANGE, PURPLE, canvas, style, svg
-from stages.report.evidence import Evidence, Interval, percent
+from stages.report.evidence import Evidence, Interval, Missing, percent
 
 LIMITS = (0.0, 100.0)
 
@@ -22,11 +22,15 @@ def accuracy(evidence: Evidence, *keys: str) -> list[Interval | None]:
     return [None if value is None else percent(value) for value in found]
 
 
-def line(axes: charts.Axes, values: list[Interval | None], colour: str, name: str, dashed: bool = False) -> None:
-    """Points with intervals, joined."""
-    places = [place for place, value in enumerate(values) if value is not None]
+def line(
+    axes: charts.Axes, values: list[Interval | None], colour: str, name: str, dashed: bool = False, shift: float = 0.0
+) -> None:
+    """Points with intervals, joined; `shift` keeps two lines from hiding each other."""
+    places = [place + shift for place, value in enumerate(values) if value is not None]
     found = [value for value in values if value is not None]
-    axes.plot(places, [value["value"] for value in found], color=colour, linewidth=1.2, linestyle="--" if dashed else "-")
+    axes.plot(
+        places, [value["value"] for value in found], color=colour, linewidth=1.2, linestyle="--" if dashed else "-"
+    )
     for place, interval in zip(places, found, strict=True):
         value, error = charts.bars(interval, LIMITS)
         axes.errorbar(place, value, yerr=error, fmt="o", color=colour, markersize=4 if dashed else 5, elinewidth=1.2,
@@ -38,6 +42,8 @@ def rounds_chart(evidence: Evidence) -> str:
     """Accuracy over all tasks from the base model through the rounds to the safety-tuned one."""
     labels = list(stations(evidence))
     values = accuracy(evidence, "all")
+    if not any(values):
+        raise Missing("no version of the flagship was evaluated")
     with style():
         figure, (axes,) = canvas(HALF, 2.9)
         line(axes, values, ORANGE, "flagship")
@@ -50,29 +56,33 @@ def rounds_chart(evidence: Evidence) -> str:
         axes.set_ylabel("accuracy, % of test prompts")
         top = max([value["high"] for value in values if value], default=0.0)
         axes.set_ylim(0, min(108.0, max(10.0, 1.25 * top)))
-        return svg(figure, "rounds", "Accuracy on all tasks from base through rounds of post-training to the chat model")
+        return svg(
+            figure, "rounds", "Accuracy on all tasks from base through rounds of post-training to the chat model"
+        )
 
 
 def tasks_chart(evidence: Evidence) -> str:
     """Accuracy by task, easy and hard levels apart, through the same versions."""
     labels = list(stations(evidence))
     tasks = sorted({name.rsplit(" ", 1)[0] for name in _levels(evidence)})
+    if not tasks:
+        raise Missing("no version of the flagship was evaluated")
     columns = 4
     rows = -(-len(tasks) // columns)
     with style():
         figure, axes = canvas(charts.WIDE, 1.75 * rows + 0.3, rows, columns, sharex=True, sharey=True)
         for place, (task, plot) in enumerate(zip(tasks, axes, strict=False)):
-            line(plot, accuracy(evidence, "levels", f"{task} easy"), BLUE, "easy")
-            line(plot, accuracy(evidence, "levels", f"{task} hard"), PURPLE, "hard", dashed=True)
+            line(plot, accuracy(evidence, "levels", f"{task} easy"), BLUE, "easy", shift=-0.09)
+            line(plot, accuracy(evidence, "levels", f"{task} hard"), PURPLE, "hard", dashed=True, shift=0.09)
             plot.set_title(task)
             plot.set_ylim(-2, 104)
             plot.set_xticks(range(len(labels)), labels, rotation=90, fontsize=7)
-            if place == 0:
-                plot.legend(loc="best", fontsize=7, handletextpad=0.2)
             if place % columns == 0:
                 plot.set_ylabel("accuracy, %")
         for plot in axes[len(tasks) :]:
             plot.set_visible(False)
+        handles, names = axes[0].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside upper left", ncols=2, handletextpad=0.3)
         return svg(figure, "tasks", "Accuracy by task and level through the versions of the flagship, with intervals")
 
 
@@ -86,7 +96,11 @@ def _levels(evidence: Evidence) -> list[str]:
 
 def sampling_chart(evidence: Evidence) -> str:
     """Rejection sampling: how often one answer, the one with the best reward, and any of K is right."""
-    kinds = {"one answer": "accuracy_of_one_answer", "best reward": "accuracy_of_best_reward", "any of K": "accuracy_of_any_answer"}
+    kinds = {
+        "one answer": "accuracy_of_one_answer",
+        "best reward": "accuracy_of_best_reward",
+        "any of K": "accuracy_of_any_answer",
+    }
     colours = dict(zip(kinds, (GREY, BLUE, GREEN), strict=True))
     rows = [f"round {number}" for number in evidence.rounds] + ["small, own"]
     files = [f"round-{number}/rejection" for number in evidence.rounds] + ["small/own_samples"]
@@ -112,7 +126,9 @@ def reward_chart(evidence: Evidence) -> str:
     with style():
         figure, (axes,) = canvas(HALF, 0.8 + 0.24 * len(rows))
         shown = [value and percent(value) for value in values]
-        charts.intervals(axes, rows, [("reward model", BLUE, shown)], unit="held-out pairs ranked right, %", limits=LIMITS)
+        charts.intervals(
+            axes, rows, [("reward model", BLUE, shown)], unit="held-out pairs ranked right, %", limits=LIMITS
+        )
         axes.axvline(50, color=MUTED, linewidth=1, linestyle="--")
         axes.annotate("chance", (50, 1), xycoords=("data", "axes fraction"), xytext=(3, 2), textcoords="offset points",
                       fontsize=7.5, color=MUTED)  # fmt: skip
@@ -121,7 +137,11 @@ def reward_chart(evidence: Evidence) -> str:
 
 def teaching_chart(evidence: Evidence) -> str:
     """The small member by task: base, after SFT on its own samples, after SFT on the flagship's."""
-    models = {"base": ("small-base", GREY), "own samples": ("small-own", BLUE), "flagship's samples": ("small-sft", ORANGE)}
+    models = {
+        "base": ("small-base", GREY),
+        "own samples": ("small-own", BLUE),
+        "flagship's samples": ("small-sft", ORANGE),
+    }
     tasks = list(evidence.metric("evaluation", "small-base", "tasks"))
     series = []
     for name, (model, colour) in models.items():

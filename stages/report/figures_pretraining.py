@@ -5,7 +5,7 @@ import numpy as np
 from stages import statistics
 from stages.report import charts
 from stages.report.charts import BLUE, GREY, HALF, INK, MEMBER_COLOURS, MUTED, ORANGE, RAMP, canvas, style, svg
-from stages.report.evidence import MEMBERS, Evidence, Interval
+from stages.report.evidence import MEMBERS, Evidence, Interval, Missing
 
 PHASES = ("initial", "long", "anneal")
 PHASE_NAMES = {"initial": "initial", "long": "long context", "anneal": "annealing"}
@@ -24,7 +24,9 @@ def isoflop_chart(evidence: Evidence) -> str:
         for colour, budget in zip(colours, fit["budgets"], strict=True):
             mine = sorted((p["tokens"], p["loss"]) for p in points if p["flops"] == budget["flops"])
             tokens = np.array([p[0] for p in mine])
-            axes.errorbar(tokens, [p[1] for p in mine], yerr=scatter, fmt="o", color=colour, markersize=4, elinewidth=0.8)
+            axes.errorbar(
+                tokens, [p[1] for p in mine], yerr=scatter, fmt="o", color=colour, markersize=4, elinewidth=0.8
+            )
             grid = np.geomspace(tokens[0], tokens[-1], 60)
             c0, c1, c2 = budget["coefficients"]
             x = np.log(grid) - budget["centre"]
@@ -33,7 +35,9 @@ def isoflop_chart(evidence: Evidence) -> str:
             axes.annotate(f"{charts.short(budget['flops'])} FLOPs", (grid[-1], curve[-1]), xytext=(5, -2),
                           textcoords="offset points", color=INK, fontsize=7)  # fmt: skip
             if budget["inner"]:
-                axes.plot(budget["optimal_tokens"], budget["minimum_loss"], marker="D", color=INK, markersize=5, zorder=5)
+                axes.plot(
+                    budget["optimal_tokens"], budget["minimum_loss"], marker="D", color=INK, markersize=5, zorder=5
+                )
         low, high = axes.get_xlim()
         axes.set_xlim(low, high * (high / low) ** 0.28)
         charts.log_axis(axes, "x")
@@ -86,10 +90,10 @@ def spread(count: int) -> list[str]:
 
 
 def smooth(values: np.ndarray, window: int) -> np.ndarray:
-    """Running mean over up to `window` values before and with each."""
+    """Running mean over up to `window` values on either side of each."""
     sums = np.concatenate([[0.0], np.cumsum(values)])
-    ends = np.arange(1, len(values) + 1)
-    starts = np.maximum(0, ends - window)
+    place = np.arange(len(values))
+    starts, ends = np.maximum(0, place - window), np.minimum(len(values), place + window + 1)
     return (sums[ends] - sums[starts]) / (ends - starts)
 
 
@@ -109,12 +113,13 @@ def training_chart(evidence: Evidence) -> str:
         for member in MEMBERS:
             start, colour = 0.0, MEMBER_COLOURS[member]
             boundaries = {}
-            for phase in PHASES:
-                curve = evidence.curve(f"{member}-{phase}")
+            curves = {phase: evidence.curve(f"{member}-{phase}") for phase in PHASES}
+            window = max(2, sum(len(curve["loss"]) for curve in curves.values() if curve) // 60)
+            for phase, curve in curves.items():
                 if not curve:
                     continue
                 tokens = curve["tokens"] + start
-                smoothed = smooth(curve["loss"], max(1, len(tokens) // 25))
+                smoothed = smooth(curve["loss"], window)
                 upper.plot(*thin(tokens, smoothed), color=colour, linewidth=1.5)
                 lower.plot(*thin(tokens, curve["lr"]), color=colour, linewidth=1.3)
                 settled += smoothed[len(tokens) // 8 :].tolist() if phase == "initial" else smoothed.tolist()
@@ -132,22 +137,27 @@ def training_chart(evidence: Evidence) -> str:
                     settled.append(loss["value"])
                     if phase == "anneal":
                         ends.append((loss["value"], member))
-        if settled:
-            low, high = min(settled), max(settled)
-            upper.set_ylim(low - 0.05 * (high - low), high + 0.12 * (high - low))
+        if not settled:
+            raise Missing("no training curve")
+        low, high = min(settled), max(settled)
+        upper.set_ylim(low - 0.05 * (high - low), high + 0.12 * (high - low))
         for phase, (start, end) in spans.items():
             for axes in (upper, lower):
                 if phase != "initial":
                     axes.axvspan(start, end, color=GREY if phase == "long" else BLUE, alpha=0.13, linewidth=0)
-            upper.annotate(PHASE_NAMES[phase], ((start + end) / 2, 1.0), xycoords=("data", "axes fraction"), ha="center",
-                           xytext=(0, 3), textcoords="offset points", fontsize=7.5, color=MUTED)  # fmt: skip
+            # The last two phases are short: their names go to either side of the line between them.
+            place, side = {"initial": ((start + end) / 2, "center"), "long": (end, "right"), "anneal": (start, "left")}[
+                phase
+            ]
+            upper.annotate(PHASE_NAMES[phase], (place, 1.0), xycoords=("data", "axes fraction"), ha=side,
+                           xytext=({"right": -3, "left": 3}.get(side, 0), 3), textcoords="offset points", fontsize=7.5,
+                           color=MUTED)  # fmt: skip
         label_ends(upper, ends)
         upper.set_ylabel("loss, nats per token")
         lower.set_ylabel("learning rate")
         lower.set_xlabel("training tokens")
         lower.set_ylim(bottom=0)
-        if spans:
-            lower.set_xlim(0, max(end for _, end in spans.values()) * 1.01)
+        lower.set_xlim(0, max(end for _, end in spans.values()) * 1.01)
         charts.compact(lower, "x")
         return svg(figure, "training", "Training loss and learning rate of the three members over training tokens")
 
@@ -165,9 +175,9 @@ def label_ends(axes: charts.Axes, ends: list[tuple[float, str]]) -> None:
 
 
 EFFECTS = {
-    "change": "annealing: after − before",
-    "against_control": "annealed − same tokens\nwithout annealing",
-    "average_minus_last": "average − last checkpoint",
+    "change": "annealing: after \N{MINUS SIGN} before",
+    "against_control": "annealed \N{MINUS SIGN} same tokens\nwithout annealing",
+    "average_minus_last": "average \N{MINUS SIGN} last checkpoint",
 }
 
 
@@ -179,8 +189,12 @@ def annealing_chart(evidence: Evidence) -> str:
     ]
     with style():
         figure, (axes,) = canvas(HALF, 2.7)
-        charts.intervals(axes, list(EFFECTS.values()), series, unit="difference in validation loss, nats per token", zero=True)
-        return svg(figure, "annealing", "Effect of annealing and averaging on validation loss by member, with intervals")
+        charts.intervals(
+            axes, list(EFFECTS.values()), series, unit="difference in validation loss, nats per token", zero=True
+        )
+        return svg(
+            figure, "annealing", "Effect of annealing and averaging on validation loss by member, with intervals"
+        )
 
 
 def bucket_chart(evidence: Evidence) -> str:

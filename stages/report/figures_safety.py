@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from stages import statistics
 from stages.report import charts
 from stages.report.charts import AFTER, BEFORE, HALF, INK, MEMBER_COLOURS, MUTED, canvas, style, svg
-from stages.report.evidence import MEMBERS, Evidence, Interval, percent
+from stages.report.evidence import MEMBERS, Evidence, Interval, Missing, percent
 
 LIMITS = (0.0, 100.0)
 
@@ -34,10 +35,12 @@ def rates_chart(evidence: Evidence) -> str:
 
 def trade_off_chart(evidence: Evidence) -> str:
     """False refusals against violations as safety tuning's change of weights is applied by degrees."""
+    curves = {member: evidence.find(f"{member}/safety", "violations", "trade_off") for member in MEMBERS}
+    if not any(curves.values()):
+        raise Missing("no member has a trade-off curve")
     with style():
         figure, (axes,) = canvas(HALF, 3.2)
-        for member in MEMBERS:
-            curve = evidence.find(f"{member}/safety", "violations", "trade_off")
+        for member, curve in curves.items():
             if not curve:
                 continue
             colour = MEMBER_COLOURS[member]
@@ -50,7 +53,9 @@ def trade_off_chart(evidence: Evidence) -> str:
                               markersize=7 if point["weight"] == 1.0 else 4,
                               label=member if point is curve[0] else None)  # fmt: skip
                 if member == "flagship":
-                    axes.annotate(f"{point['weight']:g}", (value, height), xytext=(5, 4), textcoords="offset points", fontsize=7)
+                    axes.annotate(
+                        f"{point['weight']:g}", (value, height), xytext=(5, 4), textcoords="offset points", fontsize=7
+                    )
         axes.set_xlabel("violation rate, %")
         axes.set_ylabel("false refusal rate, %")
         axes.set_xlim(left=min(0, axes.get_xlim()[0]))
@@ -70,7 +75,9 @@ def red_team_chart(evidence: Evidence) -> str:
     found = evidence.metric("flagship/safety", "red_team", "strategies")
     rows = dict(sorted(found.items(), key=lambda item: (-item[1]["after"]["value"], item[0])))
     rows["any of them"] = evidence.metric("flagship/safety", "red_team", "any_strategy")
-    return before_after(rows, "red-team", "harmful requests that succeed, %", "Success by attack strategy before and after")
+    return before_after(
+        rows, "red-team", "harmful requests that succeed, %", "Success by attack strategy before and after"
+    )
 
 
 def injection_chart(evidence: Evidence) -> str:
@@ -97,6 +104,20 @@ def cyber_chart(evidence: Evidence) -> str:
     return before_after(rows, "cyber", "share of answers, %", "Insecure code and phishing before and after")
 
 
+def weakness_chart(evidence: Evidence) -> str:
+    """Answers that parse by the weakness found in them, numbered as in the Common Weakness Enumeration."""
+    found = evidence.metric("flagship/safety", "insecure_code", "instruct")
+    counts = found["answers_by_cwe"]
+    rows: dict[str, Any] = {}
+    for cwe in sorted({*counts["before"], *counts["after"]}, key=lambda name: (len(name), name)):
+        rows[cwe] = {
+            model: statistics.proportion(counts[model].get(cwe, 0), int(found["insecure"][model]["n"]))
+            for model in ("before", "after")
+            if found["insecure"][model]
+        }
+    return before_after(rows, "weaknesses", "share of answers that parse, %", "Insecure answers by weakness")
+
+
 def uplift_chart(evidence: Evidence) -> str:
     """The uplift study: assisted minus control, overall and by group, against what the study could have found."""
     study = evidence.metric("flagship/safety", "uplift")
@@ -108,10 +129,24 @@ def uplift_chart(evidence: Evidence) -> str:
     with style():
         figure, (axes,) = canvas(HALF, 0.9 + 0.32 * len(rows))
         shown = [percent(value) for value in rows.values()]
-        charts.intervals(axes, list(rows), [("uplift", AFTER, shown)], unit="score, assisted − control, points", zero=True)
+        charts.intervals(
+            axes,
+            list(rows),
+            [("uplift", AFTER, shown)],
+            unit="score, assisted \N{MINUS SIGN} control, points",
+            zero=True,
+        )
         axes.axvspan(-smallest, smallest, color=MUTED, alpha=0.1, linewidth=0)
-        axes.annotate("undetectable at this size", (0, 1), xycoords=("data", "axes fraction"), xytext=(0, 3), ha="center",
-                      textcoords="offset points", fontsize=7.5, color=INK)  # fmt: skip
+        axes.annotate(
+            "undetectable at this size",
+            (0, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(0, 3),
+            ha="center",
+            textcoords="offset points",
+            fontsize=7.5,
+            color=INK,
+        )
         return svg(figure, "uplift", "Uplift by group with intervals and the minimum detectable effect")
 
 

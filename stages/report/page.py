@@ -19,16 +19,28 @@ from stages.report.verdict import VERDICTS
 from stages.tokenizer.corpus import Mix
 
 NOT_REPRODUCED = (
-    ("Scale", "Three members of up to millions of parameters on megabytes of text, not 8B to 405B on 15T tokens. "
-              "An effect that needs scale is reported as not shown, with its number."),
+    (
+        "Scale",
+        "Three members of up to millions of parameters on megabytes of text, not 8B to 405B on 15T tokens. "
+        "An effect that needs scale is reported as not shown, with its number.",
+    ),
     ("Multimodality", "Image, video and speech (7, 8)."),
     ("Inference", "Pipeline parallelism and FP8 serving (6)."),
-    ("Human work", "Annotated preferences, red teams and study participants are replaced by programs: verifiers, seeded "
-                   "attacks, proxy tasks."),
-    ("Benchmarks", "MMLU, GSM8K, HumanEval and the like are far above models of this size; generated tasks that a program "
-                   "verifies stand in."),
-    ("Absolute safety numbers", "The paper's rest on internal benchmarks; only the method and the direction are compared."),
-)  # fmt: skip
+    (
+        "Human work",
+        "Annotated preferences, red teams and study participants are replaced by programs: verifiers, seeded "
+        "attacks, proxy tasks.",
+    ),
+    (
+        "Benchmarks",
+        "MMLU, GSM8K, HumanEval and the like are far above models of this size; generated tasks that a program "
+        "verifies stand in.",
+    ),
+    (
+        "Absolute safety numbers",
+        "The paper's rest on internal benchmarks; only the method and the direction are compared.",
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -39,18 +51,22 @@ class Config:
 
 
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
-    """metrics, curves (directories of all stages' files), herd; and where they exist answers, answers-<round> (the first
-    and the last round's), safety-<member>, filtered, deduplicated, classified -> page (HTML), claims (JSON)."""
+    """metrics, curves (directories of all stages' files), herd; and where they exist answers, answers-<round> (of the
+    first and the last round), safety-<member>, filtered, deduplicated, classified -> page (HTML), claims (JSON)."""
     evidence = Evidence(inputs, int(config.last_round))
     claims = ledger(evidence)
-    outputs["claims"].write_text(json.dumps(claims, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    outputs["claims"].write_text(
+        json.dumps(claims, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
+    )
     context.progress("report", 1, 3)
     charts = draw(evidence, config)
     context.progress("report", 2, 3)
     outputs["page"].write_text(render(evidence, config, claims, charts), encoding="utf-8")
     context.progress("report", 3, 3)
     counts = Counter(claim["verdict"] for claim in claims)
-    context.table("claims", [{key: claim[key] for key in ("id", "verdict", "ours", "low", "high", "unit")} for claim in claims])
+    context.table(
+        "claims", [{key: claim[key] for key in ("id", "verdict", "ours", "low", "high", "unit")} for claim in claims]
+    )
     return {"claims": len(claims), "verdicts": {verdict: counts[verdict] for verdict in VERDICTS}}
 
 
@@ -78,6 +94,7 @@ def draw(evidence: Evidence, config: Config) -> dict[str, str | None]:
         "red_team": lambda: safety.red_team_chart(evidence),
         "injection": lambda: safety.injection_chart(evidence),
         "cyber": lambda: safety.cyber_chart(evidence),
+        "weaknesses": lambda: safety.weakness_chart(evidence),
         "uplift": lambda: safety.uplift_chart(evidence),
     }
     return {name: optional(drawing) for name, drawing in drawings.items()}
@@ -97,8 +114,14 @@ def render(evidence: Evidence, config: Config, claims: list[dict[str, Any]], cha
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )  # fmt: skip
-    environment.filters |= {"short": short, "number": number, "share": share, "interval": interval, "effect": effect,
-                            "digits": digits_of}
+    environment.filters |= {
+        "short": short,
+        "number": number,
+        "share": share,
+        "interval": interval,
+        "effect": effect,
+        "digits": digits_of,
+    }
     environment.globals |= {"tone": samples.verdict_tone}
     counts = Counter(claim["verdict"] for claim in claims)
     return environment.get_template("page.html.j2").render(
@@ -131,7 +154,7 @@ def members(evidence: Evidence) -> list[dict[str, Any]]:
         found.append({
             "name": name,
             "parameters": plan["parameters"],
-            "shape": f"{shape['num_hidden_layers']} × {shape['hidden_size']}",
+            "shape": f"{shape['num_hidden_layers']} \N{MULTIPLICATION SIGN} {shape['hidden_size']}",
             "heads": f"{shape['num_attention_heads']} / {shape['num_key_value_heads']}",
             "tokens": plan["tokens"],
             "flops": plan["flops"],
@@ -160,13 +183,13 @@ def needles(evidence: Evidence, member: str) -> dict[str, Any] | None:
 
 def number(value: float | None, digits: int = 0) -> str:
     """Thousands apart, a true minus sign; a dash for nothing."""
-    return "–" if value is None else f"{value:,.{digits}f}".replace("-", "−")
+    return "\N{EN DASH}" if value is None else f"{value:,.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def share(value: Any, digits: int = 1) -> str:
     """A share, or the value of an interval, in percent."""
     if value is None:
-        return "–"
+        return "\N{EN DASH}"
     return number(100 * (value["value"] if isinstance(value, dict) else value), digits) + "%"
 
 
@@ -194,5 +217,7 @@ def effect(claim: dict[str, Any]) -> dict[str, Any] | None:
 
 def digits_of(claim: dict[str, Any]) -> int:
     """Decimals that show a number's size."""
+    if claim["low"] == claim["high"] == int(claim["ours"]):
+        return 0
     largest = max(abs(claim[key]) for key in ("ours", "low", "high"))
     return 1 if largest >= 10 else 2 if largest >= 1 else 3 if largest >= 0.1 else 4

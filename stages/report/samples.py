@@ -5,13 +5,14 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from stages.curation import pii
-from stages.report.evidence import Answer, Evidence
+from stages.report.evidence import STEPS, Answer, Evidence
 
 EXCERPT = 180
 ATTACKS_SHOWN = 6
-REMOVING = ("filtered", "deduplicated", "classified")
+REMOVING = {"filter": "filtered", "dedup": "deduplicated", "classify": "classified"}
+"""Stage -> input with what it removed."""
 WITHHELD = ("pii", "blocklist")
-"""Steps whose pages are named and not quoted."""
+"""Steps whose pages are not quoted."""
 
 
 def clip(text: str, length: int = EXCERPT) -> str:
@@ -22,15 +23,19 @@ def clip(text: str, length: int = EXCERPT) -> str:
 
 def removed(evidence: Evidence) -> list[dict[str, str]]:
     """The first page that went for each reason, step by step."""
-    found: dict[tuple[str, str], dict[str, str]] = {}
-    for name in REMOVING:
+    found: dict[tuple[int, str], dict[str, str]] = {}
+    steps = list(STEPS)
+    for stage, name in REMOVING.items():
         if name not in evidence.inputs:
             continue
         for row in pq.read_table(evidence.inputs[name] / "removed.parquet").to_pylist():
-            text = "(not quoted)" if row["step"] in WITHHELD else clip(row["text"])
-            found.setdefault((name, row["reason"]), {"step": row["step"], "reason": row["reason"],
-                                                     "url": clip(row["url"], 90), "text": text})  # fmt: skip
-    return list(found.values())
+            withheld = row["step"] in WITHHELD
+            found.setdefault((steps.index((stage, row["step"])), row["reason"]), {
+                "step": STEPS[stage, row["step"]], "reason": row["reason"],
+                "url": "(withheld)" if withheld else clip(row["url"], 90),
+                "text": "" if withheld else clip(row["text"]),
+            })  # fmt: skip
+    return [found[key] for key in sorted(found)]
 
 
 def duplicates(evidence: Evidence, count: int = 4) -> list[dict[str, Any]]:
@@ -40,13 +45,15 @@ def duplicates(evidence: Evidence, count: int = 4) -> list[dict[str, Any]]:
     clusters: dict[str, list[dict[str, Any]]] = {}
     for row in pq.read_table(evidence.inputs["deduplicated"] / "clusters.parquet").to_pylist():
         clusters.setdefault(row["cluster"], []).append(row)
-    found = []
+    found: list[dict[str, Any]] = []
     for members in clusters.values():
         kept = next(row for row in members if row["kept"])
         gone = next(row for row in members if not row["kept"])
         planted = bool(kept["planted_from"] or gone["planted_from"])
-        found.append({"kept": clip(kept["url"], 90), "gone": clip(gone["url"], 90), "planted": planted, "size": len(members)})
-    return sorted(found, key=lambda pair: pair["planted"])[:count]
+        found.append(
+            {"kept": clip(kept["url"], 90), "gone": clip(gone["url"], 90), "planted": planted, "size": len(members)}
+        )
+    return sorted(found, key=lambda pair: bool(pair["planted"]))[:count]
 
 
 def answers(evidence: Evidence) -> list[dict[str, Any]]:
@@ -99,5 +106,3 @@ def _attack(kind: str, row: Answer) -> dict[str, str]:
 def verdict_tone(verdict: str) -> str:
     """good or bad, for its colour."""
     return "bad" if verdict in ("violation", "false refusal") else "good" if verdict in ("refusal", "answer") else "dim"
-
-

@@ -72,7 +72,13 @@ def finding(
 
 
 def exactly(
-    value: float, n: int, unit: str, compared: str, expected: Expectation, detail: str = "", also: tuple[Finding, ...] = ()
+    value: float,
+    n: int,
+    unit: str,
+    compared: str,
+    expected: Expectation,
+    detail: str = "",
+    also: tuple[Finding, ...] = (),
 ) -> Finding:
     """A finding without uncertainty."""
     return Finding(compared, unit, value, value, value, n, expected, detail, also=also)

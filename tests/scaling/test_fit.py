@@ -1,0 +1,137 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stages.interface import StageError
+from stages.model.llama import LlamaConfig
+from stages.scaling import fit
+from stages.scaling.fit import Herd, choose_sizes, fit_power_law, optimal_tokens
+from stages.scaling.flops import tokens_for, training_flops
+from stages.scaling.ladder import Architecture, LearningRate, Shape
+from tests.fixtures import World, change
+from tests.recorder import Recorder
+
+HERD = Herd(flagship_flops=1e22, medium_ratio=0.6, small_ratio=0.27, bootstrap=100)
+BUDGETS = (6e18, 3e19, 1e20, 6e20)
+ALPHA, LOG_A, BETA, LOG_B = 0.537, np.log(0.299), -0.05, 3.0
+
+
+def sweep(noise: float, seed: int = 0, shift: float = 0.0, edge: float | None = None) -> list[dict[str, Any]]:
+    """An IsoFLOP sweep of known exponents: a parabola in ln tokens per budget; the budget `edge` has only its left arm."""
+    generator = np.random.default_rng(seed)
+    points = []
+    for flops in BUDGETS:
+        optimum = LOG_A + ALPHA * np.log(flops)
+        for offset in np.linspace(-1.5, 1.5, 6) + shift - (3 if flops == edge else 0):
+            loss = np.exp(LOG_B + BETA * np.log(flops)) + 0.05 * offset**2 + generator.normal(0, noise)
+            points.append({"flops": flops, "tokens": float(np.exp(optimum + offset)), "loss": float(loss)})
+    return points
+
+
+def test_without_noise_the_exponents_come_back_exactly() -> None:
+    found = fit_power_law(sweep(0.0, shift=0.3), HERD, seed=1)
+    expected = {"alpha": ALPHA, "log_a": LOG_A, "loss_exponent": BETA, "log_loss": LOG_B}
+    for name, value in expected.items():
+        assert found[name]["value"] == pytest.approx(value, rel=1e-6), name
+    tokens = np.exp(LOG_A + ALPHA * np.log(1e22))
+    assert found["tokens"]["value"] == pytest.approx(tokens, rel=1e-5)
+    assert found["parameters"]["value"] == pytest.approx(1e22 / 6 / tokens, rel=1e-5)
+    assert found["loss"]["value"] == pytest.approx(np.exp(LOG_B + BETA * np.log(1e22)), rel=1e-6)
+    assert [row["curvature"] for row in found["budgets"]] == pytest.approx([0.05] * 4)
+    assert found["residual"] == pytest.approx(0, abs=1e-9)
+
+
+def test_the_interval_holds_the_true_exponent_nine_times_in_ten() -> None:
+    held = {"alpha": 0, "loss_exponent": 0}
+    widths = []
+    for seed in range(100):
+        found = fit_power_law(sweep(0.004, seed, shift=0.2), HERD, seed)
+        held["alpha"] += found["alpha"]["low"] <= ALPHA <= found["alpha"]["high"]
+        held["loss_exponent"] += found["loss_exponent"]["low"] <= BETA <= found["loss_exponent"]["high"]
+        widths.append(found["alpha"]["high"] - found["alpha"]["low"])
+    assert held["alpha"] >= 90 and held["loss_exponent"] >= 90, held
+    assert np.mean(widths) < 0.1  # and not by saying nothing
+
+
+def test_more_noise_gives_wider_intervals_and_is_estimated() -> None:
+    quiet, loud = (fit_power_law(sweep(noise, 3), HERD, 3) for noise in (0.001, 0.01))
+    width = [found["alpha"]["high"] - found["alpha"]["low"] for found in (quiet, loud)]
+    assert width[1] > 4 * width[0]
+    assert loud["residual"] == pytest.approx(0.01, rel=0.6)
+    assert quiet["resamples_with_a_power_law"] == 1.0
+
+
+def test_a_minimum_at_the_edge_is_left_out_and_said_so() -> None:
+    found = fit_power_law(sweep(0.0, edge=BUDGETS[1]), HERD, seed=1)
+    assert [row["inner"] for row in found["budgets"]] == [True, False, True, True]
+    assert found["budgets"][1]["optimal_tokens"] is None and found["budgets"][1]["minimum_loss"] is None
+    assert found["alpha"]["n"] == 3
+    assert found["alpha"]["value"] == pytest.approx(ALPHA, rel=1e-6)
+    assert "NaN" not in json.dumps(found)
+
+
+def test_what_cannot_be_fitted_is_refused() -> None:
+    edges = [point for point in sweep(0.0, shift=-3.0) if point["flops"] != BUDGETS[0]]
+    with pytest.raises(StageError, match="only 0 of 3 budgets have an inner minimum"):
+        fit_power_law(edges, HERD, 1)
+    three = [point for place, point in enumerate(sweep(0.01)) if place % 2 == 0]
+    with pytest.raises(StageError, match="no residual"):
+        fit_power_law(three, HERD, 1)
+
+
+def test_a_model_on_its_optimal_tokens_spends_the_budget_they_are_optimal_for() -> None:
+    found = fit_power_law(sweep(0.0), HERD, seed=1)
+    tokens = optimal_tokens(10**9, found)
+    assert tokens == pytest.approx(np.exp(LOG_A + ALPHA * np.log(training_flops(10**9, tokens))), rel=1e-5)
+
+
+def ladder(rungs: int = 9) -> list[LlamaConfig]:
+    return [LlamaConfig(1000, 32 * n, n, 4, 2, 96 * n) for n in range(1, rungs + 1)]
+
+
+def test_the_herd_is_in_order_and_near_its_ratios_at_every_optimum() -> None:
+    sizes = ladder()
+    for optimum in np.geomspace(1e3, 1e9, 60):
+        chosen = choose_sizes(list(reversed(sizes)), optimum, HERD)
+        small, medium, flagship = (chosen[name].parameters for name in ("small", "medium", "flagship"))
+        assert small < medium < flagship
+        gap = abs(np.log(flagship / optimum))
+        assert all(gap <= abs(np.log(size.parameters / optimum)) for size in sizes[2:])
+    chosen = choose_sizes(sizes, sizes[7].parameters, HERD)
+    assert chosen["flagship"] == sizes[7]
+    assert chosen["medium"].parameters / sizes[7].parameters == pytest.approx(0.6, abs=0.15)
+    assert chosen["small"].parameters / sizes[7].parameters == pytest.approx(0.27, abs=0.12)
+
+
+def test_the_stage_plans_the_herd_from_the_fit(world: World, tmp_path: Path) -> None:
+    points = [{**point, "flops": point["flops"] / 1e12, "tokens": point["tokens"] / 1e6} for point in sweep(0.001)]
+    (tmp_path / "points.json").write_text(json.dumps(points))
+    shapes = [Shape(hidden_size=16 * n, layers=n, heads=2, key_value_heads=1, ffn_size=32 * n) for n in range(1, 8)]
+    architecture = Architecture(rope_theta=500_000.0, norm_eps=1e-5, tied=True)
+    config = fit.Config(1, architecture, shapes, change(HERD, flagship_flops=1e10))
+    inputs = {"sweep": tmp_path, "tokens": world.tokens}
+    metrics = fit.run(config, inputs, {"herd": tmp_path / "herd.json"}, Recorder(tmp_path))
+    herd = json.loads((tmp_path / "herd.json").read_text())["members"]
+    for name, member in herd.items():
+        assert LlamaConfig(**member["config"]).parameters == member["parameters"] == metrics["members"][name]["parameters"]
+        assert member["tokens"] == herd["flagship"]["tokens"]
+        assert member["flops"] == pytest.approx(6 * member["parameters"] * member["tokens"])
+    assert herd["flagship"]["flops"] == pytest.approx(1e10)
+    # All members see the flagship's tokens, so the smaller ones are trained the further past their optimum.
+    assert herd["small"]["overtraining"] > herd["medium"]["overtraining"] > herd["flagship"]["overtraining"]
+    fit.run(config, inputs, {"herd": tmp_path / "again.json"}, Recorder(tmp_path))
+    assert (tmp_path / "again.json").read_bytes() == (tmp_path / "herd.json").read_bytes()
+
+
+def test_flops_are_counted_as_the_papers_numbers_agree() -> None:
+    assert training_flops(405_853_388_800, 15.6e12) == pytest.approx(3.80e25, rel=0.002)
+    assert tokens_for(3.80e25, 405_853_388_800) == pytest.approx(15.6e12, rel=0.002)
+
+
+def test_the_learning_rate_goes_through_the_papers_peaks() -> None:
+    rate = LearningRate(reference=8e-5, parameters=405_853_388_800, exponent=-0.33)
+    for parameters, peak in ((8_030_261_248, 3e-4), (70_553_706_496, 1.5e-4), (405_853_388_800, 8e-5)):
+        assert rate.at(parameters) == pytest.approx(peak, rel=0.06)
