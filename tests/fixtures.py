@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from stages.interface import Section
 from stages.model.files import save_model
@@ -30,17 +31,20 @@ from stages.training.loader import TokenShards
 from stages.training.loop import Training
 from tests.recorder import Recorder
 
+# Matrices as small as these are slower on two threads than on one, many times so on a busy machine.
+torch.set_num_threads(1)
+
 VOCAB_SIZE = 300
 MIX = Mix(general=0.5, math=0.25, code=0.17, multilingual=0.08)
 PRETRAINING = Pretraining(
     initial=0.5, long_context=0.25, annealing=0.25, validation_windows=8, length=32, batch_tokens=128
 )
 LEARNING_RATE = LearningRate(reference=1e-2, parameters=10_000, exponent=-0.25)
-WORDS = {
-    "general": "the cat sat on a mat and saw the red house by the sea".split(),
-    "math": "1 + 2 = 3 4 - 1 = 3 sum of 12 and 7 is 19".split(),
-    "code": "def f(x): return x + 1 for i in range(10): print(i)".split(),
-    "multilingual": "der Hund läuft über die Straße été où naïve señor".split(),
+TEXTS = {
+    "general": "the cat sat on a mat and saw the red house by the sea",
+    "math": "1 + 2 = 3 4 - 1 = 3 sum of 12 and 7 is 19",
+    "code": "def f(x): return x + 1 for i in range(10): print(i)",
+    "multilingual": "der Hund läuft über die Straße été où naïve señor",
 }
 
 
@@ -98,8 +102,9 @@ def corpus(documents: int, seed: int) -> list[dict[str, Any]]:
     generator = random.Random(seed)
     rows = []
     for bucket in BUCKETS:
+        words = TEXTS[bucket].split()
         for number in range(documents):
-            text = " ".join(generator.choice(WORDS[bucket]) for _ in range(generator.randrange(20, 80)))
+            text = " ".join(generator.choice(words) for _ in range(generator.randrange(20, 80)))
             name = hashlib.sha256(f"{bucket}{number}{seed}".encode()).hexdigest()
             rows.append({"id": name, "bucket": bucket, "quality": generator.random(), "text": text})
     return rows
@@ -146,7 +151,14 @@ def sharp(model: Any, scale: float = 8.0) -> Any:
 
 def settings(**changes: Any) -> Training:
     """How tests train: float32, no checkpoints."""
-    usual: dict[str, Any] = {"beta1": 0.9, "beta2": 0.95, "eps": 1e-8, "weight_decay": 0.1, "clip": 1.0, "precision": "fp32"}
+    usual: dict[str, Any] = {
+        "beta1": 0.9,
+        "beta2": 0.95,
+        "eps": 1e-8,
+        "weight_decay": 0.1,
+        "clip": 1.0,
+        "precision": "fp32",
+    }
     return Training(**(usual | {"micro_tokens": 100_000, "checkpoint_seconds": 1e6} | changes))
 
 
@@ -157,7 +169,9 @@ def tuning(**changes: Any) -> Tuning:
 
 def contents(directory: Path) -> dict[str, bytes]:
     """Every file under `directory`, to compare two runs byte for byte."""
-    return {str(path.relative_to(directory)): path.read_bytes() for path in sorted(directory.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(directory)): path.read_bytes() for path in sorted(directory.rglob("*")) if path.is_file()
+    }
 
 
 def change(section: Section, **changes: Any) -> Any:

@@ -64,7 +64,7 @@ def prune(
 
 @torch.inference_mode()
 def embed(model: Llama, chat: ChatFormat, demonstrations: Sequence[Demonstration], size: int = 128) -> np.ndarray:
-    """Each dialog as the mean of the model's last hidden states, centred, of length 1: [N, d]. The paper uses RoBERTa."""
+    """Each dialog as the mean of the model's last hidden states, centred, of length 1: [N, d] (paper: RoBERTa)."""
     if not demonstrations:
         return np.zeros((0, model.config.hidden_size), dtype=np.float32)
     model.eval()

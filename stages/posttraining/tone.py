@@ -44,7 +44,7 @@ def clean(demonstrations: Sequence[Demonstration], apologies: float) -> list[Dem
 
 
 def _calm(text: str) -> str:
-    """Exclamation marks become full stops where a sentence would lack its end, else they go; one word is no sentence."""
+    """Exclamation marks become full stops where a sentence would lack its end, else they go. A word is no sentence."""
     sentence = len(text.split()) > 1
 
     def calm(found: re.Match[str]) -> str:

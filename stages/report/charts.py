@@ -24,7 +24,7 @@ VARIABLES = {
 }  # fmt: skip
 MEMBER_COLOURS = {"small": GREEN, "medium": BLUE, "flagship": ORANGE}
 BEFORE, AFTER = GREY, BLUE
-WIDE, HALF = 8.2, 4.6
+WIDE, HALF = 9.0, 4.6
 """Widths in inches: a chart over the whole column, and one of two beside each other."""
 
 STYLE: dict[Any, Any] = {
@@ -61,9 +61,11 @@ STYLE: dict[Any, Any] = {
 }
 
 
-def canvas(width: float, height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, list[Axes]]:
-    """A figure in the page's style and its axes, row by row. Draw inside `style()`."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+def canvas(
+    width: float, height: float, rows: int = 1, columns: int = 1, automatic: bool = True, **options: Any
+) -> tuple[Figure, list[Axes]]:
+    """A figure and its axes, row by row; arranges itself if `automatic`. Draw inside `style()`."""
+    figure = Figure(figsize=(width, height), layout="constrained" if automatic else None)
     axes = figure.subplots(rows, columns, squeeze=False, **options)
     return figure, list(axes.flat)
 
@@ -131,7 +133,7 @@ def intervals(
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.grid(False, axis="y")
     axes.set_xlabel(unit)
-    axes.tick_params(axis="y", labelcolor=INK)
+    axes.tick_params(axis="y", labelcolor=INK, pad=6)
     axes.spines["left"].set_visible(False)
     if limits:
         axes.set_xlim(*limits)

@@ -37,9 +37,9 @@ def numbers(found: Finding) -> dict[str, Any]:
     expected = found.expected and {"side": found.expected.side, "bound": round(found.expected.bound, DIGITS)}
     return {
         "compared": found.compared,
-        "ours": round(found.ours, DIGITS),
-        "low": round(found.low, DIGITS),
-        "high": round(found.high, DIGITS),
+        "ours": round(found.ours, DIGITS) + 0.0,  # no negative zero
+        "low": round(found.low, DIGITS) + 0.0,
+        "high": round(found.high, DIGITS) + 0.0,
         "n": found.n,
         "unit": found.unit,
         "expected": expected,

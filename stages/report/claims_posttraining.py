@@ -1,6 +1,6 @@
 """Claims on post-training (4): rounds, DPO, the reward model, and the flagship's data for the smaller members."""
 
-from stages.report.evidence import Evidence, Interval, Missing, describe, percent
+from stages.report.evidence import Evidence, Interval, Missing, percent
 from stages.report.verdict import ABOVE, Claim, Expectation, Finding, finding
 
 POINTS = "percentage points"
@@ -9,28 +9,23 @@ CHANCE = 50.0
 
 def rounds_improve(evidence: Evidence) -> Finding:
     last = f"dpo-{evidence.last_round}"
-    also = [finding(_paired(evidence, "flagship-base", "sft-1"), POINTS, "first SFT minus base", ABOVE)]
+    also = (
+        *_beside(evidence, "flagship-base", "sft-1", "first SFT minus base", ABOVE),
+        *_beside(evidence, "flagship-base", last, "all rounds minus base", ABOVE),
+    )
     compared = f"accuracy after DPO of round {evidence.last_round} minus after the first SFT, same prompts"
-    detail = f"All rounds against the base model: {describe(_paired(evidence, 'flagship-base', last))} points."
-    return finding(_paired(evidence, "sft-1", last), POINTS, compared, ABOVE, detail=detail, also=tuple(also))
+    return finding(_paired(evidence, "sft-1", last), POINTS, compared, ABOVE, also=also)
 
 
 def dpo_adds(evidence: Evidence) -> Finding:
-    also = []
-    for number in sorted({1, evidence.last_round} - {evidence.last_round}):
-        also.append(finding(_paired(evidence, f"sft-{number}", f"dpo-{number}"), POINTS,
-                            f"DPO minus SFT, round {number}", ABOVE))  # fmt: skip
-    for member in ("medium", "small"):
-        try:
-            also.append(
-                finding(_paired(evidence, f"{member}-sft", f"{member}-dpo"), POINTS, f"DPO minus SFT, {member}", ABOVE)
-            )
-        except Missing:
-            continue
     number = evidence.last_round
-    return finding(_paired(evidence, f"sft-{number}", f"dpo-{number}"), POINTS,
-                   f"accuracy after DPO minus after SFT, flagship, round {number}, same prompts", ABOVE,
-                   also=tuple(also))  # fmt: skip
+    compared = f"accuracy after DPO minus after SFT, flagship, round {number}, same prompts"
+    also = (
+        *(_beside(evidence, "sft-1", "dpo-1", "DPO minus SFT, round 1", ABOVE) if number > 1 else ()),
+        *_beside(evidence, "medium-sft", "medium-dpo", "DPO minus SFT, medium", ABOVE),
+        *_beside(evidence, "small-sft", "small-dpo", "DPO minus SFT, small", ABOVE),
+    )
+    return finding(_paired(evidence, f"sft-{number}", f"dpo-{number}"), POINTS, compared, ABOVE, also=also)
 
 
 def reward_ranks(evidence: Evidence) -> Finding:
@@ -43,17 +38,26 @@ def reward_ranks(evidence: Evidence) -> Finding:
 
 
 def flagship_teaches(evidence: Evidence) -> Finding:
-    effect = _paired(evidence, "small-own", "small-sft")
     also = (
-        finding(_paired(evidence, "small-base", "small-own"), POINTS, "small on its own samples minus its base"),
-        finding(_paired(evidence, "small-base", "small-sft"), POINTS, "small on the flagship's samples minus its base"),
+        *_beside(evidence, "small-base", "small-own", "small on its own samples minus its base"),
+        *_beside(evidence, "small-base", "small-sft", "small on the flagship's samples minus its base"),
     )
-    return finding(effect, POINTS, "small after SFT on the flagship's samples minus after SFT on its own, same prompts",
-                   ABOVE, also=also)  # fmt: skip
+    compared = "accuracy of small after SFT on the flagship's samples minus after SFT on its own, same prompts"
+    return finding(_paired(evidence, "small-own", "small-sft"), POINTS, compared, ABOVE, also=also)
 
 
 def _paired(evidence: Evidence, before: str, after: str) -> Interval:
     return percent(evidence.paired(before, after))
+
+
+def _beside(
+    evidence: Evidence, before: str, after: str, compared: str, expected: Expectation | None = None
+) -> tuple[Finding, ...]:
+    """The difference of two models for beside the claim; nothing where the run has not asked them."""
+    try:
+        return (finding(_paired(evidence, before, after), POINTS, compared, expected),)
+    except Missing:
+        return ()
 
 
 POSTTRAINING = (

@@ -3,8 +3,9 @@
 import numpy as np
 
 from stages import statistics
-from stages.report.evidence import BUCKETS, MEMBERS, Evidence, describe, difference, join, percent, rescale, wilson
+from stages.report.evidence import MEMBERS, Evidence, describe, difference, join, percent, rescale, wilson
 from stages.report.verdict import ABOVE, BELOW, Claim, Expectation, Finding, exactly, finding, judge
+from stages.tokenizer.corpus import BUCKETS
 
 PAPER_MIX = {"general": 50.0, "math": 25.0, "code": 17.0, "multilingual": 8.0}
 PAPER_ALPHA = 0.53

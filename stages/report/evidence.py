@@ -15,7 +15,6 @@ from stages import statistics
 from stages.interface import Paths, StageError
 
 MEMBERS = ("small", "medium", "flagship")
-BUCKETS = ("general", "math", "code", "multilingual")
 STEPS = {
     ("filter", "url"): "URL filter",
     ("filter", "blocklist"): "domain block list",
@@ -83,10 +82,11 @@ class Evidence:
     def answers(self) -> dict[str, list[Answer]]:
         """Answers to the test prompts by model: base, rounds ("sft-1", "dpo-1" ...) and members ("small-own" ...)."""
         found: dict[str, list[Answer]] = {}
-        for name in sorted(self.inputs):
-            if name == "answers" or name.startswith("answers-"):
-                for row in self.rows(name):
-                    found.setdefault(row["model"], []).append(row)
+        # The first round may also be the last one, under two names.
+        directories = {str(path): name for name, path in sorted(self.inputs.items()) if name.startswith("answers")}
+        for name in directories.values():
+            for row in self.rows(name):
+                found.setdefault(row["model"], []).append(row)
         return found
 
     def rows(self, name: str) -> list[Answer]:

@@ -5,7 +5,8 @@ from typing import Any
 
 from stages.report import charts
 from stages.report.charts import BLUE, GREY, HALF, INK, MUTED, ORANGE, canvas, style, svg
-from stages.report.evidence import BUCKETS, STEPS, Evidence
+from stages.report.evidence import STEPS, Evidence
+from stages.tokenizer.corpus import BUCKETS
 
 
 def funnel(evidence: Evidence) -> list[dict[str, Any]]:

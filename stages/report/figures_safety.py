@@ -58,7 +58,8 @@ def trade_off_chart(evidence: Evidence) -> str:
                     )
         axes.set_xlabel("violation rate, %")
         axes.set_ylabel("false refusal rate, %")
-        axes.set_xlim(left=min(0, axes.get_xlim()[0]))
+        axes.set_xlim(min(0, axes.get_xlim()[0]), max(10, axes.get_xlim()[1]))
+        axes.set_ylim(min(0, axes.get_ylim()[0]), max(10, axes.get_ylim()[1]))
         charts.legend(axes)
         return svg(figure, "trade-off", "False refusal rate against violation rate for interpolated models")
 

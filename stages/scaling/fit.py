@@ -109,7 +109,8 @@ def choose_sizes(sizes: Sequence[LlamaConfig], optimum: float, herd: Herd) -> di
 def fit_power_law(points: Sequence[Mapping[str, Any]], herd: Herd, seed: int) -> dict[str, Any]:
     """D* = A C^alpha in tokens through the inner minima, the loss at the minima, and what both say of the flagship.
 
-    Intervals: the residuals of the parabolas, pooled over budgets, are drawn anew and everything is fitted again.
+    Intervals: the residuals of the parabolas, pooled over budgets, are drawn anew and everything is fitted again. How
+    large they are is an estimate from few runs, so each draw has a size of its own (Student's t, not the normal).
     """
     parabolas = fit_parabolas(points)
     inner = [parabola for parabola in parabolas if parabola.inner]
@@ -125,15 +126,16 @@ def fit_power_law(points: Sequence[Mapping[str, Any]], herd: Herd, seed: int) ->
         )
     best = predict(inner, herd.flagship_flops)
     generator = np.random.default_rng(seed)
-    noise = pooled_residual(points, parabolas)
+    noise, freedom = pooled_residual(points, parabolas), len(points) - 3 * len(parabolas)
     draws: list[dict[str, float]] = []
     for _ in range(herd.bootstrap):
-        again = [{**point, "loss": point["fitted"] + generator.normal(0, noise)} for point in fitted(points, parabolas)]
+        size = noise * float(np.sqrt(freedom / generator.chisquare(freedom)))
+        again = [{**point, "loss": point["fitted"] + generator.normal(0, size)} for point in fitted(points, parabolas)]
         redrawn = [parabola for parabola in fit_parabolas(again) if parabola.inner]
         if len({parabola.flops for parabola in redrawn}) >= 2:
             # A new run of the flagship would scatter around the curve as the sweep's runs do.
             draw = predict(redrawn, herd.flagship_flops)
-            draws.append(draw | {"loss": draw["loss"] + generator.normal(0, noise)})
+            draws.append(draw | {"loss": draw["loss"] + generator.normal(0, size)})
     if len(draws) < 10:
         raise StageError(
             f"only {len(draws)} of {herd.bootstrap} resampled sweeps have a power law: the sweep is too noisy"

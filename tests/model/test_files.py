@@ -24,7 +24,9 @@ def some_tokens(length: int = 100) -> torch.Tensor:
 
 @pytest.mark.parametrize("changes", SHAPES)
 @torch.no_grad()
-def test_transformers_opens_our_directory_and_gives_the_same_logits(changes: dict, world: World, tmp_path: Path) -> None:
+def test_transformers_opens_our_directory_and_gives_the_same_logits(
+    changes: dict, world: World, tmp_path: Path
+) -> None:
     model = sharp(Llama(shape(**changes)).initialise(1))
     save_model(model, tmp_path, world.tokenizer, 128)
     theirs, report = transformers.LlamaForCausalLM.from_pretrained(tmp_path, output_loading_info=True)

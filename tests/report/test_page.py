@@ -10,19 +10,20 @@ from typing import Any
 
 import pytest
 
-from stages.report import page
-from stages.report.claims import CLAIMS
-from stages.report.evidence import MEMBERS
+from stages.report import figures_posttraining, page
+from stages.report.claims import CLAIMS, ledger
+from stages.report.evidence import MEMBERS, Evidence
 from stages.tokenizer.corpus import Mix
 from tests.recorder import Recorder
 from tests.report import example
 
 CONFIG = page.Config(scale="toy", last_round="2", mix=Mix(general=0.5, math=0.25, code=0.17, multilingual=0.08))
 EXPECTED = {
-    "data-02": "exact", "data-07": "exact", "arch-05": "shown", "scal-01": "shown", "scal-02": "shown", "scal-04": "shown",
-    "train-01": "shown", "train-02": "contradicted", "train-03": "not shown at this scale", "post-01": "shown",
-    "post-02": "not shown at this scale", "post-03": "shown", "post-15": "shown", "safe-01": "shown", "safe-02": "shown",
-    "safe-04": "shown", "safe-05": "shown", "safe-06": "not shown at this scale", "safe-07": "shown", "safe-08": "shown",
+    "data-02": "exact", "data-07": "exact", "arch-05": "shown", "scal-01": "shown", "scal-02": "shown",
+    "scal-04": "shown", "train-01": "shown", "train-02": "contradicted", "train-03": "not shown at this scale",
+    "post-01": "shown", "post-02": "not shown at this scale", "post-03": "shown", "post-15": "shown",
+    "safe-01": "shown", "safe-02": "shown", "safe-04": "shown", "safe-05": "shown",
+    "safe-06": "not shown at this scale", "safe-07": "shown", "safe-08": "shown",
 }  # fmt: skip
 
 
@@ -118,18 +119,28 @@ def test_a_prediction_too_wide_to_be_refuted_is_not_contradicted(tmp_path: Path)
     herd = json.loads(inputs["herd"].read_text())
     herd["fit"]["loss"] |= {"value": 1.9, "low": 1.0, "high": 2.8}  # reached: 2.24
     inputs["herd"].write_text(json.dumps(herd))
-    assert verdict_of("scal-04", inputs, tmp_path / "wide") == "not shown at this scale"
+    assert verdict_of("scal-04", inputs) == "not shown at this scale"
     herd["fit"]["loss"] |= {"low": 1.8, "high": 2.0}
     inputs["herd"].write_text(json.dumps(herd))
-    assert verdict_of("scal-04", inputs, tmp_path / "narrow") == "contradicted"
+    assert verdict_of("scal-04", inputs) == "contradicted"
+
+
+def test_a_study_that_tells_nobody_apart_shows_nothing(tmp_path: Path) -> None:
+    inputs = example.write(tmp_path)
+    path = tmp_path / "metrics" / "flagship" / "safety.json"
+    metrics = json.loads(path.read_text())
+    flat = {"difference": example.around(0.0, 0.0, 64), "minimum_detectable_effect": 0.0, "p_value": 1.0}
+    metrics["uplift"] |= flat
+    path.write_text(json.dumps(metrics))
+    assert verdict_of("safe-07", inputs) == "not shown at this scale"
 
 
 def test_rounds_left_from_an_earlier_run_are_not_shown(tmp_path: Path) -> None:
     inputs = example.write(tmp_path)
     stale = json.loads((tmp_path / "metrics" / "round-2" / "reward.json").read_text())
     example.save(tmp_path / "metrics" / "round-3" / "reward.json", stale)
-    text, _, _ = make(inputs, tmp_path / "out")
-    assert "round 2, all" in text and "round 3" not in text
+    drawn = figures_posttraining.reward_chart(Evidence(inputs, 2))
+    assert "round 2, all" in drawn and "round 3" not in drawn
 
 
 def test_claims_have_stable_unique_ids() -> None:
@@ -141,9 +152,8 @@ def test_the_stage_does_without_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def verdict_of(name: str, inputs: dict[str, Path], directory: Path) -> str:
-    _, claims, _ = make(inputs, directory)
-    return next(claim["verdict"] for claim in claims if claim["id"] == name)
+def verdict_of(name: str, inputs: dict[str, Path]) -> str:
+    return next(claim["verdict"] for claim in ledger(Evidence(inputs, 2)) if claim["id"] == name)
 
 
 class Checker(HTMLParser):

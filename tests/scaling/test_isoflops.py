@@ -12,7 +12,7 @@ from tests.recorder import Recorder
 
 LADDER = [Shape(hidden_size=8 * n, layers=1, heads=2, key_value_heads=1, ffn_size=24 * n) for n in (1, 2, 3)]
 # Equal to three digits: nothing of one may be taken for the other.
-FLOPS = (1.0001e8, 1.0002e8)
+FLOPS = (2.0001e7, 2.0002e7)
 
 
 def config(**changes: object) -> Config:
@@ -38,10 +38,12 @@ def test_each_model_of_a_budget_spends_it(world: World, tmp_path: Path) -> None:
         assert point["flops_spent"] == 6 * point["parameters"] * point["tokens"]
         assert point["loss"] < math.log(300) and 0 < point["loss_error"] < 1
     assert points[0]["loss"] != points[3]["loss"]
-    # A sweep that was interrupted takes up what is done; one that starts afresh gives the same.
+    # A sweep that was interrupted takes up what is done and does the rest as before.
+    (tmp_path / "scratch" / "1-2" / "result.json").unlink()
+    results = {path: path.stat().st_mtime_ns for path in (tmp_path / "scratch").glob("*/result.json")}
     run(world, tmp_path / "b", tmp_path / "scratch")
-    run(world, tmp_path / "c", tmp_path / "fresh")
-    assert contents(tmp_path / "a") == contents(tmp_path / "b") == contents(tmp_path / "c")
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+    assert len(results) == 5 and all(path.stat().st_mtime_ns == time for path, time in results.items())
 
 
 def test_a_rung_above_the_ladder_is_named(world: World, tmp_path: Path) -> None:

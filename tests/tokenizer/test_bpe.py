@@ -29,8 +29,29 @@ def test_no_token_of_the_vocabulary_joins_digits(tokenizer: Tokenizer) -> None:
 
 def test_any_text_comes_back(tokenizer: Tokenizer) -> None:
     generator = random.Random(1)
-    ranges = [(0, 0x80), (0, 0x250), (0x370, 0x1100), (0x3000, 0xD800), (0x1F300, 0x1FAFF), (0, 0xD800), (0xE000, 0x110000)]
-    texts = ["", " ", "\n\n", "\t x  y ", "\r\n", "don't", "été", "e\u0301", "\x00", "👨‍👩‍👧", "<|eot_id|>", "<|begin_of_text|>\n\n"]  # noqa: RUF001
+    ranges = [
+        (0, 0x80),
+        (0, 0x250),
+        (0x370, 0x1100),
+        (0x3000, 0xD800),
+        (0x1F300, 0x1FAFF),
+        (0, 0xD800),
+        (0xE000, 0x110000),
+    ]
+    texts = [
+        "",
+        " ",
+        "\n\n",
+        "\t x  y ",
+        "\r\n",
+        "don't",
+        "été",
+        "e\u0301",
+        "\x00",
+        "👨‍👩‍👧",
+        "<|eot_id|>",
+        "<|begin_of_text|>\n\n",
+    ]
     for _ in range(400):
         low, high = generator.choice(ranges)
         texts.append("".join(chr(generator.randrange(low, high)) for _ in range(generator.randrange(1, 30))))

@@ -10,7 +10,12 @@ from tests.fixtures import World, shape
 
 DIALOGS = [
     [Message("user", "What is 12 + 7?")],
-    [Message("system", "Be brief."), Message("user", "the cat"), Message("assistant", "sat on\n\na mat"), Message("user", "é?")],
+    [
+        Message("system", "Be brief."),
+        Message("user", "the cat"),
+        Message("assistant", "sat on\n\na mat"),
+        Message("user", "é?"),
+    ],
     [Message("user", " spaces around \n"), Message("assistant", ""), Message("ipython", "{1: 2}")],
 ]
 
@@ -35,7 +40,11 @@ def test_transformers_knows_where_a_turn_begins_and_ends(
     world: World, theirs: transformers.PreTrainedTokenizerBase
 ) -> None:
     chat = world.chat
-    assert (theirs.bos_token_id, theirs.eos_token_id, theirs.pad_token_id) == (chat.begin_of_text, chat.end_of_turn, chat.pad)
+    assert (theirs.bos_token_id, theirs.eos_token_id, theirs.pad_token_id) == (
+        chat.begin_of_text,
+        chat.end_of_turn,
+        chat.pad,
+    )
     assert len(theirs) == chat.tokenizer.get_vocab_size()
 
 

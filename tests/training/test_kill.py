@@ -1,4 +1,4 @@
-"""kill -9 at any step, run again: the same bytes as an uninterrupted run (part 1's promise, for each stage that trains)."""
+"""kill -9 at any step, run again: the same bytes as an uninterrupted run, for each stage that trains."""
 
 import json
 import os

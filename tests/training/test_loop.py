@@ -60,7 +60,9 @@ def test_micro_batches_change_the_memory_not_the_update(world: World, tmp_path: 
     # Adam divides by the gradient's size: eps keeps it from blowing rounding up where a gradient is next to nothing.
     whole, history, _ = run(world, tmp_path / "a", batches(world), settings(eps=1e-4))
     for micro_tokens in (32, 64, 128):
-        cut, rows, _ = run(world, tmp_path / str(micro_tokens), batches(world, micro_tokens=micro_tokens), settings(eps=1e-4))
+        cut, rows, _ = run(
+            world, tmp_path / str(micro_tokens), batches(world, micro_tokens=micro_tokens), settings(eps=1e-4)
+        )
         assert [row["loss"] for row in rows] == pytest.approx([row["loss"] for row in history], rel=1e-5)
         assert [row["grad_norm"] for row in rows] == pytest.approx([row["grad_norm"] for row in history], rel=1e-4)
         for p, q in zip(whole.parameters(), cut.parameters(), strict=True):

@@ -35,6 +35,8 @@ def test_linear_ends_at_nothing_in_equal_steps() -> None:
 
 def test_cosine_is_a_cosine_and_constant_is_constant() -> None:
     schedule = Schedule(1.0, 40)
-    assert [schedule(step) for step in (0, 10, 20, 30)] == pytest.approx([1, 0.5 + math.sqrt(0.125), 0.5, 0.5 - math.sqrt(0.125)])
+    assert [schedule(step) for step in (0, 10, 20, 30)] == pytest.approx(
+        [1, 0.5 + math.sqrt(0.125), 0.5, 0.5 - math.sqrt(0.125)]
+    )
     assert {Schedule(3.0, 40, decay="constant")(step) for step in range(40)} == {3.0}
     assert Schedule(1.0, 1, 1)(0) == 1.0  # a run of one step is all warm-up

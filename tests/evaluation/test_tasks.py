@@ -1,0 +1,56 @@
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from stages.evaluation import tasks
+from stages.evaluation.tasks import Config, Evaluation, accuracies
+from stages.posttraining.respond import Responder, Sampling
+from stages.tasks import TASKS, generate
+from stages.tasks.example import Example
+from tests.fixtures import World, contents
+from tests.recorder import Recorder
+
+CONFIG = Config(1, Sampling(max_new_tokens=2, batch=64), Evaluation(prompts=4))
+
+
+def test_accuracies_on_a_worked_example() -> None:
+    examples = [e for task in TASKS for e in generate(task, "test", 4, 1)]  # easy, hard, easy, hard
+    right = [place % 4 == 0 for place in range(len(examples))]
+    right[1] = True
+    found = accuracies(examples, right)
+    n = len(examples)
+    assert found["all"]["value"] == pytest.approx((n / 4 + 1) / n) and found["all"]["n"] == n
+    first = TASKS[0]
+    assert found["tasks"][first]["value"] == 0.5 and found["tasks"][TASKS[1]]["value"] == 0.25
+    assert found["levels"][f"{first} easy"]["value"] == 0.5 and found["levels"][f"{first} hard"]["value"] == 0.5
+    assert found["levels"][f"{TASKS[1]} hard"] == {"value": 0.0, "low": 0.0, "high": 0.0, "n": 2}
+    p, half = found["all"]["value"], found["all"]["high"] - found["all"]["value"]
+    assert half == pytest.approx(1.96 * (p * (1 - p) / n) ** 0.5)
+
+
+def test_every_model_answers_the_same_test_and_is_told_right_from_wrong(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def respond(self: Responder, asked: list[Example], sampling: Sampling, **_: object) -> list[list[str]]:
+        return [[e.answer if place % 2 else "zzz zzz"] for place, e in enumerate(asked)]
+
+    monkeypatch.setattr(Responder, "respond", respond)
+    context = Recorder(tmp_path)
+    metrics = tasks.run(CONFIG, {"sft": world.model, "dpo": world.model}, {"answers": tmp_path}, context)
+    rows = pq.read_table(tmp_path / "answers.parquet").to_pylist()
+    count = 4 * len(TASKS)
+    assert [row["model"] for row in rows] == ["sft"] * count + ["dpo"] * count
+    assert [row["prompt"] for row in rows[:count]] == [row["prompt"] for row in rows[count:]]
+    assert all(row["right"] == (row["response"] == row["reference"]) for row in rows)
+    for name in ("sft", "dpo"):
+        assert metrics[name]["all"]["value"] == 0.5 and metrics[name]["all"]["n"] == count
+    assert [row["model"] for row in context.tables["accuracy"]] == ["sft", "dpo"]
+
+
+def test_an_untrained_model_is_evaluated_alike_each_time(world: World, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        metrics = tasks.run(CONFIG, {"base": world.model}, {"answers": tmp_path / name}, Recorder(tmp_path))
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+    assert metrics["base"]["all"]["value"] < 0.3

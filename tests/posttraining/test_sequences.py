@@ -1,0 +1,66 @@
+import pytest
+import torch
+
+from stages.model.files import load_model
+from stages.posttraining.sequences import Shuffled, content_digest, pad, row
+from stages.posttraining.sft import DialogBatches, response_loss
+from stages.tokenizer.chat import ask
+from stages.training.loader import IGNORE
+from tests.fixtures import World
+
+
+def test_only_the_response_and_its_terminator_are_targets(world: World) -> None:
+    chat = world.chat
+    tokens, targets = row(chat, "the cat?", "a mat")
+    prompt, response = chat.prompt(ask("the cat?")), chat.response("a mat")
+    assert tokens == prompt + response and len(targets) == len(tokens)
+    assert [target for target in targets if target != IGNORE] == response
+    for place, target in enumerate(targets[:-1]):
+        assert target == (tokens[place + 1] if place + 1 >= len(prompt) else IGNORE)
+    assert response[-1] == chat.end_of_turn
+
+
+def test_without_formatting_the_terminator_is_no_target(world: World) -> None:
+    chat = world.chat
+    _, targets = row(chat, "the cat?", "a mat", formatting=False)
+    assert [target for target in targets if target != IGNORE] == chat.plain("a mat")
+    assert [target for target in row(chat, "q", "", formatting=False)[1] if target != IGNORE] == []
+
+
+def test_padding_changes_no_loss(world: World) -> None:
+    chat, model = world.chat, load_model(world.model).eval()
+    rows = [row(chat, "the cat?", "a mat"), row(chat, "1 + 2", "3"), row(chat, "saw the red house", "by the sea " * 5)]
+    batch = pad(rows, chat.pad)
+    assert batch.weight == sum(len(chat.response(text)) for text in ("a mat", "3", "by the sea " * 5))
+    assert [batch.tokens[n, batch.last[n]].item() for n in range(3)] == [chat.end_of_turn] * 3
+    with torch.no_grad():
+        alone = sum(response_loss(model, pad([one], chat.pad))[0] for one in rows)
+        assert response_loss(model, batch)[0].item() == pytest.approx(float(alone), rel=1e-5)
+
+
+def test_the_prompt_carries_no_loss_and_gets_no_gradient_as_a_target(world: World) -> None:
+    """The loss is the response's likelihood given the prompt, written out."""
+    chat, model = world.chat, load_model(world.model).eval()
+    tokens, targets = row(chat, "the cat?", "a mat")
+    start = len(chat.prompt(ask("the cat?")))
+    with torch.no_grad():
+        logs = model(torch.tensor([tokens]))[0].log_softmax(-1)
+        expected = -sum(logs[place - 1, tokens[place]] for place in range(start, len(tokens)))
+        loss, _ = response_loss(model, pad([(tokens, targets)], chat.pad))
+    assert loss.item() == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_every_epoch_has_every_row_once_in_an_order_of_its_own() -> None:
+    order = Shuffled(10, 4, 3, "x")
+    drawn = [index for step in range(10) for index in order.rows(step)]
+    epochs = [drawn[first : first + 10] for first in range(0, 40, 10)]
+    assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == 4
+    assert order.rows(7) == Shuffled(10, 4, 3, "x").rows(7) != Shuffled(10, 4, 4, "x").rows(7)
+
+
+def test_the_fingerprint_is_that_of_the_data(world: World) -> None:
+    dialogs = [("a", "b"), ("c", "d")]
+    same, other = content_digest(dialogs), content_digest([("a", "b"), ("c", "e")])
+    prints = [DialogBatches(dialogs, world.chat, Shuffled(2, 2, 1, digest)).fingerprint for digest in (same, other)]
+    assert prints[0] != prints[1] and content_digest(list(dialogs)) == same

@@ -1,0 +1,90 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from stages.interface import Metrics
+from stages.model.files import context_length
+from stages.pretraining import long_context
+from stages.pretraining.needles import ANSWER_TOKENS, DEPTHS, needle_accuracy, needles
+from stages.tasks import verify
+from tests.fixtures import LEARNING_RATE, MIX, PRETRAINING, World, settings
+from tests.recorder import Recorder
+
+
+def section(**changes: Any) -> long_context.LongContext:
+    usual = {"rate": 0.3, "lengths": [48, 64, 80], "segments": 2, "loss_tolerance": 100.0, "needle_threshold": 0.0}
+    return long_context.LongContext.model_validate(usual | {"needles": 1} | changes)
+
+
+def run(world: World, directory: Path, **changes: Any) -> tuple[Metrics, Recorder]:
+    config = long_context.Config(1, MIX, settings(), LEARNING_RATE, PRETRAINING, section(**changes))
+    outputs = {"model": directory / "model", "curve": directory / "curve.csv"}
+    context = Recorder(directory, member="flagship")
+    return long_context.run(config, world.pretraining_inputs, outputs, context), context
+
+
+def rows(metrics: Metrics) -> list[tuple[int, int, bool]]:
+    return [(row["length"], row["segment"], row["passed"]) for row in metrics["gate"]]
+
+
+def test_a_gate_that_asks_nothing_lets_every_length_through(world: World, tmp_path: Path) -> None:
+    metrics, context = run(world, tmp_path)
+    assert rows(metrics) == [(48, 1, True), (64, 1, True), (80, 1, True)]
+    assert metrics["gates_passed"] == metrics["lengths"] == 3
+    assert metrics["context_length"] == context_length(tmp_path / "model") == 80
+    # The needles of the last gate: every length so far, the initial one among them, at every depth.
+    assert [(row["length"], row["depth"]) for row in metrics["needles"]] == [
+        (length, depth) for length in (32, 48, 64, 80) for depth in DEPTHS
+    ]
+    lines = (tmp_path / "curve.csv").read_text().splitlines()[1:]
+    steps, tokens = ([int(line.split(",")[column]) for line in lines] for column in (0, 1))
+    assert steps == list(range(1, len(steps) + 1)) and tokens == sorted(tokens)
+    assert [step for step, _ in context.points] == steps
+    # Each length gets a third of the phase's 1,000 tokens, in whole steps of about batch_tokens.
+    assert tokens[-1] == sum(
+        round(1000 / 3 / (128 // length * length)) * (128 // length * length) for length in (48, 64, 80)
+    )
+
+
+def test_needles_that_are_not_found_stop_it_at_the_first_length(world: World, tmp_path: Path) -> None:
+    metrics, context = run(world, tmp_path, needle_threshold=1.0)
+    assert rows(metrics) == [(48, 1, False), (48, 2, False)]
+    assert metrics["gates_passed"] == 0 and metrics["context_length"] == 48
+    assert any("48 was not mastered" in note for note in context.notes)
+
+
+def test_a_short_context_loss_that_has_not_recovered_stops_it_too(world: World, tmp_path: Path) -> None:
+    metrics, _ = run(world, tmp_path, loss_tolerance=0.0, segments=1, rate=1.0)
+    for row in metrics["gate"]:
+        assert row["passed"] == (row["loss_change"]["value"] <= 0)
+    assert len(metrics["gate"]) == 1 + metrics["gates_passed"] or metrics["gates_passed"] == 3
+
+
+def test_lengths_must_ascend() -> None:
+    with pytest.raises(ValidationError, match="ascend"):
+        section(lengths=[64, 48])
+
+
+def test_needles_fill_the_length_and_their_answers_verify(world: World) -> None:
+    asked = needles(world.chat, 256, 2, seed=1)
+    assert [depth for depth, _, _ in asked] == [depth for depth in DEPTHS for _ in range(2)]
+    for _, example, tokens in asked:
+        assert 0.6 * 256 < len(tokens) <= 256 - ANSWER_TOKENS
+        assert example.answer in world.chat.text(tokens)
+    assert verify([example for _, example, _ in asked], [example.answer for _, example, _ in asked]) == [True] * 10
+    assert [tokens for _, _, tokens in asked] == [tokens for _, _, tokens in needles(world.chat, 256, 2, seed=1)]
+    assert needles(world.chat, 256, 2, seed=2)[0][2] != asked[0][2]
+
+
+def test_needle_accuracy_counts_what_the_model_says(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stages.model.files import load_model
+    from stages.pretraining import needles as module
+
+    asked = needles(world.chat, 200, 2, seed=1)
+    said = [world.chat.plain(" " + example.answer + " Q: next") for _, example, _ in asked]
+    said[0] = said[9] = world.chat.plain("nothing")
+    monkeypatch.setattr(module, "generate", lambda *_, **__: said)
+    found = needle_accuracy(load_model(world.model), world.chat, [200], 2, 1)
+    assert [row["accuracy"] for row in found] == [0.5, 1, 1, 1, 0.5] and {row["n"] for row in found} == {2}
