@@ -19,7 +19,9 @@ def digest(path: Path) -> str:
     another directory (metrics, curves), that of its files' names and contents."""
     if path.is_dir():
         if not (path / MANIFEST).exists():
-            files = {file.relative_to(path).as_posix(): digest(file) for file in sorted(path.rglob("*")) if file.is_file()}
+            files = {
+                file.relative_to(path).as_posix(): digest(file) for file in sorted(path.rglob("*")) if file.is_file()
+            }
             return hashlib.sha256(canonical(files).encode()).hexdigest()
         path = path / MANIFEST
     with path.open("rb") as file:
@@ -27,7 +29,7 @@ def digest(path: Path) -> str:
 
 
 def seal(directory: Path, stage: str, parameters: Mapping[str, Any], metrics: Mapping[str, Any]) -> None:
-    """Writes the manifest: schema, stage, resolved parameters and their hash, metrics, bytes and sha256 of each file."""
+    """Writes the manifest: schema, stage, resolved parameters and their hash, metrics, size and sha256 of each file."""
     files = {
         path.relative_to(directory).as_posix(): {"bytes": path.stat().st_size, "sha256": digest(path)}
         for path in sorted(directory.rglob("*"))

@@ -1,6 +1,6 @@
 """Checks params.yaml and the scale's file against what the stages declare; the first stage of the DAG.
 
-    python -m flows.check
+python -m flows.check
 """
 
 import sys

@@ -1,7 +1,7 @@
 """What a parameter means: its value at the present scale, its limits, its unit and its source.
 
-    python -m flows.explain                          # all of them
-    python -m flows.explain pretraining.annealing    # those whose key begins like this
+python -m flows.explain                          # all of them
+python -m flows.explain pretraining.annealing    # those whose key begins like this
 """
 
 import importlib

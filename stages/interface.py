@@ -39,7 +39,7 @@ class StageError(Exception):
 
 
 class Context(Protocol):
-    """What a stage may say while it works, and the two things it may ask for. Every method is cheap and never raises."""
+    """What a stage may say while it works, and what it may ask for. Every method is cheap and never raises."""
 
     item: Mapping[str, str]
     """Which one of a matrix of stages this is, for example {"member": "flagship"}."""
@@ -60,7 +60,7 @@ class Context(Protocol):
         """One line for people."""
 
     def map(self, name: str, function: Callable[[A], B], items: Iterable[A], kind: Kind = "thread") -> list[B]:
-        """`[function(i) for i in items]`, in order, on the workers of this run; `name` and the item's index name a task.
+        """`[function(i) for i in items]`, in order, on the workers of this run; `name` and the index name a task.
 
         "process" needs a function and items that pickle; its results must not depend on which worker ran them.
         """

@@ -61,7 +61,9 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     answers = responder.respond(examples, config.sampling, temperature=1.0, count=settings.answers, seed=config.seed)
     pairs = mistakes(examples, answers)
     if pairs:
-        model, _ = optimise(settings.dpo, config.training, config.seed, model, responder.chat, pairs, context, "safety DPO")
+        model, _ = optimise(
+            settings.dpo, config.training, config.seed, model, responder.chat, pairs, context, "safety DPO"
+        )
         save_model(model, outputs["model"], inputs["policy"], context_length(inputs["policy"]), chat=True)
     return {"safety_prompts": len(adversarial), "helpful_prompts": len(chosen), "wrong_answers": len(pairs),
             "answers": len(examples) * settings.answers}  # fmt: skip

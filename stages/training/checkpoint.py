@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from stages.interface import StageError
+from stages.training.optimizer import AdamW
 
 KEEP = 2
 
@@ -38,7 +39,7 @@ class TrainingState:
     """All that the next step depends on besides the batches."""
 
     model: nn.Module
-    optimizer: torch.optim.Optimizer
+    optimizer: AdamW
     average: Average
     fingerprint: str
     """Of the batches: a checkpoint made on other data is refused."""
@@ -51,12 +52,8 @@ class TrainingState:
         partial = directory / "partial"
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        names = {id(parameter): name for name, parameter in self.model.named_parameters()}
-        moments: dict[str, Tensor] = {}
-        for parameter, values in self.optimizer.state.items():
-            moments |= {f"{names[id(parameter)]}/{key}": value for key, value in values.items()}
         _write(partial / "model.safetensors", dict(self.model.named_parameters()))
-        _write(partial / "optimizer.safetensors", moments)
+        _write(partial / "optimizer.safetensors", self.optimizer.state())
         _write(partial / "average.safetensors", self.average.mean)
         state = {"step": self.step, "history": self.history, "averaged": self.average.count, "data": self.fingerprint}
         with (partial / "state.json").open("w") as file:
@@ -80,9 +77,7 @@ class TrainingState:
         with torch.no_grad():
             for name, value in load_file(found[-1] / "model.safetensors").items():
                 parameters[name].copy_(value)
-        for name, value in load_file(found[-1] / "optimizer.safetensors").items():
-            parameter, _, key = name.rpartition("/")
-            self.optimizer.state[parameters[parameter]][key] = value
+        self.optimizer.load(load_file(found[-1] / "optimizer.safetensors"))
         self.average.mean = load_file(found[-1] / "average.safetensors")
         self.average.count = state["averaged"]
         self.step, self.history = state["step"], state["history"]

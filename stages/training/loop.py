@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from stages.interface import Context, Section, StageError
 from stages.training.checkpoint import Average, TrainingState
+from stages.training.optimizer import AdamW
 from stages.training.schedule import Schedule
 
 
@@ -68,15 +69,9 @@ History = list[dict[str, float]]
 """A row per step: step (from 1), tokens (so far), loss, lr, grad_norm, and the loss function's other means."""
 
 
-def optimizer_for(model: nn.Module, training: Training) -> torch.optim.AdamW:
-    """AdamW; norms are not decayed."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": training.weight_decay},
-        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
-    ]
-    betas = (training.beta1, training.beta2)
-    return torch.optim.AdamW(groups, lr=0.0, betas=betas, eps=training.eps, fused=True)
+def optimizer_for(model: nn.Module, training: Training) -> AdamW:
+    """AdamW as the parameters say."""
+    return AdamW(model, training.beta1, training.beta2, training.eps, training.weight_decay)
 
 
 def train(
@@ -106,9 +101,7 @@ def train(
     while state.step < schedule.steps:
         started = time.monotonic()
         lr = schedule(state.step)
-        for group in state.optimizer.param_groups:
-            group["lr"] = lr
-        row = step(model, batches(state.step), loss, state.optimizer, training)
+        row = step(model, batches(state.step), loss, state.optimizer, lr, training)
         if not math.isfinite(row["loss"]) or not math.isfinite(row["grad_norm"]):
             raise StageError(
                 f"{title}: step {state.step + 1}: loss {row['loss']}, gradient norm {row['grad_norm']}; "
@@ -130,7 +123,7 @@ def train(
 
 
 def step(
-    model: nn.Module, micro_batches: Sequence[Any], loss: Loss, optimizer: torch.optim.Optimizer, training: Training
+    model: nn.Module, micro_batches: Sequence[Any], loss: Loss, optimizer: AdamW, lr: float, training: Training
 ) -> dict[str, float]:
     """One update. The loss is a mean over the whole batch, however it is cut into micro-batches."""
     weight = sum(batch.weight for batch in micro_batches)
@@ -143,8 +136,8 @@ def step(
             totals[name] = totals.get(name, 0.0) + amount / weight
     norm = nn.utils.clip_grad_norm_(model.parameters(), training.clip)
     if math.isfinite(totals["loss"]) and torch.isfinite(norm):
-        optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+        optimizer.step(lr)
+    optimizer.zero_grad()
     tokens = sum(batch.tokens.numel() for batch in micro_batches)
     return totals | {"grad_norm": norm.item(), "batch_tokens": tokens}
 

@@ -1,12 +1,13 @@
 """dvc.yaml against the code: DVC decides what is stale, so what it is told must be what the stages really use."""
 
-import subprocess
-import sys
+import importlib
 from pathlib import Path
 
+import grimp
 import pytest
 import yaml
 
+from flows.parameters import declared
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = {
@@ -22,19 +23,14 @@ def module_of(stage: dict) -> str:
 
 @pytest.fixture(scope="module")
 def imported() -> dict[str, tuple[set[str], list[str]]]:
-    """For each stage module: the files under stages/ it imports, and the parameter keys it declares."""
-    modules = sorted({module_of(stage) for stage in RUN.values()})
+    """For each stage module: the files under stages/ it imports, anywhere in it, and the parameter keys it declares."""
+    graph = grimp.build_graph("stages")
     found = {}
-    for module in modules:
-        code = (
-            "import sys, importlib, pathlib; from flows.parameters import declared\n"
-            f"config = importlib.import_module({module!r}).Config\n"
-            "print(*[m.__file__ for n, m in sys.modules.items() if n.split('.')[0] == 'stages' and m.__file__], sep='\\n')\n"
-            "print('--'); print(*[key for _, key, _ in declared(config)], sep='\\n')"
-        )
-        run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
-        files, _, keys = run.stdout.partition("--\n")
-        found[module] = ({str(Path(line).relative_to(ROOT)) for line in files.split()}, keys.split())
+    for module in sorted({module_of(stage) for stage in RUN.values()}):
+        modules = {module} | graph.find_upstream_modules(module)
+        files = {name.replace(".", "/") + ".py" for name in modules}
+        keys = [key for _, key, _ in declared(importlib.import_module(module).Config)]
+        found[module] = ({file for file in files if (ROOT / file).exists()}, keys)
     return found
 
 

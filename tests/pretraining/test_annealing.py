@@ -1,12 +1,11 @@
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from stages.training.optimizer import AdamW
 from torch import Tensor
-from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from stages.interface import Metrics
 from stages.model.files import load_model
@@ -21,16 +20,18 @@ STEPS = 8  # 4,000 tokens x 0.25 / 128
 
 
 @pytest.fixture
-def weights() -> Iterator[list[list[Tensor]]]:
+def weights(monkeypatch: pytest.MonkeyPatch) -> list[list[Tensor]]:
     """All weights after each step of any optimizer, matrices first."""
     seen: list[list[Tensor]] = []
+    step = AdamW.step
 
-    def keep(optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        seen.append([p.detach().clone() for group in optimizer.param_groups for p in group["params"]])
+    def keep(optimizer: AdamW, lr: float) -> None:
+        step(optimizer, lr)
+        ordered = sorted(optimizer.parameters.values(), key=lambda p: p.dim() <= 1)
+        seen.append([p.detach().clone() for p in ordered])
 
-    handle = register_optimizer_step_post_hook(keep)
-    yield seen
-    handle.remove()
+    monkeypatch.setattr(AdamW, "step", keep)
+    return seen
 
 
 def run(world: World, directory: Path, checkpoints: int, control: bool = False) -> Metrics:

@@ -107,4 +107,7 @@ def test_lengths_must_agree() -> None:
 
 def test_names_that_are_not_ascii_do_not_take_the_child_down() -> None:
     # Python normalises such names with a module it loads on first use, when no file may be opened any more.
-    assert [o.solved for o in execute(["def f(ß): return ß", "def f(x): return x"], [["f(1) == 1"]] * 2)] == [True, True]
+    assert [o.solved for o in execute(["def f(ß): return ß", "def f(x): return x"], [["f(1) == 1"]] * 2)] == [
+        True,
+        True,
+    ]
