@@ -1,0 +1,105 @@
+"""The whole herd at the smoke scale, as a user runs it: a clone of its own, `dvc repro`, the report."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from flows.scale import choose
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+PART_ONE = {
+    "data-02", "data-07", "arch-05", "scal-01", "scal-02", "scal-04", "train-01", "train-02", "train-03", "post-01",
+    "post-02", "post-03", "post-15", "safe-01", "safe-02", "safe-04", "safe-05", "safe-06", "safe-07", "safe-08",
+}  # fmt: skip
+
+
+def command(clone: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """A command in the clone, with the downloads of this checkout, so that no network is needed."""
+    environment = os.environ | {
+        "PATH": f"{BIN}:{os.environ['PATH']}",
+        "HERD_DOWNLOADS": str(ROOT / ".herd" / "downloads"),
+        "DVC_NO_ANALYTICS": "1",
+        "PREFECT_API_URL": "",
+    }
+    environment.pop("HERD_ROOT", None)
+    return subprocess.run(words, cwd=clone, env=environment, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """This checkout's files, as they are, in a repository of their own, after one `dvc repro`."""
+    directory = tmp_path_factory.mktemp("herd")
+    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
+    for name in listed.stdout.splitlines():
+        if name.startswith(("metrics/", "reports/")) or name == "dvc.lock" or not (ROOT / name).exists():
+            continue
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, directory / name)
+    choose(directory, "smoke")
+    command(directory, "git", "init", "-q")
+    run = command(directory, "dvc", "repro")
+    assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-4000:]
+    return directory
+
+
+@pytest.mark.timeout(900)
+def test_the_report_holds_every_claim_of_the_paper_that_the_run_measures(clone: Path) -> None:
+    page = (clone / "reports" / "index.html").read_text()
+    claims = json.loads((clone / "reports" / "claims.json").read_text())
+    assert {claim["id"] for claim in claims} >= PART_ONE
+    for claim in claims:
+        assert {"id", "section", "statement", "paper", "ours", "low", "high", "verdict", "n"} <= claim.keys()
+        assert claim["id"] in page
+        assert claim["verdict"] in {"shown", "not shown at this scale", "contradicted", "exact", "not run"}
+
+
+def test_a_second_run_has_nothing_to_do(clone: Path) -> None:
+    before = (clone / "dvc.lock").read_bytes()
+    run = command(clone, "dvc", "repro")
+    assert run.returncode == 0 and "Running stage" not in run.stdout
+    assert (clone / "dvc.lock").read_bytes() == before
+
+
+def test_touching_the_report_makes_only_the_report_stale(clone: Path) -> None:
+    template = clone / "stages" / "report" / "page.html.j2"
+    text = template.read_text()
+    template.write_text(text + "\n")
+    stale = json.loads(command(clone, "dvc", "status", "--json").stdout)
+    template.write_text(text)
+    assert list(stale) == ["report"]
+
+
+def test_a_misspelt_parameter_stops_the_run_with_its_name_and_file(clone: Path) -> None:
+    path = clone / "scales" / "smoke.yaml"
+    text = path.read_text()
+    path.write_text(text.replace("flagship_flops:", "flagship_flop:"))
+    run = command(clone, "dvc", "repro")
+    path.write_text(text)
+    assert run.returncode != 0
+    assert "scales/smoke.yaml" in run.stderr and "herd.flagship_flop" in run.stderr
+
+
+def test_a_model_answers_in_the_terminal(clone: Path) -> None:
+    run = command(clone, sys.executable, "-m", "flows.chat", "models/small/chat", "--ask", "What is 3 + 4?")
+    assert run.returncode == 0 and run.stdout.strip()
+
+
+@pytest.mark.timeout(600)
+def test_from_nothing_under_the_other_driver_the_same_bytes_come_out(clone: Path) -> None:
+    path = clone / "dvc.lock"
+    first = yaml.safe_load(path.read_text())["stages"]
+    for name in ("data", "models", "curves", "metrics", "reports", ".dvc/cache", ".dvc/tmp", ".herd"):
+        shutil.rmtree(clone / name, ignore_errors=True)
+    path.unlink()
+    run = command(clone, sys.executable, "-m", "flows.reproduce", "pretrain@small")
+    assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-4000:]
+    again = yaml.safe_load(path.read_text())["stages"]
+    assert "isoflops" in again
+    assert again == {name: first[name] for name in again}
