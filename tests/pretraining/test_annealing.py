@@ -4,7 +4,6 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from stages.training.optimizer import AdamW
 from torch import Tensor
 
 from stages.interface import Metrics
@@ -12,6 +11,7 @@ from stages.model.files import load_model
 from stages.pretraining import annealing
 from stages.pretraining.phase import validation_losses
 from stages.tokenizer.corpus import Mix
+from stages.training.optimizer import AdamW
 from tests.fixtures import LEARNING_RATE, MIX, PRETRAINING, World, settings
 from tests.recorder import Recorder
 
