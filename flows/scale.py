@@ -6,6 +6,7 @@ DVC expands the rounds into stages, and cannot take their number from a file tha
 params.yaml. `check` refuses a params.yaml whose rounds are not those of its scale.
 """
 
+import argparse
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -103,13 +104,14 @@ def _scalar(value: str) -> str:
 
 
 def main() -> None:
-    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
-        sys.exit("usage: python -m flows.scale SCALE    (a file of scales/, for example smoke)")
+    parser = argparse.ArgumentParser(prog="python -m flows.scale", description=__doc__.split("\n")[0])
+    parser.add_argument("scale", help="a file of scales/, for example smoke")
+    arguments = parser.parse_args()
     try:
-        changed = choose(ROOT, sys.argv[1])
+        changed = choose(ROOT, arguments.scale)
     except StageError as error:
         sys.exit(f"scale: {error}")
-    print(f"scale: {sys.argv[1]}" if changed else f"scale: {sys.argv[1]}, as it was")
+    print(f"scale: {arguments.scale}{'' if changed else ' (as it was)'}")
 
 
 if __name__ == "__main__":
