@@ -120,10 +120,9 @@ class Crew:
             raise
 
     def _hire(self) -> ProcessPoolExecutor:
-        threads = max(1, (os.cpu_count() or 1) // self._workers)
         # spawn, not fork: a forked child of a process that has started torch's threads can hang.
         spawn = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(self._workers, mp_context=spawn, initializer=_limit_threads, initargs=(threads,))
+        return ProcessPoolExecutor(self._workers, mp_context=spawn, initializer=_one_thread)
 
 
 def _twice(name: str, call: Callable[[], B]) -> B:
@@ -134,6 +133,7 @@ def _twice(name: str, call: Callable[[], B]) -> B:
         return call()
 
 
-def _limit_threads(threads: int) -> None:
-    """Runs first in each worker process, before torch is imported there."""
-    os.environ["OMP_NUM_THREADS"] = str(threads)
+def _one_thread() -> None:
+    """Runs first in each worker process, before torch is imported there: as many workers as there may be, each computes
+    the same bytes."""
+    os.environ["OMP_NUM_THREADS"] = "1"

@@ -56,3 +56,9 @@ def workers(cluster: Mapping[str, Any]) -> int:
     """How many things a stage does at the same time, which never changes a result: HERD_WORKERS, else `workers` of the
     section cluster, else one per core."""
     return int(os.environ.get("HERD_WORKERS") or cluster.get("workers") or len(os.sched_getaffinity(0)))
+
+
+def threads(cluster: Mapping[str, Any]) -> str:
+    """torch's threads in a stage's process, as OMP_NUM_THREADS wants it: `threads` of the section cluster, else one per
+    core. The bytes of what is trained are the same for the same number only."""
+    return str(cluster.get("threads") or len(os.sched_getaffinity(0)))

@@ -62,6 +62,7 @@ def parse(words: list[str]) -> argparse.Namespace:
 def run(arguments: argparse.Namespace) -> Metrics:
     """The whole life of one stage; raises StageError with what to do where it cannot go on."""
     parameters = Parameters(project.ROOT)
+    os.environ["OMP_NUM_THREADS"] = project.threads(parameters.merged.get("cluster", {}))  # before torch is imported
     module = importlib.import_module(f"stages.{arguments.stage}")
     config = parameters.read(module.Config)
     values = parameters.values(key for _, key, _ in declared(module.Config))
