@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 export DO_NOT_TRACK := 1
 
-.PHONY: repro test setup lint ui ui-stop lock bench data clean
+.PHONY: repro test setup lint ui ui-stop lock data clean
 
 repro: setup  ## run the DAG at the scale in params.yaml, or at SCALE=smoke, toy, small, ...
 	$(if $(SCALE),python -m flows.scale $(SCALE))
@@ -40,9 +40,6 @@ ui: setup  ## the Prefect and MLflow pages
 
 ui-stop: setup
 	python -m flows.ui stop
-
-bench: setup
-	python -m bench
 
 lock:  ## pin anew what pyproject.toml asks for
 	$(BIN)/pip-compile --quiet --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --extra test --output-file requirements.lock pyproject.toml
