@@ -15,18 +15,20 @@ def proportion(successes: float, n: int) -> dict[str, float]:
 
 def mean(values: np.ndarray) -> dict[str, float]:
     """The mean of independent values (or paired differences) with its normal interval."""
-    array = np.asarray(values, dtype=np.float64)
-    half = Z * array.std(ddof=1) / len(array) ** 0.5 if len(array) > 1 else 0.0
-    return {"value": float(array.mean()), "low": float(array.mean() - half), "high": float(array.mean() + half),
-            "n": len(array)}  # fmt: skip
+    return _mean(values, Z if len(values) > 1 else None)
 
 
 def over_seeds(values: np.ndarray) -> dict[str, float]:
     """The mean over few runs with Student's interval."""
+    return _mean(values, stdtrit(len(values) - 1, 0.975))
+
+
+def _mean(values: np.ndarray, quantile: float | None) -> dict[str, float]:
+    """The mean, give or take `quantile` standard errors; None: an interval of no width."""
     array = np.asarray(values, dtype=np.float64)
-    half = stdtrit(len(array) - 1, 0.975) * array.std(ddof=1) / len(array) ** 0.5
-    return {"value": float(array.mean()), "low": float(array.mean() - half), "high": float(array.mean() + half),
-            "n": len(array)}  # fmt: skip
+    value = array.mean()
+    half = 0.0 if quantile is None else quantile * array.std(ddof=1) / len(array) ** 0.5
+    return {"value": float(value), "low": float(value - half), "high": float(value + half), "n": len(array)}
 
 
 def ratio(numerator: np.ndarray, denominator: np.ndarray, draws: int = 1000) -> dict[str, float]:

@@ -107,7 +107,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         "lengths": len(settings.lengths),
         "context_length": reached,
         "needles": found,
-        "short_loss_change": statistics.mean(short_losses() - before),
+        "short_loss_change": loss,
     }
 
 
