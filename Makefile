@@ -12,7 +12,7 @@ export DO_NOT_TRACK := 1
 repro: setup  ## run the DAG at the scale in params.yaml, or at SCALE=smoke, toy, small, ...
 	$(if $(SCALE),python -m flows.scale $(SCALE))
 	@python -m flows.outlook
-	dvc repro
+	@python -m flows.reproduce
 	@python -m flows.outlook --done
 
 test: setup data lint  ## everything that must hold, offline from here on

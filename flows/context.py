@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +17,9 @@ from stages.interface import A, B, Kind, Row
 
 CRASHES = (BrokenExecutor, OSError)
 """What is worth a second try: a worker process that died, a file that could not be read; not a stage's own error."""
+
+PROGRESS = 0.5
+"""Least seconds between two events that tell how far a stage is."""
 
 TASKS = 200
 """Items of one `map` that are shown as tasks; more would be noise, and each costs some hundredths of a second."""
@@ -44,16 +48,23 @@ class StageContext:
         self._name = name
         self._log = log
         self._bar: tqdm | None = None
+        self._title = ""
+        self._told = 0.0
 
     def progress(self, name: str, done: float, total: float) -> None:
         title = f"{self._name}: {name}"
-        if self._bar is None or self._bar.desc != title:
+        if self._bar is None or self._title != title:
             self.close()
+            self._title = title
             # Where nobody watches live, a line every 20 seconds is enough.
             interval = 0.2 if sys.stderr.isatty() else 20
-            self._bar = tqdm(desc=title, total=total, mininterval=interval, unit_scale=True, dynamic_ncols=True)
+            self._bar = tqdm(desc=title, total=total, mininterval=interval, unit_scale=True, dynamic_ncols=True,
+                             disable=os.environ.get("HERD_BARS") == "off")  # fmt: skip
         self._bar.total = total
         self._bar.update(done - self._bar.n)
+        if time.monotonic() - self._told > PROGRESS or done >= total:
+            self._log.write("progress", name=name, done=done, total=total)
+            self._told = time.monotonic()
         if self.watch:
             self.watch.progress(name, done, total)
 

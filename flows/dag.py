@@ -1,7 +1,8 @@
 """What DVC knows of the DAG: its stages and edges, what is stale, and the order of the entries in dvc.lock."""
 
+import heapq
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +38,28 @@ class Dag:
             stages={stage.addressing: stage for stage in plan},
             needs={stage.addressing: sorted(need.addressing for need in graph.successors(stage)) for stage in plan},
         )
+
+    def chains(self) -> dict[str, int]:
+        """Name -> the number of stages in the longest chain that begins with it: what to start first."""
+        length = dict.fromkeys(self.stages, 1)
+        for name in reversed(self.stages):  # a stage comes after those it needs
+            for need in self.needs[name]:
+                length[need] = max(length[need], 1 + length[name])
+        return length
+
+    def makespan(self, seconds: Mapping[str, float], workers: int) -> float:
+        """Seconds until all stages are done where `workers` run at a time; those not in `seconds` take no time."""
+        chains = self.chains()
+        waiting = sorted(self.stages, key=chains.__getitem__, reverse=True)
+        running, done, now = list[tuple[float, str]](), set[str](), 0.0
+        while waiting or running:
+            for name in waiting[:]:
+                if len(running) < workers and done.issuperset(self.needs[name]):
+                    waiting.remove(name)
+                    heapq.heappush(running, (now + seconds.get(name, 0.0), name))
+            now, name = heapq.heappop(running)
+            done.add(name)
+        return now
 
     def stale(self) -> list[str]:
         """The stages that would run again or might: changed themselves, or below one that has changed."""

@@ -113,15 +113,21 @@ def numbers(value: Any, where: str = "") -> Iterator[tuple[str, float]]:
             yield from numbers(entry, f"{where}.{index}")
 
 
+def log_of(folder: Path, name: str) -> Path:
+    """The event log of the stage `name` in a reproduction's folder."""
+    return folder / f"{name.replace('/', '-')}.jsonl"
+
+
 class EventLog:
     """Appends events of one stage run. An event is a JSON object with `event` (its kind) and `time` (Unix seconds).
 
     Kinds: start (stage, name, item, process, parameters, inputs, outputs, md5), scalars (step, values),
-    table (name, rows), note (text), end (status "finished", "failed" or "killed", seconds, metrics or error).
+    progress (name, done, total), table (name, rows), note (text), end (status "finished", "failed" or "killed",
+    seconds, metrics or error).
     """
 
     def __init__(self, folder: Path, name: str) -> None:
-        self.path = folder / f"{name.replace('/', '-')}.jsonl"
+        self.path = log_of(folder, name)
         self._file = self.path.open("a", encoding="utf-8", buffering=1)
 
     def write(self, event: str, **fields: Any) -> None:

@@ -20,6 +20,7 @@ import psutil
 
 from flows import events, scale, watching
 from flows.dag import Dag, order_lock
+from flows.display import Display
 from flows.parameters import Parameters
 from flows.project import ROOT, environment
 from stages.interface import StageError
@@ -46,17 +47,17 @@ class Plain:
 class Reproduction:
     """One reproduction of a DAG."""
 
-    def __init__(self, dag: Dag, workers: int) -> None:
+    def __init__(self, dag: Dag, workers: int, display: Display) -> None:
         self._dag = dag
         self._workers = workers
+        self._display = display
         self._stale = set(dag.stale())
         self._stopped = threading.Event()
-        self._said = threading.Lock()
-        self._done = 0
 
     def run(self, watch: Watch) -> None:
         """Runs every stage after those it needs; at the first failure starts no further one, and raises StageError."""
-        waiting, running, done = list(self._dag.stages), dict[Future[None], str](), set[str]()
+        waiting = sorted(self._dag.stages, key=self._dag.chains().__getitem__, reverse=True)
+        running, done = dict[Future[None], str](), set[str]()
         with ThreadPoolExecutor(self._workers) as pool:
             try:
                 while waiting or running:
@@ -79,12 +80,23 @@ class Reproduction:
         if self._stopped.is_set():
             raise StageError(f"{name}: not started")
         if name not in self._stale:  # neither it nor anything above it has changed
-            self._say(name, "up to date")
+            self._display.ended(name, "up to date")
             return False
-        started = time.monotonic()
+        started, said = time.monotonic(), None
+        self._display.started(name)
+        try:
+            changed = self._run(name, link())
+            said = f"{time.monotonic() - started:.1f} s" if changed else "up to date"
+        finally:
+            self._display.ended(name, said)
+        return changed
+
+    def _run(self, name: str, variables: Variables) -> bool:
+        """Lets DVC run one stage; says whether it did anything."""
+        bars = {"HERD_BARS": "off"} if self._display.live else {}
         process = subprocess.Popen(
             [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", name],
-            cwd=ROOT, env=environment() | link(), text=True, errors="replace",
+            cwd=ROOT, env=environment() | bars | variables, text=True, errors="replace",
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
         changed = True
@@ -92,16 +104,10 @@ class Reproduction:
         for line in process.stdout:
             changed = changed and not re.search(r"didn't change, skipping", line)
             if line.strip() and not _chatter(line):
-                print(line, end="", flush=True)
+                self._display.line(line)
         if process.wait() != 0:
             raise StageError(f"stage {name} failed; what it said stands above, what was done stays done")
-        self._say(name, f"{time.monotonic() - started:.1f} s" if changed else "up to date")
         return changed
-
-    def _say(self, name: str, text: str) -> None:
-        with self._said:
-            self._done += 1
-            print(f"[{self._done}/{len(self._dag.stages)}] {name}: {text}", flush=True)
 
 
 def main() -> None:
@@ -133,15 +139,18 @@ def reproduce(stages: list[str], workers: int) -> None:
     name = os.environ.setdefault("HERD_REPRODUCTION", events.name_of(driver))
     folder = events.begin(name, driver, parameters.scale, parameters.merged)
     before = list(events.lock_file(ROOT))
-    reproduction = Reproduction(dag, workers)
     try:
-        if watching.connect():
-            from flows import prefect_reproduce
-
-            prefect_reproduce.run(name, parameters.scale, lambda watch: reproduction.run(watch))
-        else:
+        watched = watching.connect()
+        if not watched:
             watching.say_plainly(folder)
-            reproduction.run(Plain())
+        with Display(folder, len(dag.stages)) as display:
+            reproduction = Reproduction(dag, workers, display)
+            if watched:
+                from flows import prefect_reproduce
+
+                prefect_reproduce.run(name, parameters.scale, lambda watch: reproduction.run(watch))
+            else:
+                reproduction.run(Plain())
     finally:
         order_lock(ROOT, before, dag.stages)
 

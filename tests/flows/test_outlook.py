@@ -1,4 +1,23 @@
+import pytest
+
+from flows.dag import Dag
 from tests.flows.project import Project
+
+
+@pytest.mark.parametrize(("workers", "seconds"), [(1, 17.0), (2, 13.0), (3, 11.0)])
+def test_a_forecast_lays_stages_side_by_side(workers: int, seconds: float) -> None:
+    times = {"data": 1.0, "large": 7.0, "middle": 4.0, "small": 2.0, "report": 3.0}
+    needs = {
+        "data": [],
+        "small": ["data"],
+        "middle": ["data"],
+        "large": ["data"],
+        "report": ["small", "middle", "large"],
+    }
+    stages = dict.fromkeys(["data", "small", "middle", "large", "report"])
+    dag = Dag(stages, needs)  # type: ignore[arg-type]
+    assert dag.chains() == {"data": 3, "small": 2, "middle": 2, "large": 2, "report": 1}
+    assert dag.makespan(times, workers) == seconds
 
 
 def test_says_what_is_stale_and_how_long_it_takes(finished: Project) -> None:
