@@ -82,7 +82,7 @@ def stream(model: Llama, chat: ChatFormat, prompt: list[int], arguments: argpars
         model, [prompt], arguments.max_new_tokens, set(chat.stop), arguments.temperature, arguments.top_p, generator
     ):
         tokens.append(token)
-        text = chat.tokenizer.decode(tokens, skip_special_tokens=True)
+        text = chat.tokenizer.decode(tokens, skip_special_tokens=True).lstrip()
         if not text.endswith("\ufffd"):
             yield text[len(shown) :]
             shown = text

@@ -89,7 +89,7 @@ def make_world(root: Path) -> World:
     settings = train.TokenizerTraining(vocab_size=VOCAB_SIZE, sample_mb=1, compare=[280], validation_per_mille=200)
     inputs = {"documents": made.documents, "tokenizer": made.tokenizer}
     train.run(train.Config(settings), inputs, {"tokenizer": made.tokenizer}, Recorder(root))
-    config = encode.Config(settings, encode.Encoding(anneal_quality=0.5))
+    config = encode.Config(settings, encode.Encoding(anneal_quality={"general": 0.5}))
     encode.run(config, inputs, {"tokens": made.tokens}, Recorder(root))
     member = {"config": shape().to_json(), "tokens": 4_000}
     made.herd.write_text(json.dumps({"members": {"flagship": member}}))

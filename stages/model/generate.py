@@ -14,6 +14,7 @@ def generate(
     *,
     max_new_tokens: int,
     stop: Iterable[int],
+    ending: Sequence[int] = (),
     temperature: float = 0.0,
     top_p: float = 1.0,
     seed: int = 0,
@@ -21,8 +22,9 @@ def generate(
 ) -> list[list[int]]:
     """The tokens each prompt is continued with, in the prompts' order, without the stop token that ended them.
 
-    Temperature 0 takes the likeliest token. Prompts of like length share a batch, finished ones leave it. The result is
-    a function of the arguments: batch b draws from its own generator, seeded with (seed, b).
+    Tokens that end with the sequence `ending` are complete too, and keep it. Temperature 0 takes the likeliest token.
+    Prompts of like length share a batch, finished ones leave it. The result is a function of the arguments: batch b
+    draws from its own generator, seeded with (seed, b).
     """
     order = sorted(range(len(prompts)), key=lambda index: (len(prompts[index]), index))
     results: list[list[int]] = [[] for _ in prompts]
@@ -30,7 +32,7 @@ def generate(
         rows = order[first : first + batch_size]
         generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
         batch = [prompts[row] for row in rows]
-        for row, token in decode(model, batch, max_new_tokens, set(stop), temperature, top_p, generator):
+        for row, token in decode(model, batch, max_new_tokens, set(stop), temperature, top_p, generator, ending):
             results[rows[row]].append(token)
     return results
 
@@ -44,6 +46,7 @@ def decode(
     temperature: float,
     top_p: float,
     generator: torch.Generator,
+    ending: Sequence[int] = (),
 ) -> Iterator[tuple[int, int]]:
     """Yields (row, token) as they are drawn, one batch of prompts at a time; a row ends with no word."""
     longest = max(len(prompt) for prompt in prompts)
@@ -54,7 +57,8 @@ def decode(
     dtype = model.lm_head.weight.dtype
     caches = [Cache(len(prompts), longest + max_new_tokens, model.config, dtype) for _ in model.model.layers]
     rows = torch.arange(len(prompts))
-    stops = torch.tensor(sorted(stop))
+    stops, last = torch.tensor(sorted(stop)), torch.tensor(ending)
+    recent = torch.full((len(prompts), len(ending)), -1)
     offset = 0
     for _ in range(max_new_tokens):
         starts = starts_after(padding, offset + tokens.shape[1])
@@ -62,12 +66,15 @@ def decode(
         offset += tokens.shape[1]
         drawn = draw(model.lm_head(hidden), temperature, top_p, generator)
         going = ~torch.isin(drawn, stops)
+        yield from zip(rows[going].tolist(), drawn[going].tolist(), strict=True)
+        if ending:
+            recent = torch.cat([recent[:, 1:], drawn[:, None]], dim=1)
+            going &= (recent != last).any(1)
         if not going.all():
             keep = going.nonzero().squeeze(1)
-            rows, padding, drawn = rows[keep], padding[keep], drawn[keep]
+            rows, padding, drawn, recent = rows[keep], padding[keep], drawn[keep], recent[keep]
             for cache in caches:
                 cache.keep(keep)
-        yield from zip(rows.tolist(), drawn.tolist(), strict=True)
         if not len(rows):
             return
         tokens = drawn[:, None]

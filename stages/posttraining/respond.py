@@ -16,6 +16,9 @@ from stages.tasks.pages import web_prompt
 from stages.tokenizer import bpe
 from stages.tokenizer.chat import ChatFormat, ask
 
+NEXT_QUESTION = " Q:"
+"""What follows an answer on web pages."""
+
 SHOTS = 3
 """Worked examples a base model is shown (paper 5.1 gives base models few-shot prompts)."""
 
@@ -61,14 +64,26 @@ class Responder:
     ) -> list[list[str]]:
         """`count` answers to each example, in its order."""
         prompts = [tokens for tokens in self.prompts(examples, seed) for _ in range(count)]
+        texts = self.complete(prompts, sampling, temperature=temperature, seed=seed)
+        return [texts[first : first + count] for first in range(0, len(texts), count)]
+
+    def complete(
+        self, prompts: Sequence[Sequence[int]], sampling: Sampling, *, temperature: float = 0.0, seed: int = 0,
+        stop: Sequence[int] | None = None,
+    ) -> list[str]:  # fmt: skip
+        """The text with which the model goes on after each prompt of tokens; `stop` replaces its usual stop tokens.
+
+        A base model's text ends where it goes on with the next question.
+        """
+        ending = () if self.is_chat else self.chat.plain(NEXT_QUESTION)
         answers = generate(
-            self.model, prompts, max_new_tokens=sampling.max_new_tokens, stop=self.stop(), temperature=temperature,
-            seed=seed, batch_size=sampling.batch,
+            self.model, prompts, max_new_tokens=sampling.max_new_tokens, stop=stop or self.stop(), ending=ending,
+            temperature=temperature, seed=seed, batch_size=sampling.batch,
         )  # fmt: skip
         texts = [self.chat.text(answer) for answer in answers]
         if not self.is_chat:
-            texts = [text.split(" Q:")[0].removesuffix("Q:").strip() for text in texts]
-        return [texts[first : first + count] for first in range(0, len(texts), count)]
+            texts = [text.split(NEXT_QUESTION)[0].removesuffix(NEXT_QUESTION.strip()).strip() for text in texts]
+        return texts
 
     def stop(self) -> list[int]:
         """The end of a turn; for a base model also the end of the line."""

@@ -45,7 +45,7 @@ def needle_accuracy(
     for length in lengths:
         asked = needles(chat, length, per_depth, seed)
         answers = generate(model, [tokens for _, _, tokens in asked], max_new_tokens=ANSWER_TOKENS,
-                           stop=(*chat.stop, newline))  # fmt: skip
+                           stop=(*chat.stop, newline), ending=chat.plain(" Q:"))  # fmt: skip
         texts = [chat.text(answer).split(" Q:")[0] for answer in answers]
         right = np.array(verify([example for _, example, _ in asked], texts), dtype=float)
         for depth in DEPTHS:

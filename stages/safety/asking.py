@@ -8,7 +8,6 @@ import numpy as np
 import pyarrow as pa
 
 from stages import statistics
-from stages.model.generate import generate
 from stages.posttraining.respond import Responder, Sampling
 from stages.tokenizer.chat import Message
 
@@ -50,20 +49,7 @@ def reply(
         prompts = [chat.prompt(dialog) for dialog in dialogs]
     else:
         prompts = [[chat.begin_of_text, *chat.plain(as_web(dialog))] for dialog in dialogs]
-    texts = complete(responder, prompts, sampling, temperature=temperature, seed=seed)
-    return texts if responder.is_chat else [text.split(" Q:")[0].removesuffix("Q:").strip() for text in texts]
-
-
-def complete(
-    responder: Responder, prompts: Sequence[Sequence[int]], sampling: Sampling, *, temperature: float = 0.0,
-    seed: int = 0, stop: Sequence[int] | None = None,
-) -> list[str]:  # fmt: skip
-    """The text with which the model goes on after each prompt of tokens; `stop` replaces its usual stop tokens."""
-    answers = generate(
-        responder.model, prompts, max_new_tokens=sampling.max_new_tokens, stop=stop or responder.stop(),
-        temperature=temperature, seed=seed, batch_size=sampling.batch,
-    )  # fmt: skip
-    return [responder.chat.text(answer) for answer in answers]
+    return responder.complete(prompts, sampling, temperature=temperature, seed=seed)
 
 
 def as_web(dialog: Dialog) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.posttraining.respond import Responder, Sampling
-from stages.safety.asking import Record, Responders, by_group, compare, complete, rate, reply
+from stages.safety.asking import Record, Responders, by_group, compare, rate, reply
 from stages.tasks import risky_code
 from stages.tasks.code import program
 from stages.tasks.example import Example
@@ -125,5 +125,5 @@ def autocomplete(responder: Responder, examples: Sequence[Example], sampling: Sa
     ]
     vocabulary = range(chat.tokenizer.get_vocab_size())
     lines = [token for token in vocabulary if "\n" in chat.tokenizer.decode([token])]
-    texts = complete(responder, prompts, sampling, stop=[*chat.stop, *lines])
+    texts = responder.complete(prompts, sampling, stop=[*chat.stop, *lines])
     return [f"{start} {text}".rstrip() for start, text in zip(starts, texts, strict=True)]

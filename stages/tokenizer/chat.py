@@ -1,4 +1,8 @@
-"""The chat format (4.1.1): a header that names the speaker, the message, a token that ends the turn."""
+"""The chat format (4.1.1): a header that names the speaker, the message, a token that ends the turn.
+
+A space stands before each message, as in Llama 2's format: on web pages nearly every word has one, so the tokens of
+an answer are then those a base model knows.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +14,7 @@ Role = Literal["system", "user", "assistant", "ipython"]
 
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}<|start_header_id|>{{ message['role'] }}<|end_header_id|>\n\n"
-    "{{ message['content'] }}<|eot_id|>{% endfor %}"
+    " {{ message['content'] | trim }}<|eot_id|>{% endfor %}"
     "{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}"
 )
 
@@ -40,16 +44,19 @@ class ChatFormat:
     def header(self, role: Role) -> list[int]:
         return [self._start, *self.plain(role), self._end, *self._newlines]
 
+    def message(self, text: str) -> list[int]:
+        return self.plain(f" {text.strip()}")
+
     def prompt(self, messages: Sequence[Message], answer_as: Role = "assistant") -> list[int]:
         """The dialog so far, and the header after which the model speaks."""
         tokens = [self.begin_of_text]
         for message in messages:
-            tokens += [*self.header(message.role), *self.plain(message.content), self.end_of_turn]
+            tokens += [*self.header(message.role), *self.message(message.content), self.end_of_turn]
         return tokens + self.header(answer_as)
 
     def response(self, text: str) -> list[int]:
         """What the model should say after a prompt: the text and the token that ends the turn."""
-        return [*self.plain(text), self.end_of_turn]
+        return [*self.message(text), self.end_of_turn]
 
     def text(self, tokens: Sequence[int]) -> str:
         return self.tokenizer.decode(list(tokens), skip_special_tokens=True).strip()

@@ -2,14 +2,15 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import pyarrow.parquet as pq
 from pydantic import Field, model_validator
 
 from stages.interface import Section
 
-BUCKETS = ("general", "math", "code", "multilingual")
+Bucket = Literal["general", "math", "code", "multilingual"]
+BUCKETS: tuple[Bucket, ...] = get_args(Bucket)
 """The paper's mix (3.1.2): general knowledge, maths and reasoning, code, multilingual."""
 
 
@@ -39,7 +40,7 @@ class Mix(Section):
 
 class Document(NamedTuple):
     id: str
-    bucket: str
+    bucket: Bucket
     quality: float
     text: str
 

@@ -6,7 +6,7 @@ The mix itself is drawn by the loader, in the shares asked for, so another mix n
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +17,7 @@ from pydantic import Field
 from stages.interface import Context, Metrics, Paths, Section, StageError
 from stages.tokenizer import bpe
 from stages.tokenizer.chat import ChatFormat
-from stages.tokenizer.corpus import BUCKETS, Document, documents, held_out
+from stages.tokenizer.corpus import BUCKETS, Bucket, Document, documents, held_out
 from stages.tokenizer.train import TokenizerTraining
 
 PARTS = ("train", "anneal", "validation")
@@ -28,9 +28,10 @@ CHUNK = 512
 class Encoding(Section):
     """How documents become tokens."""
 
-    anneal_quality: float = Field(ge=0, lt=1)
-    """Quantile of a bucket's quality scores above which a document is also annealed on (assumption; paper 3.1.3 and
-    3.4.3 say "very high quality" and give no number)."""
+    anneal_quality: dict[Bucket, Annotated[float, Field(ge=0, lt=1)]]
+    """Bucket -> quantile of its quality scores above which a document is also annealed on; of buckets that are not
+    named, all (assumption; paper 3.1.3 and 3.4.3 say "high quality" and give no number). The scores tell good prose:
+    what is select in mathematics or code is the domain itself."""
 
 
 @dataclass(frozen=True)
@@ -77,19 +78,21 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     return {"tokens": counts, "documents": number, "characters": dict(characters)}
 
 
-def parts_of(document: Document, validation_per_mille: int, bar: dict[str, float]) -> list[str]:
+def parts_of(document: Document, validation_per_mille: int, bar: Mapping[Bucket, float]) -> list[str]:
     """A document is held out, or trained on and perhaps annealed on as well."""
     if held_out(document, validation_per_mille):
         return ["validation"]
-    return ["train", "anneal"] if document.quality >= bar[document.bucket] else ["train"]
+    return ["train", "anneal"] if document.quality >= bar.get(document.bucket, 0.0) else ["train"]
 
 
-def quality_bar(corpus: list[Document], quantile: float) -> dict[str, float]:
+def quality_bar(corpus: list[Document], quantiles: Mapping[Bucket, float]) -> dict[Bucket, float]:
     """The quality score above which a document of each bucket is annealed on."""
-    scores: dict[str, list[float]] = defaultdict(list)
+    scores: dict[Bucket, list[float]] = defaultdict(list)
     for document in corpus:
         scores[document.bucket].append(document.quality)
-    return {bucket: float(np.quantile(values, quantile)) for bucket, values in scores.items()}
+    return {
+        bucket: float(np.quantile(scores[bucket], quantile)) for bucket, quantile in quantiles.items() if scores[bucket]
+    }
 
 
 def chunks(corpus: list[Document]) -> Iterator[list[Document]]:
@@ -98,7 +101,7 @@ def chunks(corpus: list[Document]) -> Iterator[list[Document]]:
 
 
 def write_index(
-    directory: Path, vocab_size: int, begin_of_text: int, dtype: type, counts: dict[str, dict[str, int]]
+    directory: Path, vocab_size: int, begin_of_text: int, dtype: type, counts: Mapping[str, Mapping[Bucket, int]]
 ) -> None:
     """tokens.json: what `stages.training.loader.TokenShards` needs to know; digests tell one corpus from another."""
     index = {

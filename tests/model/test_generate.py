@@ -55,6 +55,20 @@ def test_a_ragged_batch_answers_as_each_prompt_alone() -> None:
     assert len({len(answer) for answer in together}) > 2 and not any(stop & set(answer) for answer in together)
 
 
+def test_an_answer_is_complete_once_it_ends_with_the_sequence_asked_for() -> None:
+    model = sharp(Llama(shape(tie_word_embeddings=False)).initialise(2))
+    prompts = some_prompts([70, 3, 12, 65, 1, 40])
+    whole = generate(model, prompts, max_new_tokens=30, stop=())
+    ending = whole[0][8:10]
+    prompts[1] += ending  # of the prompt it does not count
+    whole = generate(model, prompts, max_new_tokens=30, stop=())
+    found = generate(model, prompts, max_new_tokens=30, stop=(), ending=ending)
+    for all_of_it, answer in zip(whole, found, strict=True):
+        ends = [place for place in range(2, 31) if all_of_it[place - 2 : place] == ending]
+        assert answer == all_of_it[: ends[0] if ends else 30]
+    assert 2 <= len(found[0]) <= 10
+
+
 def test_the_cache_is_smaller_by_heads_over_key_value_heads() -> None:
     sizes = {}
     for key_value_heads in (1, 2, 4):

@@ -68,9 +68,14 @@ def test_a_response_ends_its_turn_and_reads_back(world: World) -> None:
     assert chat.end_of_turn in chat.stop and chat.end_of_text in chat.stop
 
 
+def test_a_word_has_the_same_tokens_in_a_message_as_in_running_text(world: World) -> None:
+    chat = world.chat
+    assert chat.response("the cat")[:-1] == chat.plain(" the cat")
+
+
 def test_a_prompt_on_a_worked_example(world: World) -> None:
     text = world.chat.tokenizer.decode(world.chat.prompt(ask("cat", "be brief")), skip_special_tokens=False)
     assert text == (
-        "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nbe brief<|eot_id|>"
-        "<|start_header_id|>user<|end_header_id|>\n\ncat<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
+        "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\n be brief<|eot_id|>"
+        "<|start_header_id|>user<|end_header_id|>\n\n cat<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
     )
