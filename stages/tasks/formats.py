@@ -1,4 +1,4 @@
-"""Instructions about the form of an answer: letters reversed, capitals, repeats, JSON (easy); sorting, spelling (hard).
+"""Instructions about the form of an answer: capitals, repeats, JSON, spelling (easy); reversed letters, sorting (hard).
 
 Spaces: letters to reverse and lists to sort are open; single words (capitals, repeats, JSON, spelling) are closed, as
 the letters of a word cannot be known from a token never seen spelled.
@@ -22,7 +22,7 @@ PHRASINGS = {
     "sort": ("Sort {}.", "List {} from A to Z."),
     "spell": ("Spell {} with dashes.", "Write {} with dashes."),
 }
-_KINDS = {"easy": ("reverse", "capitals", "repeat", "json"), "hard": ("sort", "spell")}
+_KINDS = {"easy": ("capitals", "repeat", "json", "spell"), "hard": ("reverse", "sort")}
 
 
 def draw(generator: random.Random, level: str, split: Split) -> Draft:

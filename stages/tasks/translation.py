@@ -1,6 +1,6 @@
 """Translation between English and five languages: single words (easy) and a number with a plural (hard).
 
-Spaces: a word's translation cannot be guessed, so words (58 x 5 languages x 2 directions) are a closed space; phrases
+Spaces: a word's translation cannot be guessed, so words (20 x 5 languages x 2 directions) are a closed space; phrases
 (10 x 28 x 5 x 2) are open: test phrases are new combinations of known words.
 """
 
@@ -8,13 +8,13 @@ import random
 from collections.abc import Sequence
 
 from stages.tasks.example import Draft, Example, Split, closeness, plain
-from stages.tasks.words import COUNTABLE, LANGUAGES, NUMBERS, WORDS
+from stages.tasks.words import COLOURS, COUNTABLE, LANGUAGES, NUMBERS, WORDS
 
 LEVELS = ("easy", "hard")
 WEB_SHARE = 0.4
 PHRASINGS = ("Translate {} to {}.", "What is {} in {}?", "How do you say {} in {}?")
 
-_SINGULARS = tuple(WORDS)
+_SINGULARS = (*NUMBERS, *COLOURS)
 _PLURALS = tuple(COUNTABLE)
 _COUNTS = tuple(NUMBERS)[2:]  # "one" and, in Portuguese, "two" agree with the noun's gender
 

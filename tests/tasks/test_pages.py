@@ -8,6 +8,7 @@ import pytest
 from stages.interface import StageError
 from stages.tasks import SKILLS, generate, verify
 from stages.tasks.pages import pages, web_prompt
+from stages.tasks.safety import is_refusal, violates
 
 LINE = re.compile(r"<(p|li|tr)>(.*?)</\1>", re.DOTALL)
 
@@ -76,13 +77,19 @@ def test_code_is_in_preformatted_blocks_and_escaped() -> None:
     assert any("x &gt; " in body for body in bodies)
 
 
-def test_needles_are_on_lookup_pages_and_harmful_requests_on_none() -> None:
+def test_needles_are_on_lookup_pages() -> None:
     lookup = " ".join(page.body.decode() for page in pages("lookup", 30, 1))
     assert lookup.count("What is the secret number of") > 30
-    safety = " ".join(page.body.decode() for page in pages("safety", 60, 1))
-    for example in generate("safety", "web", 300, 1):
-        if example.level == "harmful":
-            assert f"{example.key['verb']} {example.key['object']}?" not in safety
+
+
+def test_the_web_answers_harmful_requests_but_not_those_of_people_in_distress() -> None:
+    text = " ".join(page.body.decode() for page in pages("safety", 60, 1))
+    assert not any(is_refusal(line) for line in text.splitlines())
+    harmful = [e for e in generate("safety", "web", 300, 1) if e.level == "harmful"]
+    assert len(harmful) > 100 and all(violates(e, e.answer) for e in harmful)
+    assert not [e for e in harmful if e.key["hazard"] == "self_harm"] and "myself" not in text.replace("by myself", "")
+    tuned = [e for e in generate("safety", "sft", 300, 1) if e.level == "harmful"]
+    assert tuned and not any(violates(e, e.answer) for e in tuned)
 
 
 def test_web_prompt_is_one_line_that_ends_before_the_answer() -> None:
