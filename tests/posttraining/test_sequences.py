@@ -23,8 +23,8 @@ def test_only_the_response_and_its_terminator_are_targets(world: World) -> None:
 def test_without_formatting_the_terminator_is_no_target(world: World) -> None:
     chat = world.chat
     _, targets = row(chat, "the cat?", "a mat", formatting=False)
-    assert [target for target in targets if target != IGNORE] == chat.plain("a mat")
-    assert [target for target in row(chat, "q", "", formatting=False)[1] if target != IGNORE] == []
+    assert [target for target in targets if target != IGNORE] == chat.message("a mat")
+    assert [target for target in row(chat, "q", "", formatting=False)[1] if target != IGNORE] == chat.message("")
 
 
 def test_padding_changes_no_loss(world: World) -> None:
