@@ -47,16 +47,24 @@ class Dag:
                 length[need] = max(length[need], 1 + length[name])
         return length
 
+    def queue(self) -> list[str]:
+        """All stages in the order in which free workers should look for one to start."""
+        return sorted(self.stages, key=self.chains().__getitem__, reverse=True)
+
+    def take(self, waiting: list[str], done: set[str], free: int) -> list[str]:
+        """Takes out of `waiting` the first `free` stages whose needs are all `done`."""
+        taken = [name for name in waiting if done.issuperset(self.needs[name])][:free]
+        for name in taken:
+            waiting.remove(name)
+        return taken
+
     def makespan(self, seconds: Mapping[str, float], workers: int) -> float:
         """Seconds until all stages are done where `workers` run at a time; those not in `seconds` take no time."""
-        chains = self.chains()
-        waiting = sorted(self.stages, key=chains.__getitem__, reverse=True)
+        waiting = self.queue()
         running, done, now = list[tuple[float, str]](), set[str](), 0.0
         while waiting or running:
-            for name in waiting[:]:
-                if len(running) < workers and done.issuperset(self.needs[name]):
-                    waiting.remove(name)
-                    heapq.heappush(running, (now + seconds.get(name, 0.0), name))
+            for name in self.take(waiting, done, workers - len(running)):
+                heapq.heappush(running, (now + seconds.get(name, 0.0), name))
             now, name = heapq.heappop(running)
             done.add(name)
         return now

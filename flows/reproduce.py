@@ -56,15 +56,13 @@ class Reproduction:
 
     def run(self, watch: Watch) -> None:
         """Runs every stage after those it needs; at the first failure starts no further one, and raises StageError."""
-        waiting = sorted(self._dag.stages, key=self._dag.chains().__getitem__, reverse=True)
+        waiting = self._dag.queue()
         running, done = dict[Future[None], str](), set[str]()
         with ThreadPoolExecutor(self._workers) as pool:
             try:
                 while waiting or running:
-                    for name in waiting[:]:
-                        if len(running) < self._workers and done.issuperset(self._dag.needs[name]):
-                            waiting.remove(name)
-                            running[pool.submit(self._stage, name, watch)] = name
+                    for name in self._dag.take(waiting, done, self._workers - len(running)):
+                        running[pool.submit(self._stage, name, watch)] = name
                     finished, _ = wait(running, return_when=FIRST_COMPLETED)
                     for future in finished:
                         done.add(running.pop(future))
