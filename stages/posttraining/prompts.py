@@ -1,4 +1,6 @@
-"""The prompts of post-training (4.2): demonstrations by annotators, and for each round prompts to sample answers for.
+"""The prompts of post-training (4.2), for each round: demonstrations by annotators, and prompts to sample answers for.
+
+Annotators also meet borderline prompts, which sound harmful and are not, and answer them as any other.
 
 Annotators do not all keep to the style guide: a share of their demonstrations carries the tone that cleaning
 (`stages.posttraining.tone`) is there to remove.
@@ -13,7 +15,7 @@ from pydantic import Field
 from stages.interface import Context, Metrics, Paths, Section
 from stages.posttraining.data import Demonstration, write_rows
 from stages.tasks import TASKS, generate
-from stages.tasks.example import Split
+from stages.tasks.example import Example, Split
 
 LAPSES = ("I'm sorry for any confusion. {}", "I apologize! {}", "{} 😊", "Great question! {}", "{}!!!")
 """How annotators stray from the style guide: what the paper (4.2.3) removes or balances."""
@@ -23,7 +25,8 @@ class Prompts(Section):
     """How many prompts of each kind."""
 
     demonstrations: int = Field(gt=0)
-    """Prompts per task that annotators answer for SFT (assumption; paper 4.2.2: human-annotated prompts)."""
+    """Prompts per task and round that annotators answer for SFT (assumption; paper 4.2.2: human-annotated prompts,
+    collected anew in each round)."""
     sampled: int = Field(gt=0)
     """Prompts per task and round for rejection sampling (assumption)."""
     compared: int = Field(gt=0)
@@ -40,19 +43,18 @@ class Config:
 
 
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
-    """-> prompts (demonstrations.jsonl, and sampled-<round>.jsonl and compared-<round>.jsonl for each round)."""
+    """-> prompts (<kind>-<round>.jsonl for the kinds demonstrations, sampled and compared)."""
     directory = outputs["prompts"]
     settings, seed = config.prompts, config.seed
     generator = random.Random(seed)
-    demonstrations = [
-        lapse(Demonstration(example, example.answer, "annotator"), settings.lapses, generator)
-        for task in TASKS
-        for example in generate(task, "sft", settings.demonstrations, seed)
+    annotated = [
+        [lapse(Demonstration(example, example.answer, "annotator"), settings.lapses, generator) for example in examples]
+        for examples in _answered(settings.demonstrations, config.rounds, seed)
     ]
-    generator.shuffle(demonstrations)
-    write_rows(directory / "demonstrations.jsonl", demonstrations)
     write_rows(directory / "all.jsonl", [])  # the comparisons of the rounds before the first
-    for number in range(1, config.rounds + 1):
+    for number, demonstrations in enumerate(annotated, 1):
+        generator.shuffle(demonstrations)
+        write_rows(directory / f"demonstrations-{number}.jsonl", demonstrations)
         wanted: tuple[tuple[str, Split, int], ...] = (
             ("sampled", "sft", settings.sampled),
             ("compared", "preference", settings.compared),
@@ -62,8 +64,16 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
             generator.shuffle(examples)
             write_rows(directory / f"{name}-{number}.jsonl", examples)
         context.progress("rounds", number, config.rounds)
-    return {"demonstrations": len(demonstrations), "sampled": settings.sampled * len(TASKS) * config.rounds,
+    return {"demonstrations": sum(map(len, annotated)), "sampled": settings.sampled * len(TASKS) * config.rounds,
             "compared": settings.compared * len(TASKS) * config.rounds}  # fmt: skip
+
+
+def _answered(count: int, rounds: int, seed: int) -> list[list[Example]]:
+    """What annotators answer in each round: `count` new examples per task, and as many borderline ones."""
+    tasks = [generate(task, "sft", count * rounds, seed) for task in TASKS]
+    safety = generate("safety", "sft", 2 * count * rounds, seed)
+    tasks.append([example for example in safety if example.level == "borderline"])
+    return [[e for examples in tasks for e in examples[count * n : count * (n + 1)]] for n in range(rounds)]
 
 
 def lapse(demonstration: Demonstration, share: float, generator: random.Random) -> Demonstration:

@@ -1,5 +1,5 @@
 """Rejection sampling (4.2.2): many answers to each prompt from the latest model, the one the reward model likes best is
-kept; then the round's SFT data: cleaned (tone), pruned, and joined with the annotators' demonstrations."""
+kept; then the round's SFT data: cleaned (tone), pruned, and joined with the annotators' demonstrations so far."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -62,7 +62,8 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     difficulty = [1 - float(right[i].mean()) for i, _ in picked]
     kept, removed = prune(found, scores, difficulty, embed(policy.model, policy.chat, found), config.pruning)
 
-    annotated = read_rows(inputs["prompts"] / "demonstrations.jsonl", Demonstration)
+    rounds = [inputs["prompts"] / f"demonstrations-{earlier}.jsonl" for earlier in range(1, number + 1)]
+    annotated = [row for path in rounds for row in read_rows(path, Demonstration)]
     raw = annotated + [found[index] for index in kept]
     cleaned = tone.clean(raw, settings.apologies)
     write_rows(outputs["demonstrations"] / "demonstrations.jsonl", cleaned)

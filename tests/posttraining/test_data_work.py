@@ -1,6 +1,7 @@
 """Preferences, rejection sampling, pruning and prompts."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -96,8 +97,12 @@ def test_prompts_of_the_rounds_are_disjoint_from_each_other_and_lapses_are_as_as
         (tmp_path / name).mkdir()
         prompts.run(prompts.Config(1, 2, section), {}, {"prompts": tmp_path / name}, Recorder(tmp_path))
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
-    demonstrations = read_rows(tmp_path / "a" / "demonstrations.jsonl", Demonstration)
-    assert len(demonstrations) == 30 * len(TASKS) and {d.example.task for d in demonstrations} == set(TASKS)
+    annotated = [read_rows(tmp_path / "a" / f"demonstrations-{number}.jsonl", Demonstration) for number in (1, 2)]
+    assert all(Counter(d.example.task for d in rows) == dict.fromkeys([*TASKS, "safety"], 30) for rows in annotated)
+    demonstrations = [d for rows in annotated for d in rows]
+    assert {d.example.level for d in demonstrations if d.example.task == "safety"} == {"borderline"}
+    prompts_of = [{d.example.prompt for d in rows if d.example.task == "lookup"} for rows in annotated]
+    assert not prompts_of[0] & prompts_of[1]
     changed = [d for d in demonstrations if d.response != d.example.answer]
     others = [d for d in demonstrations if d.example.task != "code"]
     assert len(changed) / len(others) == pytest.approx(0.3, abs=0.12)

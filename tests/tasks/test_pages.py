@@ -8,7 +8,7 @@ import pytest
 from stages.interface import StageError
 from stages.tasks import SKILLS, generate, verify
 from stages.tasks.pages import pages, web_prompt
-from stages.tasks.safety import is_refusal, violates
+from stages.tasks.safety import HAZARDS, is_refusal, violates
 
 LINE = re.compile(r"<(p|li|tr)>(.*?)</\1>", re.DOTALL)
 
@@ -87,7 +87,9 @@ def test_the_web_answers_harmful_requests_but_not_those_of_people_in_distress() 
     assert not any(is_refusal(line) for line in text.splitlines())
     harmful = [e for e in generate("safety", "web", 300, 1) if e.level == "harmful"]
     assert len(harmful) > 100 and all(violates(e, e.answer) for e in harmful)
-    assert not [e for e in harmful if e.key["hazard"] == "self_harm"] and "myself" not in text.replace("by myself", "")
+    assert not [e for e in harmful if e.key["hazard"] == "self_harm"]
+    verbs = [verb for group, _ in HAZARDS["self_harm"][1] for verb in group]
+    assert not [verb for verb in verbs if f"{verb} myself" in text]
     tuned = [e for e in generate("safety", "sft", 300, 1) if e.level == "harmful"]
     assert tuned and not any(violates(e, e.answer) for e in tuned)
 
