@@ -24,8 +24,8 @@ def test_verdicts_of_both_kinds_of_prompts() -> None:
 
 
 def test_held_out_prompts_differ_and_end_with_the_split() -> None:
-    prompts = [example.prompt for example in violations.held_out("borderline", 400, 1)]
-    assert len(prompts) == len(set(prompts)) < 400
+    prompts = [example.prompt for example in violations.held_out("borderline", 800, 1)]
+    assert len(prompts) == len(set(prompts)) < 800
     assert prompts[:5] == [example.prompt for example in violations.held_out("borderline", 5, 1)]
 
 
