@@ -1,5 +1,7 @@
 """Intervals: every claim is held against one. All are 95%."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.special import stdtrit
 
@@ -37,3 +39,9 @@ def ratio(numerator: np.ndarray, denominator: np.ndarray, draws: int = 1000) -> 
     low, high = np.quantile(numerator[rows].sum(1) / denominator[rows].sum(1), [0.025, 0.975])
     value = float(numerator.sum() / denominator.sum())
     return {"value": value, "low": float(low), "high": float(high), "n": len(numerator)}
+
+
+def middle(draws: Sequence[float]) -> dict[str, float]:
+    """The middle 95% of bootstrap draws."""
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return {"low": float(low), "high": float(high)}

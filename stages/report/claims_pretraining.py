@@ -1,5 +1,7 @@
 """Claims on data (3.1), architecture (3.2), scaling laws (3.2.1) and pretraining (3.4)."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from stages import statistics
@@ -88,14 +90,14 @@ def power_law(evidence: Evidence) -> Finding:
 
 
 def flagship_predicted(evidence: Evidence) -> Finding:
-    fit = evidence.herd["fit"]
-    predicted, scatter = fit["loss"], statistics.Z * fit["residual"]
+    predicted, scatter = evidence.herd["members"]["flagship"]["loss"], evidence.herd["parametric"]["residual"]
     reached = evidence.metric("flagship/annealing", "validation_loss")
 
-    def miss(loss: float, n: float) -> dict[str, float]:
+    def miss(reached: Mapping[str, float], predicted: Mapping[str, float]) -> dict[str, float]:
         """In percent; a run repeated scatters around its expectation as the runs of the sweep do."""
-        ends = [100 * (end / predicted["value"] - 1) for end in (loss, loss - scatter, loss + scatter)]
-        return dict(zip(("value", "low", "high"), ends, strict=True)) | {"n": n}
+        spread = (0.0, -statistics.Z * scatter, statistics.Z * scatter)
+        ends = [100 * (reached["value"] * np.exp(end) / predicted["value"] - 1) for end in spread]
+        return dict(zip(("value", "low", "high"), map(float, ends), strict=True)) | {"n": reached["n"]}
 
     inside = predicted["low"] <= reached["value"] <= predicted["high"]
     detail = (
@@ -103,11 +105,20 @@ def flagship_predicted(evidence: Evidence) -> Finding:
         f"{'inside' if inside else 'outside'} the prediction's interval."
     )
     also = [finding(predicted, LOSS, "predicted loss of the flagship"),
-            finding(reached, LOSS, "reached loss; interval over validation windows")]  # fmt: skip
+            finding(reached, LOSS, "reached loss; interval over validation windows"),
+            finding(evidence.herd["fit"]["loss"], LOSS, "loss that a power law through the minima would predict"),
+            finding(evidence.herd["parametric"]["irreducible"], LOSS, "loss that no model goes below, by the fit"),
+            finding(evidence.herd["parametric"]["alpha"], "exponent",
+                    "exponent of optimal tokens over compute, by the parametric law")]  # fmt: skip
     initial = evidence.find("flagship/initial", "validation_loss")
     if initial:
-        also.append(finding(miss(initial["value"], initial["n"]), "%", "deviation before long context and annealing"))
-    deviation, expected = miss(reached["value"], reached["n"]), Expectation("within", PREDICTION_TOLERANCE)
+        also.append(finding(miss(initial, predicted), "%", "deviation before long context and annealing"))
+    for member in ("medium", "small"):
+        other = evidence.find(f"{member}/annealing", "validation_loss")
+        if other:
+            deviation = miss(other, evidence.herd["members"][member]["loss"])
+            also.append(finding(deviation, "%", f"{member}: reached over predicted loss, minus 1"))
+    deviation, expected = miss(reached, predicted), Expectation("within", PREDICTION_TOLERANCE)
     # A prediction too wide to be refuted is not contradicted by what lies inside it.
     conclusive = not inside or judge(deviation["low"], deviation["high"], expected) == "shown"
     return finding(deviation, "%", "reached loss over predicted loss, minus 1", expected, detail=detail,

@@ -1,5 +1,7 @@
 """Charts of scaling laws (3.2.1) and pretraining (3.4)."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from stages import statistics
@@ -66,8 +68,9 @@ def power_law_chart(evidence: Evidence) -> str:
         lower.plot(grid, loss, color=MUTED, linewidth=1)
         upper.plot(flops, [budget["optimal_tokens"] for budget in inner], "D", color=INK, markersize=4.5)
         lower.plot(flops, [budget["minimum_loss"] for budget in inner], "D", color=INK, markersize=4.5)
-        for axes, name in ((upper, "tokens"), (lower, "loss")):
-            value, error = charts.bars(fit[name], (1e-9, np.inf))
+        lower.plot(grid, [lowest_loss(evidence.herd["parametric"], flops) for flops in grid], color=BLUE, linewidth=1)
+        for axes, predicted in ((upper, fit["tokens"]), (lower, evidence.herd["members"]["flagship"]["loss"])):
+            value, error = charts.bars(predicted, (1e-9, np.inf))
             axes.errorbar(target, value, yerr=error, fmt="o", color=BLUE, markersize=5, label="predicted, 95%")
         upper.plot(target, trained, marker="s", color=ORANGE, markersize=5.5, linestyle="none", label="flagship")
         if reached:
@@ -82,6 +85,14 @@ def power_law_chart(evidence: Evidence) -> str:
         charts.log_axis(lower, "x")
         charts.legend(upper)
         return svg(figure, "power-law", "Power laws of optimal tokens and loss over compute, with the flagship")
+
+
+def lowest_loss(law: Mapping[str, Mapping[str, float]], flops: float) -> float:
+    """What the parametric law says of the compute-optimal model of a budget."""
+    names = ("irreducible", "a", "b", "parameters_exponent", "tokens_exponent")
+    e, a, b, alpha, beta = (law[name]["value"] for name in names)
+    optimum = (alpha * a / (beta * b)) ** (1 / (alpha + beta)) * (flops / 6) ** (beta / (alpha + beta))
+    return float(e + a / optimum**alpha + b / (flops / 6 / optimum) ** beta)
 
 
 def spread(count: int) -> list[str]:

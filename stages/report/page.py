@@ -133,6 +133,7 @@ def render(evidence: Evidence, config: Config, claims: list[dict[str, Any]], cha
         charts=charts,
         metric=evidence.find,
         fit=evidence.herd["fit"],
+        predicted_loss=evidence.herd["members"]["flagship"]["loss"],
         funnel=optional(lambda: figures_data.funnel(evidence)) or [],
         removed=samples.removed(evidence),
         duplicates=samples.duplicates(evidence),

@@ -1,4 +1,5 @@
-"""The fit (3.2.1): a parabola per budget, its minimum, and the power law through the minima; then the herd's sizes."""
+"""The fit (3.2.1): a parabola per budget, its minimum, and the power law through the minima; then the herd's sizes, and
+the loss that the parametric law through all runs predicts for each member."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,8 @@ from stages.interface import Context, Metrics, Paths, Section, StageError
 from stages.model.llama import LlamaConfig
 from stages.scaling.flops import tokens_for, training_flops
 from stages.scaling.ladder import Architecture, Ladder
+from stages.scaling.parametric import fit_parametric
+from stages.statistics import middle
 from stages.training.loader import TokenShards
 
 
@@ -68,13 +71,15 @@ class Parabola:
 
 
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
-    """sweep, tokens -> herd (a JSON file: the shape and the tokens of each member, and the fit they come from)."""
+    """sweep, tokens -> herd (a JSON file: shape, tokens and predicted loss of each member, and the fits behind)."""
     points = json.loads((inputs["sweep"] / "points.json").read_text())
     fit = fit_power_law(points, config.herd, config.seed)
     vocab_size = TokenShards(inputs["tokens"]).vocab_size
     sizes = [config.architecture.config(shape, vocab_size) for shape in config.ladder]
     chosen = choose_sizes(sizes, fit["parameters"]["value"], config.herd)
     tokens = tokens_for(config.herd.flagship_flops, chosen["flagship"].parameters)
+    shapes = {member: (size.parameters, tokens) for member, size in chosen.items()}
+    parametric, losses = fit_parametric(points, shapes, config.herd.bootstrap, config.seed)
     members = {
         member: {
             "config": size.to_json(),
@@ -82,14 +87,16 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
             "tokens": tokens,
             "flops": training_flops(size.parameters, tokens),
             "overtraining": tokens / optimal_tokens(size.parameters, fit),
+            "loss": losses[member],
         }
         for member, size in chosen.items()
     }
-    outputs["herd"].write_text(json.dumps({"members": members, "fit": fit}, indent=1, sort_keys=True) + "\n")
-    context.table("members", [{"member": name, **{k: v for k, v in row.items() if k != "config"}}
-                              for name, row in members.items()])  # fmt: skip
+    herd = {"members": members, "fit": fit, "parametric": parametric}
+    outputs["herd"].write_text(json.dumps(herd, indent=1, sort_keys=True) + "\n")
+    context.table("members", [{"member": name, **{k: v for k, v in row.items() if k != "config"},
+                               "loss": losses[name]["value"]} for name, row in members.items()])  # fmt: skip
     sizes_only = {name: {k: v for k, v in row.items() if k != "config"} for name, row in members.items()}
-    return {"fit": fit, "members": sizes_only}
+    return {"fit": fit, "parametric": parametric, "members": sizes_only}
 
 
 def choose_sizes(sizes: Sequence[LlamaConfig], optimum: float, herd: Herd) -> dict[str, LlamaConfig]:
@@ -141,7 +148,7 @@ def fit_power_law(points: Sequence[Mapping[str, Any]], herd: Herd, seed: int) ->
             f"only {len(draws)} of {herd.bootstrap} resampled sweeps have a power law: the sweep is too noisy"
         )
     result: dict[str, Any] = {
-        name: {"value": value, **interval([draw[name] for draw in draws]), "n": len(inner)}
+        name: {"value": value, **middle([draw[name] for draw in draws]), "n": len(inner)}
         for name, value in best.items()
     }
     result["flagship_flops"] = herd.flagship_flops
@@ -217,9 +224,3 @@ def optimal_tokens(parameters: int, fit: Mapping[str, Any]) -> float:
     """Tokens at which a model of so many parameters is compute-optimal: D = A (6 N D)^alpha solved for D."""
     alpha, log_a = fit["alpha"]["value"], fit["log_a"]["value"]
     return float(np.exp((log_a + alpha * np.log(6 * parameters)) / (1 - alpha)))
-
-
-def interval(values: Sequence[float]) -> dict[str, float]:
-    """The middle 95% of bootstrap draws."""
-    low, high = np.quantile(values, [0.025, 0.975])
-    return {"low": float(low), "high": float(high)}

@@ -100,11 +100,17 @@ def herd() -> dict[str, Any]:
     }  # fmt: skip
     members = {
         name: {"parameters": parameters, "tokens": 7.5e6, "flops": 45e6 * parameters, "overtraining": over,
+               "loss": around(2.26, 0.08, 20),
                "config": {"num_hidden_layers": 4, "hidden_size": 96, "num_attention_heads": 4,
                           "num_key_value_heads": 2}}
         for name, parameters, over in (("small", 280_000, 3.4), ("medium", 600_000, 1.7), ("flagship", 1_000_000, 1.02))
     }  # fmt: skip
-    return {"fit": fit, "members": members}
+    parametric = {
+        "irreducible": around(1.8, 0.1, 20), "a": around(650, 50, 20), "b": around(5000, 500, 20), "residual": 0.01,
+        "parameters_exponent": around(0.6, 0.05, 20), "tokens_exponent": around(0.65, 0.05, 20),
+        "alpha": around(0.48, 0.05, 20),
+    }  # fmt: skip
+    return {"fit": fit, "parametric": parametric, "members": members}
 
 
 def pretraining() -> dict[str, Any]:

@@ -117,10 +117,11 @@ def test_what_was_not_measured_is_not_run(whole, tmp_path: Path) -> None:
 def test_a_prediction_too_wide_to_be_refuted_is_not_contradicted(tmp_path: Path) -> None:
     inputs = example.write(tmp_path)
     herd = json.loads(inputs["herd"].read_text())
-    herd["fit"]["loss"] |= {"value": 1.9, "low": 1.0, "high": 2.8}  # reached: 2.24
+    predicted = herd["members"]["flagship"]["loss"]
+    predicted |= {"value": 1.9, "low": 1.0, "high": 2.8}  # reached: 2.24
     inputs["herd"].write_text(json.dumps(herd))
     assert verdict_of("scal-04", inputs) == "not shown at this scale"
-    herd["fit"]["loss"] |= {"low": 1.8, "high": 2.0}
+    predicted |= {"low": 1.8, "high": 2.0}
     inputs["herd"].write_text(json.dumps(herd))
     assert verdict_of("scal-04", inputs) == "contradicted"
 

@@ -27,7 +27,8 @@ def sweep(noise: float, seed: int = 0, shift: float = 0.0, edge: float | None = 
         optimum = LOG_A + ALPHA * np.log(flops)
         for offset in np.linspace(-1.5, 1.5, 6) + shift - (3 if flops == edge else 0):
             loss = np.exp(LOG_B + BETA * np.log(flops)) + 0.05 * offset**2 + generator.normal(0, noise)
-            points.append({"flops": flops, "tokens": float(np.exp(optimum + offset)), "loss": float(loss)})
+            tokens = float(np.exp(optimum + offset))
+            points.append({"flops": flops, "tokens": tokens, "parameters": flops / 6 / tokens, "loss": float(loss)})
     return points
 
 
@@ -107,7 +108,8 @@ def test_the_herd_is_in_order_and_near_its_ratios_at_every_optimum() -> None:
 
 
 def test_the_stage_plans_the_herd_from_the_fit(world: World, tmp_path: Path) -> None:
-    points = [{**point, "flops": point["flops"] / 1e12, "tokens": point["tokens"] / 1e6} for point in sweep(0.001)]
+    units = {"flops": 1e12, "tokens": 1e6, "parameters": 1e6}
+    points = [{**point, **{key: point[key] / unit for key, unit in units.items()}} for point in sweep(0.001)]
     (tmp_path / "points.json").write_text(json.dumps(points))
     shapes = [Shape(hidden_size=16 * n, layers=n, heads=2, key_value_heads=1, ffn_size=32 * n) for n in range(1, 8)]
     architecture = Architecture(rope_theta=500_000.0, norm_eps=1e-5, tied=True)
@@ -120,6 +122,7 @@ def test_the_stage_plans_the_herd_from_the_fit(world: World, tmp_path: Path) -> 
             LlamaConfig(**member["config"]).parameters == member["parameters"] == metrics["members"][name]["parameters"]
         )
         assert member["tokens"] == herd["flagship"]["tokens"]
+        assert member["loss"]["low"] < member["loss"]["value"] < member["loss"]["high"]
         assert member["flops"] == pytest.approx(6 * member["parameters"] * member["tokens"])
     assert herd["flagship"]["flops"] == pytest.approx(1e10)
     # All members see the flagship's tokens, so the smaller ones are trained the further past their optimum.

@@ -1,0 +1,51 @@
+"""The parametric law: known numbers come back, intervals hold them, its optimum is the report's."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stages.report.figures_pretraining import lowest_loss
+from stages.scaling.parametric import Parametric, fit_parametric
+
+CHINCHILLA = Parametric((np.log(1.69), np.log(406.4), np.log(410.7), 0.34, 0.28))
+
+
+def sweep(noise: float, seed: int = 0) -> list[dict[str, Any]]:
+    """Five sizes around the optimum of each of five budgets, losses of Hoffmann et al.'s law times exp(noise)."""
+    generator = np.random.default_rng(seed)
+    rows = []
+    for flops in (6e18, 3e19, 1e20, 6e20, 3e21):
+        for parameters in (flops / 120) ** 0.5 * np.geomspace(0.3, 3, 5):
+            tokens = flops / 6 / parameters
+            loss = float(CHINCHILLA.loss(parameters, tokens)) * float(np.exp(generator.normal(0, noise)))
+            rows.append({"flops": flops, "parameters": parameters, "tokens": tokens, "loss": loss})
+    return rows
+
+
+def test_without_noise_the_law_comes_back() -> None:
+    found, losses = fit_parametric(sweep(0.0), {"flagship": (70 * 10**9, 1.4e12)}, 2, seed=1)
+    for name, value in CHINCHILLA.numbers.items():
+        assert found[name]["value"] == pytest.approx(value, rel=1e-3), name
+    assert losses["flagship"]["value"] == pytest.approx(1.937, abs=1e-3)  # by hand: 1.69 + 0.083 + 0.163
+    assert found["residual"] < 1e-6
+
+
+def test_the_intervals_hold_the_truth_nine_times_in_ten() -> None:
+    """A new run of the predicted model falls into the prediction's interval, the true exponent into its own."""
+    shape = (70 * 10**9, 1.4e12)
+    held = {"run": 0, "alpha": 0}
+    for seed in range(30):
+        found, losses = fit_parametric(sweep(0.005, seed), {"flagship": shape}, 60, seed)
+        run = float(CHINCHILLA.loss(*shape)) * np.exp(np.random.default_rng(1000 + seed).normal(0, 0.005))
+        held["run"] += losses["flagship"]["low"] <= run <= losses["flagship"]["high"]
+        held["alpha"] += found["alpha"]["low"] <= CHINCHILLA.numbers["alpha"] <= found["alpha"]["high"]
+    assert min(held.values()) >= 26, held
+
+
+def test_the_lowest_loss_of_a_budget_is_the_laws_minimum_over_sizes() -> None:
+    law = {name: {"value": value} for name, value in CHINCHILLA.numbers.items()}
+    for flops in (1e19, 3.8e25):
+        sizes = np.geomspace(1e6, 1e14, 200_001)
+        searched = CHINCHILLA.loss(sizes, flops / 6 / sizes).min()
+        assert lowest_loss(law, flops) == pytest.approx(searched, rel=1e-7)
