@@ -2,13 +2,14 @@
 
 from typing import Any
 
+from stages.report.claims_paper import PAPER
 from stages.report.claims_posttraining import POSTTRAINING
 from stages.report.claims_pretraining import PRETRAINING
 from stages.report.claims_safety import SAFETY
 from stages.report.evidence import Evidence, Missing
 from stages.report.verdict import Claim, Finding
 
-CLAIMS: tuple[Claim, ...] = (*PRETRAINING, *POSTTRAINING, *SAFETY)
+CLAIMS: tuple[Claim, ...] = (*PRETRAINING, *POSTTRAINING, *SAFETY, *PAPER)
 DIGITS = 6
 
 

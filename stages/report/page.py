@@ -10,7 +10,14 @@ from typing import Annotated, Any
 import jinja2
 
 from stages.interface import Context, Metrics, Paths
-from stages.report import figures_data, figures_posttraining, figures_pretraining, figures_safety, samples
+from stages.report import (
+    figures_data,
+    figures_paper,
+    figures_posttraining,
+    figures_pretraining,
+    figures_safety,
+    samples,
+)
 from stages.report.charts import short
 from stages.report.claims import ledger
 from stages.report.claims_pretraining import PAPER_MIX
@@ -96,6 +103,8 @@ def draw(evidence: Evidence, config: Config) -> dict[str, str | None]:
         "cyber": lambda: safety.cyber_chart(evidence),
         "weaknesses": lambda: safety.weakness_chart(evidence),
         "uplift": lambda: safety.uplift_chart(evidence),
+        "reliability": lambda: figures_paper.reliability_chart(evidence),
+        "causes": lambda: figures_paper.causes_chart(evidence),
     }
     return {name: optional(drawing) for name, drawing in drawings.items()}
 

@@ -24,7 +24,7 @@ class Expectation:
 
 def judge(low: float, high: float, expected: Expectation) -> Verdict:
     """shown where the whole interval lies on the paper's side of the bound, contradicted where it lies on the other
-    side, else not shown at this scale. An exact fact on the paper's side is exact, any other is not shown."""
+    side, else not shown at this scale. An exact fact on the paper's side is exact."""
     bound = expected.bound
     if expected.side == "within":
         paper, other = -bound <= low and high <= bound, high < -bound or low > bound
@@ -32,9 +32,9 @@ def judge(low: float, high: float, expected: Expectation) -> Verdict:
         paper, other = low > bound, high < bound
     else:
         paper, other = high < bound, low > bound
-    if expected.exact:
-        return "exact" if paper else "not shown at this scale"
-    return "shown" if paper else "contradicted" if other else "not shown at this scale"
+    if paper:
+        return "exact" if expected.exact else "shown"
+    return "contradicted" if other else "not shown at this scale"
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ EXPECTED = {
     "post-01": "shown", "post-02": "not shown at this scale", "post-03": "shown", "post-15": "shown",
     "safe-01": "shown", "safe-02": "shown", "safe-04": "shown", "safe-05": "shown",
     "safe-06": "not shown at this scale", "safe-07": "shown", "safe-08": "shown",
+    "arch-01": "exact", "scal-07": "contradicted", "infra-02": "shown", "infra-03": "exact", "infra-04": "exact",
 }  # fmt: skip
 
 
@@ -82,7 +83,7 @@ def test_the_page_is_whole_html(whole) -> None:
 def test_every_chart_is_drawn_and_answers_are_escaped(whole) -> None:
     text, _, _, _ = whole
     assert "Not measured by this run" not in text
-    assert text.count('role="img"') == 21
+    assert text.count('role="img"') == 23
     assert "&lt;question&gt;" in text and "<question>" not in text
 
 

@@ -24,7 +24,7 @@ WITHIN = Expectation("within", 0.5)
         (-0.9, -0.6, WITHIN, "contradicted"),
         (1.0, 1.0, Expectation("above", exact=True), "exact"),
         (0.0, 0.0, Expectation("above", exact=True), "not shown at this scale"),
-        (2.0, 2.0, Expectation("below", 1.0, exact=True), "not shown at this scale"),
+        (2.0, 2.0, Expectation("below", 1.0, exact=True), "contradicted"),
     ],
 )
 def test_judge(low: float, high: float, expected: Expectation, verdict: str) -> None:

@@ -1,0 +1,97 @@
+"""Claims that need no training: the paper's own numbers, computed again (1, 3.2, 3.3)."""
+
+from stages.report.evidence import Evidence, percent
+from stages.report.verdict import Claim, Expectation, Finding, exactly, finding
+
+PRINTED = {"8B": 8e9, "70B": 70e9, "405B": 405e9}
+SLACK = 1.0
+"""Percent: the paper gives two or three digits."""
+BUDGET = 3.8e25
+
+
+def parameter_counts(evidence: Evidence) -> Finding:
+    counts = evidence.metric("paper", "parameters")
+    miss = {name: 100 * (counts[name] / printed - 1) for name, printed in PRINTED.items()}
+    also = tuple(
+        exactly(counts[name] / 1e9, 1, "billion parameters", f"parameters of {name}", Expectation("above", exact=True))
+        for name in PRINTED
+    )
+    detail = "Table 3's shapes, the released vocabulary of 128,256, untied head: " + ", ".join(
+        f"{counts[name]:,}" for name in PRINTED
+    )
+    return exactly(max(miss.values(), key=abs), len(miss), "%", "largest deviation from the name's number",
+                   Expectation("within", SLACK, exact=True), f"{detail}.", also)  # fmt: skip
+
+
+def own_scaling_numbers(evidence: Evidence) -> Finding:
+    found = evidence.metric("paper", "scaling")
+    tokens = found["tokens"]
+    detail = (
+        f"At 3.8e25 FLOPs the text's 0.29 C^0.53 gives {tokens['text'] / 1e12:.2f}T tokens, the legend's 0.299 C^0.537 "
+        f"{tokens['legend of figure 3'] / 1e12:.2f}T, the paper prints 16.55T: rounding, since the legend's factor "
+        f"with an exponent of {found['exponent_for_printed_tokens']:.5f} gives it. 402B on 16.55T are "
+        f"{found['flops_of_printed_optimum']:.2e} FLOPs by 6 N D; 3.8e25 leaves "
+        f"{found['parameters_for_printed_tokens'] / 1e9:.0f}B. 405B on 15.6T are {found['flops_of_the_flagship']:.2e}."
+    )
+    miss = 100 * (found["flops_of_printed_optimum"] / BUDGET - 1)
+    legend = 100 * (tokens["legend of figure 3"] / 16.55e12 - 1)
+    also = (
+        finding(_sure(legend), "%", "tokens by the legend's rounded law over those printed, minus 1"),
+        finding(_sure(100 * (tokens["text"] / 16.55e12 - 1)), "%", "tokens by the text's rounded law, minus 1"),
+        finding(_sure(100 * (found["flops_of_the_flagship"] / BUDGET - 1)), "%", "405B on 15.6T tokens over 3.8e25"),
+    )
+    return exactly(miss, 1, "%", "FLOPs of the printed optimum (402B, 16.55T) over 3.8e25, minus 1",
+                   Expectation("within", SLACK, exact=True), detail, also)  # fmt: skip
+
+
+def days_of_training(evidence: Evidence) -> Finding:
+    found = evidence.metric("paper", "training")
+    detail = (
+        f"16,384 GPUs at 400 TFLOP/s do {found['flops_in_snapshot']:.2e} FLOPs in 54 days; 3.8e25 take "
+        f"{found['days_for_budget']:.1f} days without any interruption. The 54 days of 3.3.4 are a part of the run."
+    )
+    share, expected = 100 * found["share_of_budget_in_snapshot"], Expectation("below", 100.0, exact=True)
+    return exactly(share, 1, "% of 3.8e25 FLOPs", "share of the budget that 54 days can train", expected, detail)
+
+
+def hardware_share(evidence: Evidence) -> Finding:
+    found = evidence.metric("paper", "interruptions")
+    n = found["unexpected"]
+    also = (
+        finding(_sure(100 * found["hardware_share_with_maintenance"], n), "%", "hardware, with host maintenance"),
+        finding(_sure(100 * found["gpu_share"], n), "%", "GPU causes (the paper: 58.7)"),
+        finding(_sure(100 * found["faulty_gpu_share"], n), "%", "faulty GPU (Table 5 prints 30.1)"),
+    )
+    detail = f"{n} counted, one per {found['hours_between']:.2f} hours; Table 5's printed shares add up to 94.9%."
+    return exactly(100 * found["hardware_share"] - 78.0, n, "percentage points",
+                   "hardware's share by the counts, without host maintenance, minus 78",
+                   Expectation("within", 1.0, exact=True), detail, also)  # fmt: skip
+
+
+def effective_training_time(evidence: Evidence) -> Finding:
+    found = evidence.metric("paper", "reliability")
+    also = []
+    for row in found["by_gpus"]:
+        best = f"{100 * row['effective_at_best']:.1f} at the best interval, {row['best_interval_minutes']:.1f} min"
+        also.append(finding(_sure(100 * row["effective"]), "%", f"{row['gpus']:,} GPUs, closed form ({best})"))
+    worst = sorted(found["lost_by_cause"].items(), key=lambda item: -item[1])[:3]
+    detail = "Simulated with Table 5's counts; interval: the middle 95% of runs. Most is lost to " + ", ".join(
+        f"{cause} ({100 * share:.1f}%)" for cause, share in worst
+    )
+    return finding(percent(found["effective_time"]), "% of the time", "useful training time, 16,384 GPUs, 54 days",
+                   Expectation("above", 90.0), detail=f"{detail}.", also=tuple(also))  # fmt: skip
+
+
+def _sure(value: float, n: int = 1) -> dict[str, float]:
+    return {"value": value, "low": value, "high": value, "n": n}
+
+
+PAPER = (
+    Claim("arch-01", "3.2", "The herd's sizes follow from its shapes", "8B, 70B, 405B", parameter_counts),
+    Claim("scal-07", "3.2.1", "The paper's scaling numbers agree", "402B on 16.55T at 3.8e25", own_scaling_numbers),
+    Claim("infra-02", "3.3.4", "Effective training time at one interruption in 3.1 hours", "over 90%",
+          effective_training_time),
+    Claim("infra-03", "3.3", "54 days of 16,384 GPUs lie within 3.8e25 FLOPs", "54 days, 3.8e25 FLOPs",
+          days_of_training),
+    Claim("infra-04", "3.3.4", "Most interruptions were hardware", "78%", hardware_share),
+)  # fmt: skip

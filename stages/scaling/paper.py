@@ -1,0 +1,148 @@
+"""The numbers the paper prints, computed again from what it says they come from (paper 1, 3.2, 3.3).
+
+Where they do not agree with each other the difference is measured, not smoothed over: which one is meant is a reader's
+decision, and the claims ledger shows all of them.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+
+from stages.interface import Context, Metrics, Paths
+from stages.model.llama import LlamaConfig
+from stages.scaling.flops import training_flops
+from stages.scaling.reliability import (
+    INTERRUPTIONS,
+    MINUTES,
+    UNEXPECTED,
+    Reliability,
+    best_interval,
+    effective,
+    simulate,
+)
+from stages.statistics import middle
+
+SHAPES = {
+    "8B": (4096, 32, 32, 8, 14336),
+    "70B": (8192, 80, 64, 8, 28672),
+    "405B": (16384, 126, 128, 8, 53248),
+}
+"""Width, layers, heads, key-value heads and FFN width of Table 3 (an early version printed other FFN widths)."""
+VOCABULARY = 128_256
+"""Of the released models; the paper (3.2) says 128K."""
+BUDGET, PRINTED_PARAMETERS, PRINTED_TOKENS = 3.8e25, 402e9, 16.55e12
+"""3.2.1: the flagship's budget and the compute-optimal model and tokens printed for it."""
+TRAINED_TOKENS = 15.6e12
+"""3.4: tokens of the flagship."""
+LAWS = {"text": (0.53, 0.29), "legend of figure 3": (0.537, 0.299)}
+"""Exponent and factor of the optimal tokens, D = A C^alpha."""
+DAYS, GPUS, TFLOPS = 54.0, 16_384, 400e12
+"""3.3.4 and Table 4: days of the snapshot, GPUs, FLOP/s of each."""
+PEAK = 989e12
+"""Dense bfloat16 FLOP/s of an H100."""
+TABLE_4 = (
+    {"gpus": 8192, "tp": 8, "cp": 1, "pp": 16, "dp": 64, "length": 8192, "sequences": 32, "tflops": 430, "mfu": 43},
+    {"gpus": 16384, "tp": 8, "cp": 1, "pp": 16, "dp": 128, "length": 8192, "sequences": 16, "tflops": 400, "mfu": 41},
+    {"gpus": 16384, "tp": 8, "cp": 16, "pp": 16, "dp": 8, "length": 131072, "sequences": 16, "tflops": 380, "mfu": 38},
+)
+"""Table 4; `sequences` is the batch per data-parallel rank. The last row's DP is printed as 4 in some copies: only 8
+gives 16,384 GPUs."""
+
+
+@dataclass(frozen=True)
+class Config:
+    seed: Annotated[int, "seed"]
+    reliability: Annotated[Reliability, "reliability"]
+
+
+def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
+    """No inputs, no outputs: the metrics are all there is."""
+    layouts = [layout(row) for row in TABLE_4]
+    context.table("layouts", layouts)
+    return {
+        "parameters": {name: model(name).parameters for name in SHAPES},
+        "body_parameters": {name: model(name).body_parameters for name in SHAPES},
+        "scaling": scaling(),
+        "training": training(),
+        "layouts": layouts,
+        "interruptions": interruptions(),
+        "reliability": reliability(config.reliability, config.seed),
+    }
+
+
+def model(name: str) -> LlamaConfig:
+    """The configuration of one of the paper's models."""
+    width, layers, heads, key_value_heads, ffn = SHAPES[name]
+    return LlamaConfig(VOCABULARY, width, layers, heads, key_value_heads, ffn, tie_word_embeddings=False)
+
+
+def scaling() -> dict[str, Any]:
+    """What the printed power laws say of the flagship's budget, and what would have to be printed (3.2.1)."""
+    tokens = {name: factor * BUDGET**alpha for name, (alpha, factor) in LAWS.items()}
+    _, factor = LAWS["legend of figure 3"]
+    return {
+        "tokens": tokens,
+        "exponent_for_printed_tokens": float(np.log(PRINTED_TOKENS / factor) / np.log(BUDGET)),
+        "flops_of_printed_optimum": training_flops(int(PRINTED_PARAMETERS), PRINTED_TOKENS),
+        "parameters_for_printed_tokens": BUDGET / 6 / PRINTED_TOKENS,
+        "flops_of_the_flagship": training_flops(model("405B").parameters, TRAINED_TOKENS),
+    }
+
+
+def training() -> dict[str, float]:
+    """What 54 days on 16,384 GPUs can train (3.3.4), and how long the whole budget takes."""
+    per_day = GPUS * TFLOPS * 86_400
+    return {
+        "flops_in_snapshot": DAYS * per_day,
+        "share_of_budget_in_snapshot": DAYS * per_day / BUDGET,
+        "days_for_budget": BUDGET / per_day,
+    }
+
+
+def layout(row: dict[str, int]) -> dict[str, Any]:
+    """A row of Table 4 with its product of dimensions, tokens per batch and MFU computed again."""
+    return row | {
+        "product": row["tp"] * row["cp"] * row["pp"] * row["dp"],
+        "batch_tokens": row["dp"] * row["sequences"] * row["length"],
+        "computed_mfu": 100 * row["tflops"] * 1e12 / PEAK,
+    }
+
+
+def interruptions() -> dict[str, Any]:
+    """Shares of Table 5 by its counts; the paper's text says 78% hardware and 58.7% GPU, which counts do not give."""
+    of_gpu = ("faulty GPU", "GPU HBM3 memory", "GPU SRAM memory", "GPU system processor", "silent data corruption",
+              "GPU thermal interface or sensor")  # fmt: skip
+    hardware = sum(count for count, is_hardware in INTERRUPTIONS.values() if is_hardware)
+    return {
+        "unexpected": UNEXPECTED,
+        "hours_between": DAYS * 24 / UNEXPECTED,
+        "hardware_share": hardware / UNEXPECTED,
+        "hardware_share_with_maintenance": (hardware + INTERRUPTIONS["host maintenance"][0]) / UNEXPECTED,
+        "gpu_share": sum(INTERRUPTIONS[cause][0] for cause in of_gpu) / UNEXPECTED,
+        "faulty_gpu_share": INTERRUPTIONS["faulty GPU"][0] / UNEXPECTED,
+    }
+
+
+def reliability(options: Reliability, seed: int) -> dict[str, Any]:
+    """Effective training time of the simulated runs with what 95% of them reach, and how it changes with more GPUs."""
+    useful, lost = simulate(options, seed)
+    write, restart = options.write_days, options.restart_minutes * MINUTES
+    interval = options.checkpoint_minutes * MINUTES
+
+    def at(gpus: int) -> dict[str, float]:
+        rate = options.rate * gpus / options.gpus
+        best = best_interval(rate, write, restart)
+        return {
+            "gpus": gpus,
+            "effective": effective(rate, interval, write, restart),
+            "best_interval_minutes": best / MINUTES,
+            "effective_at_best": effective(rate, best, write, restart),
+        }
+
+    return {
+        "effective_time": {"value": float(useful.mean()), **middle(useful.tolist()), "n": options.runs},
+        "write_seconds": write * 86_400,
+        "by_gpus": [at(options.gpus * 2**power // 8) for power in range(8)],
+        "lost_by_cause": {cause: float(shares.mean()) for cause, shares in lost.items()},
+    }
