@@ -89,6 +89,17 @@ def power_law(evidence: Evidence) -> Finding:
                    conclusive=covered >= COVERAGE, also=also)  # fmt: skip
 
 
+def curves_flatten(evidence: Evidence) -> Finding:
+    fit = evidence.herd["fit"]
+    first, *_, last = fit["budgets"]
+    detail = (
+        f"Curvature {first['curvature']:.3f} at {first['flops']:.1e} FLOPs, {last['curvature']:.3f} at "
+        f"{last['flops']:.1e} nats per (ln tokens)^2."
+    )
+    return finding(fit["curvature_slope"], "nats per (ln tokens)^2", "change of the curvature per e-fold of compute",
+                   BELOW, detail=detail)  # fmt: skip
+
+
 def flagship_predicted(evidence: Evidence) -> Finding:
     predicted, scatter = evidence.herd["members"]["flagship"]["loss"], evidence.herd["parametric"]["residual"]
     reached = evidence.metric("flagship/annealing", "validation_loss")
@@ -193,6 +204,7 @@ PRETRAINING = (
         "exponent 0.53, A 0.29",
         power_law,
     ),
+    Claim("scal-03", "3.2.1", "Curves flatten at the minimum as compute grows", "yes", curves_flatten),
     Claim("scal-04", "3.2.1", "The fit predicts the flagship", "402B parameters on 16.55T tokens", flagship_predicted),
     Claim("train-01", "3.4.3", "Annealing lowers the loss", "method", annealing_lowers),
     Claim(

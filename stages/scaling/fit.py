@@ -135,11 +135,17 @@ def fit_power_law(points: Sequence[Mapping[str, Any]], herd: Herd, seed: int) ->
     generator = np.random.default_rng(seed)
     noise, freedom = pooled_residual(points, parabolas), len(points) - 3 * len(parabolas)
     draws: list[dict[str, float]] = []
+    minima: dict[float, list[float]] = {parabola.flops: [] for parabola in parabolas}
+    flattening = []
     for _ in range(herd.bootstrap):
         size = noise * float(np.sqrt(freedom / generator.chisquare(freedom)))
         again = [{**point, "loss": point["fitted"] + generator.normal(0, size)} for point in fitted(points, parabolas)]
-        redrawn = [parabola for parabola in fit_parabolas(again) if parabola.inner]
-        if len({parabola.flops for parabola in redrawn}) >= 2:
+        every = fit_parabolas(again)
+        flattening.append(curvature_slope(every))
+        redrawn = [parabola for parabola in every if parabola.inner]
+        for parabola in redrawn:
+            minima[parabola.flops].append(float(np.exp(parabola.log_minimum)))
+        if len(redrawn) >= 2:
             # A new run of the flagship would scatter around the curve as the sweep's runs do.
             draw = predict(redrawn, herd.flagship_flops)
             draws.append(draw | {"loss": draw["loss"] + generator.normal(0, size)})
@@ -151,6 +157,9 @@ def fit_power_law(points: Sequence[Mapping[str, Any]], herd: Herd, seed: int) ->
         name: {"value": value, **middle([draw[name] for draw in draws]), "n": len(inner)}
         for name, value in best.items()
     }
+    result["curvature_slope"] = {
+        "value": curvature_slope(parabolas), **middle(flattening), "n": len(parabolas)
+    }  # fmt: skip
     result["flagship_flops"] = herd.flagship_flops
     result["residual"] = noise
     # Resamples whose minima fall off the edge say nothing of the power law: a small share makes it worth little.
@@ -163,6 +172,8 @@ def fit_power_law(points: Sequence[Mapping[str, Any]], herd: Herd, seed: int) ->
             "coefficients": list(p.coefficients),
             "centre": p.centre,
             "optimal_tokens": float(np.exp(p.log_minimum)) if p.inner else None,
+            "optimal_tokens_interval": middle(minima[p.flops]) if p.inner and minima[p.flops] else None,
+            "resamples_inner": len(minima[p.flops]) / herd.bootstrap,
             "minimum_loss": p.minimum_loss if p.inner else None,
             "residual": p.residual,
         }
@@ -201,6 +212,11 @@ def pooled_residual(points: Sequence[Mapping[str, Any]], parabolas: Sequence[Par
     """Standard deviation of the points around their parabolas, three degrees of freedom a parabola taken off."""
     squares = sum((point["loss"] - point["fitted"]) ** 2 for point in fitted(points, parabolas))
     return float(np.sqrt(squares / max(1, len(points) - 3 * len(parabolas))))
+
+
+def curvature_slope(parabolas: Sequence[Parabola]) -> float:
+    """Change of the curvature per e-fold of compute; below 0 where the curves flatten (3.2.1)."""
+    return float(np.polyfit(np.log([p.flops for p in parabolas]), [p.curvature for p in parabolas], 1)[0])
 
 
 def predict(parabolas: Sequence[Parabola], flops: float) -> dict[str, float]:

@@ -116,6 +116,7 @@ def herd() -> dict[str, Any]:
         "alpha": around(0.77, 0.1, 4), "log_a": around(-7.2, 1, 4), "log_loss": around(3.7, 0.2, 4),
         "loss_exponent": around(-0.092, 0.01, 4), "tokens": around(6e6, 1e6, 4), "parameters": around(1.2e6, 3e5, 4),
         "loss": around(2.26, 0.08, 4), "flagship_flops": 4.5e13, "residual": 0.006, "resamples_with_a_power_law": 1.0,
+        "curvature_slope": around(-0.02, 0.005, 4),
         "budgets": budgets,
     }  # fmt: skip
     members = {

@@ -43,6 +43,7 @@ def test_without_noise_the_exponents_come_back_exactly() -> None:
     assert found["loss"]["value"] == pytest.approx(np.exp(LOG_B + BETA * np.log(1e22)), rel=1e-6)
     assert [row["curvature"] for row in found["budgets"]] == pytest.approx([0.05] * 4)
     assert found["residual"] == pytest.approx(0, abs=1e-9)
+    assert found["curvature_slope"]["value"] == pytest.approx(0, abs=1e-9)
 
 
 def test_the_interval_holds_the_true_exponent_nine_times_in_ten() -> None:
@@ -72,6 +73,23 @@ def test_a_minimum_at_the_edge_is_left_out_and_said_so() -> None:
     assert found["alpha"]["n"] == 3
     assert found["alpha"]["value"] == pytest.approx(ALPHA, rel=1e-6)
     assert "NaN" not in json.dumps(found)
+
+
+def test_flattening_is_measured_and_each_minimum_has_an_interval() -> None:
+    points = sweep(0.0, shift=0.3)
+    for point in points:
+        wider = 1 + 0.1 * np.log(point["flops"] / BUDGETS[0])
+        point["loss"] -= (
+            0.05 * (1 - 1 / wider) * (np.log(point["tokens"]) - LOG_A - ALPHA * np.log(point["flops"])) ** 2
+        )
+    assert fit_power_law(points, HERD, seed=1)["curvature_slope"]["high"] < 0
+    held = []
+    for seed in range(25):
+        for row in fit_power_law(sweep(0.004, seed, shift=0.2), HERD, seed)["budgets"]:
+            assert row["resamples_inner"] == 1.0
+            interval = row["optimal_tokens_interval"]
+            held.append(interval["low"] < np.exp(LOG_A + ALPHA * np.log(row["flops"])) < interval["high"])
+    assert np.mean(held) >= 0.9
 
 
 def test_what_cannot_be_fitted_is_refused() -> None:
