@@ -1,17 +1,16 @@
 """The context a stage gets when it runs for real: a bar in the terminal, the event log, and workers."""
 
-import multiprocessing
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Protocol
 
 from tqdm import tqdm
 
+from flows.crew import Cluster, hire
 from flows.events import EventLog
 from stages.interface import A, B, Kind, Row
 
@@ -38,15 +37,15 @@ class Watch(Protocol):
 class StageContext:
     """Satisfies `stages.interface.Context`."""
 
-    def __init__(self, name: str, item: Mapping[str, str], scratch: Path, log: EventLog, workers: int) -> None:
+    def __init__(self, name: str, item: Mapping[str, str], scratch: Path, log: EventLog, cluster: Cluster) -> None:
         self.item = item
         self.scratch = scratch
-        self.workers = workers
         self.folder = log.path.parent
         self.notes: list[str] = []
         self.watch: Watch | None = None
         self._name = name
         self._log = log
+        self._cluster = cluster
         self._bar: tqdm | None = None
         self._title = ""
         self._told = 0.0
@@ -84,9 +83,9 @@ class StageContext:
     def map(self, name: str, function: Callable[[A], B], items: Iterable[A], kind: Kind = "thread") -> list[B]:
         work = list(items)
         results: list[B] = []
-        workers = min(self.workers, len(work) or 1)
+        workers = min(self._cluster.at_a_time, len(work) or 1)
         run = self.watch.task if self.watch and len(work) <= TASKS else _twice
-        with Crew(kind, workers) as crew, ThreadPoolExecutor(workers) as threads:
+        with hire(kind, workers, self._cluster) as crew, ThreadPoolExecutor(workers) as threads:
 
             def task(index: int) -> B:
                 return run(f"{name}-{index}", lambda: crew.run(function, work[index]))
@@ -103,48 +102,9 @@ class StageContext:
             self._bar = None
 
 
-class Crew:
-    """Runs functions in the calling thread, or in worker processes, which are replaced when one has died."""
-
-    def __init__(self, kind: Kind, workers: int) -> None:
-        self._workers = workers
-        self._lock = threading.Lock()
-        self._pool = self._hire() if kind == "process" else None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._pool:
-            self._pool.shutdown(cancel_futures=True)
-
-    def run(self, function: Callable[[A], B], item: A) -> B:
-        pool = self._pool
-        if pool is None:
-            return function(item)
-        try:
-            return pool.submit(function, item).result()
-        except BrokenExecutor:
-            with self._lock:
-                if self._pool is pool:
-                    self._pool = self._hire()
-            raise
-
-    def _hire(self) -> ProcessPoolExecutor:
-        # spawn, not fork: a forked child of a process that has started torch's threads can hang.
-        spawn = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(self._workers, mp_context=spawn, initializer=_one_thread)
-
-
 def _twice(name: str, call: Callable[[], B]) -> B:
     """`call()`, once more if it crashed."""
     try:
         return call()
     except CRASHES:
         return call()
-
-
-def _one_thread() -> None:
-    """Runs first in each worker process, before torch is imported there: as many workers as there may be, each computes
-    the same bytes."""
-    os.environ["OMP_NUM_THREADS"] = "1"

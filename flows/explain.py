@@ -11,6 +11,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
+from flows.crew import Cluster
 from flows.parameters import Parameters, declared, stage_modules
 from flows.project import ROOT
 from stages.interface import StageError
@@ -28,6 +29,7 @@ def main() -> None:
 def lines() -> Iterator[tuple[str, str]]:
     """(key, text) of every documented parameter, each once."""
     parameters = Parameters(ROOT)
+    yield from fields("cluster", Cluster, parameters.merged.get("cluster"))
     seen: set[str] = set()
     for module in stage_modules(ROOT):
         for _, key, kind in declared(importlib.import_module(module).Config):

@@ -14,6 +14,7 @@ from typing import Annotated, Any, get_type_hints
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from flows.crew import Cluster
 from stages.interface import StageError
 
 Tree = dict[str, Any]
@@ -45,6 +46,11 @@ class Parameters:
     def read(self, config_class: type) -> Any:
         """An instance of a stage's Config, every section checked."""
         return config_class(**{field: self._section(key, kind) for field, key, kind in declared(config_class)})
+
+    @property
+    def cluster(self) -> Cluster:
+        """The section `cluster`, which no stage reads; all its keys are optional."""
+        return self._section("cluster", Cluster) if _has(self.merged, "cluster") else Cluster()
 
     def values(self, keys: Iterable[str]) -> Tree:
         """The raw values of `keys`."""
@@ -98,11 +104,18 @@ def stage_modules(root: Path) -> list[str]:
 def check(root: Path) -> Parameters:
     """Both files against what all stages declare; raises ParameterError at the first fault."""
     parameters = Parameters(root)
-    known: dict[str, Any] = {"scale": str, "rounds": dict, "last_round": str, "cluster": dict, "budget_minutes": float}
+    known: dict[str, Any] = {
+        "scale": str,
+        "rounds": dict,
+        "last_round": str,
+        "cluster": Cluster,
+        "budget_minutes": float,
+    }
     for module in stage_modules(root):
         config_class = importlib.import_module(module).Config
         parameters.read(config_class)
         known |= {key: kind for _, key, kind in declared(config_class)}
+    _ = parameters.cluster  # raises where it is wrong
     parameters.refuse_unknown(known)
     return parameters
 

@@ -2,9 +2,7 @@
 
 import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(os.environ.get("HERD_ROOT", Path(__file__).resolve().parent.parent))
 
@@ -50,15 +48,3 @@ def settle() -> None:
     """Starts this process anew with `environment()`, unless it has it: glibc reads its settings at the start only."""
     if any(name not in os.environ for name in SETTINGS):
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment())
-
-
-def workers(cluster: Mapping[str, Any]) -> int:
-    """How many things a stage does at the same time, which never changes a result: HERD_WORKERS, else `workers` of the
-    section cluster, else one per core."""
-    return int(os.environ.get("HERD_WORKERS") or cluster.get("workers") or len(os.sched_getaffinity(0)))
-
-
-def threads(cluster: Mapping[str, Any]) -> str:
-    """torch's threads in a stage's process, as OMP_NUM_THREADS wants it: `threads` of the section cluster, else one per
-    core. The bytes of what is trained are the same for the same number only."""
-    return str(cluster.get("threads") or len(os.sched_getaffinity(0)))

@@ -62,7 +62,8 @@ def parse(words: list[str]) -> argparse.Namespace:
 def run(arguments: argparse.Namespace) -> Metrics:
     """The whole life of one stage; raises StageError with what to do where it cannot go on."""
     parameters = Parameters(project.ROOT)
-    os.environ["OMP_NUM_THREADS"] = project.threads(parameters.merged.get("cluster", {}))  # before torch is imported
+    cluster = parameters.cluster
+    os.environ["OMP_NUM_THREADS"] = str(cluster.threads or len(os.sched_getaffinity(0)))  # before torch is imported
     module = importlib.import_module(f"stages.{arguments.stage}")
     config = parameters.read(module.Config)
     values = parameters.values(key for _, key, _ in declared(module.Config))
@@ -88,7 +89,7 @@ def run(arguments: argparse.Namespace) -> Metrics:
     log.write("start", stage=arguments.stage, name=name, item=arguments.item, process=events.identify(psutil.Process()),
               parameters=values, inputs=arguments.inputs, outputs=arguments.outputs, md5=md5)  # fmt: skip
     tracking.ensure()
-    context = StageContext(name, arguments.item, scratch, log, project.workers(parameters.merged.get("cluster", {})))
+    context = StageContext(name, arguments.item, scratch, log, cluster)
 
     def body() -> Metrics:
         metrics = module.run(config, inputs, outputs, context)

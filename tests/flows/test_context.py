@@ -2,18 +2,21 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from distributed import LocalCluster
 
 from flows.context import StageContext
+from flows.crew import Cluster
 from flows.events import EventLog
 from stages.interface import StageError
 
 
 @pytest.fixture
 def context(tmp_path: Path) -> StageContext:
-    return StageContext("mini", {}, tmp_path, EventLog(tmp_path, "mini"), workers=3)
+    return StageContext("mini", {}, tmp_path, EventLog(tmp_path, "mini"), Cluster(workers=3))
 
 
 def test_results_come_in_the_order_of_the_items(context: StageContext) -> None:
@@ -73,3 +76,31 @@ def test_progress_is_a_line_now_and_then_where_nobody_watches_live(
     context.close()
     assert capsys.readouterr().err.count("\r") <= 3
     assert not sys.stderr.isatty()
+
+
+def in_process(item: int) -> tuple[int, int]:
+    return item, os.getpid()
+
+
+@pytest.fixture(scope="module")
+def scheduler() -> Iterator[str]:
+    """A Dask cluster of two worker processes that somebody has started."""
+    with LocalCluster(2, threads_per_worker=1, dashboard_address=None, silence_logs=40) as cluster:
+        yield cluster.scheduler_address
+
+
+def test_dask_workers_do_a_fan_out_and_a_dead_one_is_replaced(scheduler: str, tmp_path: Path) -> None:
+    cluster = Cluster(workers=2, runner="dask", address=scheduler)
+    context = StageContext("mini", {}, tmp_path, EventLog(tmp_path, "mini"), cluster)
+    found = context.map("where", in_process, range(20), kind="process")
+    assert [item for item, _ in found] == list(range(20))
+    assert os.getpid() not in {pid for _, pid in found}
+    (pid,) = context.map("die", die_once, [str(tmp_path / "died")], kind="process")
+    assert pid != os.getpid()
+
+
+def test_a_scheduler_that_does_not_answer_is_named(tmp_path: Path) -> None:
+    cluster = Cluster(runner="dask", address="tcp://127.0.0.1:9")
+    context = StageContext("mini", {}, tmp_path, EventLog(tmp_path, "mini"), cluster)
+    with pytest.raises(StageError, match=r"cluster\.address: no Dask scheduler answers at tcp://127\.0\.0\.1:9"):
+        context.map("where", in_process, [1], kind="process")
