@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 export DO_NOT_TRACK := 1
 
-.PHONY: repro test setup lint ui ui-stop lock data clean
+.PHONY: repro test bench setup lint ui ui-stop lock data clean
 
 repro: setup  ## run the DAG at the scale in params.yaml, or at SCALE=smoke, toy, small, ...
 	$(if $(SCALE),python -m flows.scale $(SCALE))
@@ -17,6 +17,9 @@ repro: setup  ## run the DAG at the scale in params.yaml, or at SCALE=smoke, toy
 
 test: setup data lint  ## everything that must hold, offline from here on
 	python -m pytest
+
+bench: setup  ## speed and quality beside peers, measured in turns in the same run
+	python -m bench.dedup
 
 setup: $(VENV)/.installed
 

@@ -6,7 +6,9 @@ text, lists inside the main content survive, and no markdown marker is left.
 
 import re
 import unicodedata
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import unquote
 
 MARK = "\ue000"
@@ -20,7 +22,14 @@ Extracted = tuple[str, str, list[list[int]]]
 BOILERPLATE = ("nav", "header", "footer", "aside", "form")
 LISTS = ("ul", "ol", "dl")
 ITEMS = ("li", "dt", "dd")
-TAG = re.compile(r"<(?:!--.*?--|script\b.*?</script\s*|style\b.*?</style\s*|(/?)([a-zA-Z]+)[^<>]*)>", re.DOTALL)
+TAG = re.compile(r"<(?:(/?)([a-zA-Z]+)[^<>]*>|!--)")
+ENDS = {
+    "!--": re.compile(r"-->"),
+    "script": re.compile(r"</script\s*>", re.IGNORECASE),
+    "style": re.compile(r"</style\s*>", re.IGNORECASE),
+}
+DEPTH = 512
+"""Levels of nested blocks, as in browsers; the extractor's time grows with their square."""
 FEED = re.compile(r"<(title|description|summary|content(?::encoded)?|body)\b[^>]*>(.*?)</\1\s*>", re.DOTALL)
 FORMULA = re.compile(r"\b(?:math|latex|tex|equation|formula|mwe-math\S*)\b", re.IGNORECASE)
 
@@ -102,16 +111,51 @@ def _text(body: bytes, charset: str) -> str | None:
     return None if text.count("\ufffd") > len(text) / 100 else text
 
 
-# The three that follow rewrite the page's source in one pass each: through the parser's tree the same takes ten times
-# as long, and what is left broken here the parser repairs as a browser would.
+# What follows rewrites the page's source in one pass each: through the parser's tree the same takes ten times as long,
+# and what is left broken here the parser repairs as a browser would. Each pass takes time in proportion to the page,
+# whatever is left open in it.
+
+
+def _elements(name: str, page: str, replace: Callable[[re.Match[str]], str]) -> str:
+    """The page with each element `name` replaced; match[1] are the attributes, match[2] is the content."""
+    ends = [found.end() for found in re.finditer(rf"</{name}\s*>", page, re.IGNORECASE)]
+    if not ends:
+        return page
+    # Behind the last end tag there is none to look for, over and over again.
+    element = re.compile(rf"<{name}\b([^>]*)>(.*?)</{name}\s*>", re.DOTALL | re.IGNORECASE)
+    return element.sub(replace, page[: ends[-1]]) + page[ends[-1] :]
+
+
+class _Tag(NamedTuple):
+    """A tag, or with no name a comment, script or style sheet as a whole, and where it stands."""
+
+    start: int
+    end: int
+    slash: str = ""
+    name: str = ""
+
+
+def _tags(page: str) -> Iterator[_Tag]:
+    """The tags in order. A comment or script without an end is taken for the tag it begins with."""
+    position = 0
+    endless: set[str] = set()
+    while found := TAG.search(page, position):
+        name = found[2].lower() if found[2] else "!--"
+        end = None
+        if name in ENDS and not found[1] and name not in endless:
+            end = ENDS[name].search(page, found.end())
+            if end is None:
+                endless.add(name)
+        position = end.end() if end else found.end()
+        yield _Tag(found.start(), position) if end or not found[2] else _Tag(found.start(), position, found[1], name)
 
 
 def _formulas(page: str) -> str:
     """MathML and formula images give way to the TeX or the text that stands for them."""
     if "<math" in page:
-        page = re.sub(r"<math\b([^>]*)>(.*?)</math\s*>", _mathml, page, flags=re.DOTALL | re.IGNORECASE)
+        page = _elements("math", page, _mathml)
     if "math/tex" in page:
-        page = re.sub(r"<script\b[^>]*math/tex[^>]*>(.*?)</script\s*>", r" \1 ", page, flags=re.DOTALL | re.IGNORECASE)
+        page = _elements("script", page, lambda found: f" {found[2]} " if "math/tex" in found[1] else found[0])
     return re.sub(r"<img\b[^>]*>", _formula_image, page, flags=re.IGNORECASE)
 
 
@@ -133,42 +177,48 @@ def _attribute(name: str, tag: str) -> str:
 
 def _code(page: str) -> str:
     """Blocks of code get marks that survive the extraction."""
-    return re.sub(
-        r"(<pre\b[^>]*>)\n?(.*?)\n*(</pre\s*>)", rf"\1{OPEN}\2{CLOSE}\3", page, flags=re.DOTALL | re.IGNORECASE
-    )
+
+    def mark(found: re.Match[str]) -> str:
+        return f"<pre{found[1]}>{OPEN}{found[2].removeprefix(chr(10)).rstrip(chr(10))}{CLOSE}</pre>"
+
+    return _elements("pre", page, mark)
 
 
 @dataclass
 class _List:
     """A list that is open: where its tags are, and how much of its text is links."""
 
-    tags: list[re.Match[str]]
+    tags: list[_Tag]
     text: int = 0
     links: int = 0
 
 
 def _lists(page: str) -> str:
-    """The extractor takes short lists for navigation; those that are prose, not links, become blocks."""
+    """The extractor takes short lists for navigation; those that are prose, not links, become blocks. Blocks nested
+    deeper than DEPTH become flat."""
     stack: list[_List] = []
-    edits: list[re.Match[str]] = []
-    boilerplate = link = position = 0
-    for tag in TAG.finditer(page):
-        name = tag[2].lower() if tag[2] else ""
+    edits: list[_Tag] = []
+    boilerplate = link = position = depth = 0
+    for tag in _tags(page):
         if stack:
-            length = len(page[position : tag.start()].strip())
+            length = len(page[position : tag.start].strip())
             stack[-1].text += length
             stack[-1].links += length * bool(link)
-        position = tag.end()
-        opens = not tag[1]
-        if name == "a":
+        position = tag.end
+        opens = not tag.slash
+        if tag.name == "a":
             link = int(opens)
-        elif name in BOILERPLATE:
+        elif tag.name == "div":
+            if depth + opens > DEPTH:
+                edits.append(tag)
+            depth = max(0, depth + (1 if opens else -1))
+        elif tag.name in BOILERPLATE:
             boilerplate = max(0, boilerplate + (1 if opens else -1))
-        elif name in LISTS and opens:
+        elif tag.name in LISTS and opens:
             stack.append(_List([tag]))
-        elif name in ITEMS and stack:
+        elif tag.name in ITEMS and stack:
             stack[-1].tags.append(tag)
-        elif name in LISTS and stack:
+        elif tag.name in LISTS and stack:
             done = stack.pop()
             if 2 * done.links <= done.text and not boilerplate:
                 edits += [*done.tags, tag]
@@ -176,9 +226,9 @@ def _lists(page: str) -> str:
                 stack[-1].text += done.text
                 stack[-1].links += done.links
     parts, position = [], 0
-    for tag in sorted(edits, key=lambda tag: tag.start()):
-        parts += [page[position : tag.start()], f"<{tag[1]}div>"]
-        position = tag.end()
+    for tag in sorted(edits):
+        parts += [page[position : tag.start], "" if tag.name == "div" else f"<{tag.slash}div>"]
+        position = tag.end
     return "".join([*parts, page[position:]])
 
 

@@ -1,5 +1,6 @@
 """Gzip WARC files of HTTP responses: what crawls are kept in (ISO 28500)."""
 
+import io
 import uuid
 import zlib
 from collections.abc import Iterator, Mapping
@@ -26,7 +27,7 @@ def responses(stream: BinaryIO, largest: int) -> Iterator[Response | str]:
 
     try:
         for record in ArchiveIterator(
-            stream, record_types=WarcRecordType.response, auto_decode="all", fsspec_args=False
+            stream, record_types=WarcRecordType.response, auto_decode="transfer", fsspec_args=False
         ):
             yield _response(record, largest)
     except (OSError, EOFError, ValueError, zlib.error) as error:
@@ -42,13 +43,36 @@ def _response(record: Any, largest: int) -> Response | str:
         return "status other than 200"
     if record.content_length > largest:
         return "too large"
-    # One byte more than allowed shows a small record that unpacks to a huge page, without unpacking all of it.
-    body = record.reader.read(largest + 1)
+    # All of it: a record left half read with its transfer encoding undone would break the next one.
+    body = record.reader.read()
+    if not http.get("Transfer-Encoding") and len(body) < record.content_length:
+        return "truncated"
+    try:
+        # One byte more than allowed shows a small record that unpacks to a huge page, without unpacking all of it.
+        body = _unpacked(body, (http.get("Content-Encoding") or "").strip().lower(), largest + 1)
+    except (OSError, ValueError, zlib.error):
+        return "broken content encoding"
     if len(body) > largest:
         return "too large"
-    if not (http.get("Content-Encoding") or http.get("Transfer-Encoding")) and len(body) < record.content_length:
-        return "truncated"
     return Response(url.strip("<>"), date, http.get("Content-Type") or "", body, dict(record.headers))
+
+
+def _unpacked(body: bytes, encoding: str, most: int) -> bytes:
+    """At most `most` bytes of the content; crawls often keep the header of an encoding that they have undone."""
+    if encoding in ("gzip", "x-gzip") and body.startswith(b"\x1f\x8b"):
+        return zlib.decompressobj(31).decompress(body, most)
+    if encoding == "deflate":
+        for bits in (15, -15):  # with zlib's header, as the standard says, and without, as many servers do
+            try:
+                return zlib.decompressobj(bits).decompress(body, most)
+            except zlib.error:
+                continue
+    if encoding == "br":
+        from fastwarc.stream_io import BrotliReader
+
+        unpacked: bytes = BrotliReader(io.BytesIO(body)).read(most)
+        return unpacked
+    return body
 
 
 def record(url: str, date: str, kind: str, body: bytes, identity: uuid.UUID, labels: Mapping[str, str]) -> bytes:

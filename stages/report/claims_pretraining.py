@@ -5,12 +5,14 @@ from collections.abc import Mapping
 import numpy as np
 
 from stages import statistics
-from stages.report.evidence import MEMBERS, Evidence, describe, difference, join, percent, rescale, wilson
+from stages.report.evidence import MEMBERS, Evidence, Missing, describe, difference, join, percent, rescale, wilson
 from stages.report.verdict import ABOVE, BELOW, Claim, Expectation, Finding, exactly, finding, judge
 from stages.tokenizer.corpus import BUCKETS
 
 PAPER_MIX = {"general": 50.0, "math": 25.0, "code": 17.0, "multilingual": 8.0}
 PAPER_ALPHA = 0.53
+FOUND = 90.0
+"""Percent of near-duplicates that have to be found, and of removed documents that have to be one."""
 MIX_TOLERANCE = 1.0
 """Percentage points by which a bucket's share may differ: the paper gives whole points."""
 PREDICTION_TOLERANCE = 5.0
@@ -87,6 +89,25 @@ def power_law(evidence: Evidence) -> Finding:
     )
     return finding(alpha, "exponent", "exponent of optimal training tokens over compute", ABOVE, detail=detail,
                    conclusive=covered >= COVERAGE, also=also)  # fmt: skip
+
+
+def near_duplicates_found(evidence: Evidence) -> Finding:
+    near = evidence.metric("dedup", "minhash")
+    planted = near["planted"]
+    if not planted["similar"]:
+        raise Missing("no planted copy is similar enough to its original")
+    recall = percent(wilson(planted["found"], planted["similar"]))
+    also: tuple[Finding, ...] = ()
+    if near["removed"]:
+        precision = percent(wilson(near["removed_similar"], near["removed"]))
+        also = (finding(precision, "%", "removed documents as similar to the kept one as the threshold asks",
+                        Expectation("above", FOUND)),)  # fmt: skip
+    detail = (
+        f"{near['bands']} bands of {near['rows']} rows; {near['candidate_pairs']:,} candidate pairs, "
+        f"{near['verified_pairs']:,} of them by exact Jaccard similarity."
+    )
+    return finding(recall, "%", "planted copies above the threshold that share a cluster with their original",
+                   Expectation("above", FOUND), detail=detail, also=also)  # fmt: skip
 
 
 def curves_flatten(evidence: Evidence) -> Finding:
@@ -182,6 +203,7 @@ def context_gated(evidence: Evidence) -> Finding:
 
 PRETRAINING = (
     Claim("data-02", "3.1.1", "URL, document and line de-duplication each remove text", "method", dedup_removes),
+    Claim("data-03", "3.1.1", "Near-duplicates are found", "method", near_duplicates_found),
     Claim(
         "data-07",
         "3.1.2",
