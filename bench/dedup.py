@@ -15,7 +15,7 @@ from datasketch import MinHash, MinHashLSH
 from bench.timing import race, table
 from stages.curation import minhash
 
-PERMUTATIONS, THRESHOLD, RECALL_WEIGHT, SEED = 128, 0.8, 0.9, 1
+PERMUTATIONS, THRESHOLD, RECALL_WEIGHT, SEED = 128, 0.8, 0.95, 1
 WORDS, VOCABULARY = 144, 30_000
 PLANTED = 0.2
 """Share of documents that are edited copies of another."""

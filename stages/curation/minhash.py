@@ -6,7 +6,6 @@ worked on together in numpy: signatures of many documents at a time, candidate p
 
 import re
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 
 import numpy as np
 import xxhash
@@ -59,17 +58,35 @@ def candidates(signature: np.ndarray, number: int, rows: int) -> np.ndarray:
     found = [np.empty(0, np.uint64)]
     for band in range(number):
         part = np.ascontiguousarray(signature[:, band * rows : (band + 1) * rows])
-        keys = part.view(np.dtype((np.void, part.dtype.itemsize * rows))).ravel()
-        order = np.argsort(keys, kind="stable")
-        change = np.flatnonzero(keys[order[1:]] != keys[order[:-1]]) + 1
-        edges = np.concatenate([[0], change, [len(order)]])
-        for start, stop in pairwise(edges.tolist()):
-            if stop - start > 1:
-                members = np.sort(order[start:stop]).astype(np.uint64)
-                first, second = np.triu_indices(len(members), 1)
-                found.append(members[first] << np.uint64(32) | members[second])
+        order, edges = _groups(part)
+        sizes = np.diff(edges)
+        # Nearly all groups are of one document, most others of two.
+        for size in np.unique(sizes[sizes > 1]).tolist():
+            starts = edges[:-1][sizes == size]
+            members = np.sort(order[starts[:, None] + np.arange(size)], axis=1).astype(np.uint64)
+            first, second = np.triu_indices(size, 1)
+            found.append((members[:, first] << np.uint64(32) | members[:, second]).ravel())
     pairs = np.unique(np.concatenate(found))
     return np.stack([pairs >> np.uint64(32), pairs & np.uint64(0xFFFFFFFF)], axis=1).astype(np.int64)
+
+
+def _groups(part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """An order of the rows of `part`, [documents, rows], in which equal ones stand together, and where groups begin and
+    end in it."""
+    keys = np.zeros(len(part), np.uint64)
+    for column in part.T:
+        keys = (keys ^ column) * np.uint64(0x9E3779B97F4A7C15)
+        keys ^= keys >> np.uint64(29)
+    order = np.argsort(keys, kind="stable")
+    keys = keys[order]
+    same = np.flatnonzero(keys[1:] == keys[:-1])
+    if not (part[order[same]] == part[order[same + 1]]).all():  # unequal rows of one key: sort by the rows themselves
+        order = np.lexsort(part.T)
+        change = (part[order[1:]] != part[order[:-1]]).any(axis=1)
+    else:
+        change = np.ones(max(0, len(part) - 1), bool)
+        change[same] = False
+    return order, np.concatenate([[0], np.flatnonzero(change) + 1, [len(part)]])
 
 
 def jaccard(first: set[bytes], second: set[bytes]) -> float:

@@ -168,3 +168,18 @@ def test_exact_similarity_decides_not_the_estimate(tmp_path: Path) -> None:
     pairs = [(a, b) for n, a in enumerate(sets) for b in sets[:n]]
     assert 50 < len(kept) < 200
     assert sum(minhash.jaccard(a, b) >= 0.8 for a, b in pairs) <= 2
+
+
+def test_bands_whose_keys_collide_are_told_apart() -> None:
+    """Two different bands with the same 64-bit key: found by searching first columns whose keys agree above bit 32."""
+    values = np.unique(np.random.default_rng(1).integers(0, 1 << 32, 1 << 19, dtype=np.uint64))
+    first = values * np.uint64(0x9E3779B97F4A7C15)
+    first ^= first >> np.uint64(29)
+    order = np.argsort(first >> np.uint64(32), kind="stable")
+    high = first[order] >> np.uint64(32)
+    place = int(np.flatnonzero(high[1:] == high[:-1])[0])
+    a, b = order[place], order[place + 1]
+    second = int(first[a] ^ first[b])
+    assert second < 1 << 32
+    signature = np.array([[values[a], 0], [values[b], second], [7, 7], [values[a], 0]], np.uint32)
+    assert minhash.candidates(signature, 1, 2).tolist() == [[0, 3]]
