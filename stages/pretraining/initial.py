@@ -72,9 +72,14 @@ class RampBatches:
         return "/".join(f"{part.fingerprint}x{steps}" for part, steps in zip(self.parts, self.steps, strict=True))
 
     def __call__(self, step: int) -> Sequence[TokenBatch]:
+        part, step = self.locate(step)
+        return part(step)
+
+    def locate(self, step: int) -> tuple[MixtureBatches, int]:
+        """The part of the ramp that a step lies in, and its number there; raises IndexError beyond the last one."""
         for part, steps in zip(self.parts, self.steps, strict=True):
-            if step < steps:
-                return part(step)
+            if 0 <= step < steps:
+                return part, step
             step -= steps
         raise IndexError(f"the ramp has {sum(self.steps)} steps")
 

@@ -10,7 +10,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from flows.parameters import Parameters
 from flows.scale import choose
+from stages.pretraining import initial
+from stages.pretraining.phase import member_of
+from stages.tokenizer import bpe
+from stages.training.loader import TokenShards
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -103,3 +108,16 @@ def test_from_nothing_under_the_other_driver_the_same_bytes_come_out(clone: Path
     again = yaml.safe_load(path.read_text())["stages"]
     assert "isoflops" in again
     assert again == {name: first[name] for name in again}
+
+
+def test_what_a_model_saw_at_a_step_is_printed(clone: Path) -> None:
+    run = command(clone, sys.executable, "-m", "flows.inspect", "pretrain@small", "--step", "5", "--samples", "2")
+    assert run.returncode == 0, run.stderr
+    config = Parameters(clone).read(initial.Config)
+    tokens = member_of(clone / "data" / "herd.json", "small")["tokens"] * config.pretraining.initial
+    (batch, *_) = initial.ramp_batches(config, TokenShards(clone / "data" / "tokens"), tokens)(5)
+    tokenizer = bpe.load(clone / "models" / "tokenizer")
+    for row in batch.tokens[:2].tolist():
+        assert tokenizer.decode(row, skip_special_tokens=False) in run.stdout
+    beyond = command(clone, sys.executable, "-m", "flows.inspect", "pretrain@small", "--step", "1000000")
+    assert beyond.returncode == 1 and "has the steps 0 to" in beyond.stderr
