@@ -90,12 +90,12 @@ def quality(count: int) -> Iterator[tuple[str, str, str, str]]:
     shingled = [minhash.shingles(text, 5) for text in texts]
     number, rows = minhash.bands(THRESHOLD, PERMUTATIONS, RECALL_WEIGHT)
     found = minhash.candidates(minhash.signatures(shingled, PERMUTATIONS, SEED), number, rows).tolist()
-    sets = {index: set(shingled[index]) for pair in [*found, *planted] for index in pair}
+    sets = {index: minhash.shingle_set(shingled[index]) for pair in [*found, *planted] for index in pair}
     verified = {(a, b) for a, b in found if minhash.jaccard(sets[a], sets[b]) >= THRESHOLD}
     seconds = time.perf_counter() - start
     similar = {pair for pair in planted if minhash.jaccard(sets[pair[0]], sets[pair[1]]) >= THRESHOLD}
     recall = len(similar & verified) / len(similar)
-    clusters = minhash.Clusters(count)
+    clusters = minhash.Clusters()
     for first, second in verified:
         clusters.join(first, second)
     # Clusters are chains: what is removed need not be similar to what is kept.

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from tqdm import tqdm
 
-from flows.crew import Cluster, hire
+from flows.crew import Cluster, Crew, hire
 from flows.events import EventLog
 from stages.interface import A, B, Kind, Row
 
@@ -46,6 +46,7 @@ class StageContext:
         self._name = name
         self._log = log
         self._cluster = cluster
+        self._crews: dict[Kind, Crew] = {}
         self._bar: tqdm | None = None
         self._title = ""
         self._told = 0.0
@@ -53,7 +54,7 @@ class StageContext:
     def progress(self, name: str, done: float, total: float) -> None:
         title = f"{self._name}: {name}"
         if self._bar is None or self._title != title:
-            self.close()
+            self._end_bar()
             self._title = title
             # Where nobody watches live, a line every 20 seconds is enough.
             interval = 0.2 if sys.stderr.isatty() else 20
@@ -85,7 +86,10 @@ class StageContext:
         results: list[B] = []
         workers = min(self._cluster.at_a_time, len(work) or 1)
         run = self.watch.task if self.watch and len(work) <= TASKS else _twice
-        with hire(kind, workers, self._cluster) as crew, ThreadPoolExecutor(workers) as threads:
+        if kind not in self._crews:  # for the whole stage: to start a process takes a second
+            self._crews[kind] = hire(kind, self._cluster.at_a_time, self._cluster)
+        crew = self._crews[kind]
+        with ThreadPoolExecutor(workers) as threads:
 
             def task(index: int) -> B:
                 return run(f"{name}-{index}", lambda: crew.run(function, work[index]))
@@ -96,7 +100,13 @@ class StageContext:
         return results
 
     def close(self) -> None:
-        """Ends the bar that is on the screen."""
+        """Lets the workers go and ends the bar that is on the screen."""
+        self._end_bar()
+        for crew in self._crews.values():
+            crew.close()
+        self._crews.clear()
+
+    def _end_bar(self) -> None:
         if self._bar is not None:
             self._bar.close()
             self._bar = None

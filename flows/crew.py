@@ -8,7 +8,7 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
-from typing import TYPE_CHECKING, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from stages.interface import A, B, Kind, Section, StageError
 
@@ -42,9 +42,7 @@ class Cluster(Section):
 class Crew(Protocol):
     """Runs a function on one item, somewhere; called from several threads at once."""
 
-    def __enter__(self) -> Self: ...
-
-    def __exit__(self, *error: object) -> None: ...
+    def close(self) -> None: ...
 
     def run(self, function: Callable[[A], B], item: A) -> B: ...
 
@@ -59,10 +57,7 @@ def hire(kind: Kind, workers: int, cluster: Cluster) -> Crew:
 class Here:
     """The calling thread."""
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None: ...
+    def close(self) -> None: ...
 
     def run(self, function: Callable[[A], B], item: A) -> B:
         return function(item)
@@ -76,10 +71,7 @@ class Processes:
         self._lock = threading.Lock()
         self._pool = self._hire()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
+    def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)
 
     def run(self, function: Callable[[A], B], item: A) -> B:
@@ -104,10 +96,7 @@ class Dask:
     def __init__(self, workers: int, address: str | None) -> None:
         self._client = self._connect(workers, address)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
+    def close(self) -> None:
         cluster = self._client.cluster
         self._client.close()
         if cluster is not None:  # none of ours

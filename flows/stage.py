@@ -1,6 +1,6 @@
 """Runs one stage: what every command in dvc.yaml calls.
 
-    python -m flows.stage curation.dedup --in documents=data/filtered --out documents=data/deduplicated \\
+    python -m flows.stage curation.dedup --in documents=data/masked --out documents=data/deduplicated \\
         --metrics metrics/dedup.json
 
 Reads the parameters the stage declares, runs it, and puts its outputs in place only when they are whole. If a Prefect

@@ -32,11 +32,7 @@ class Bucket(Section):
 
 
 def assign(
-    matrix: Any,
-    documents: Sequence[Document],
-    languages: Sequence[tuple[str, float]],
-    options: Bucket,
-    features: Features,
+    matrix: Any, documents: Sequence[Document], options: Bucket, features: Features
 ) -> tuple[list[str], dict[str, Any]]:
     """The bucket of each document, and how the cross-fitted classifier fares on the labelled ones.
 
@@ -47,10 +43,10 @@ def assign(
     classes, probabilities = cross_fit(matrix, documents, labels, features)
     best = [classes[row.argmax()] if row.max() > 0.5 else "general" for row in probabilities]
     buckets = []
-    for document, choice, (language, certainty) in zip(documents, best, languages, strict=True):
+    for document, choice in zip(documents, best, strict=True):
         if document["media"] == "code":
             choice = "code"
-        elif choice == "general" and language != "en" and certainty >= options.english:
+        elif choice == "general" and document["language"] != "en" and document["language_score"] >= options.english:
             choice = "multilingual"
         buckets.append(choice)
     known = np.array([label is not None for label in labels])

@@ -1,12 +1,10 @@
-"""Gives each document its language, its quality and its bucket, and drops those of low quality (paper 3.1.1, 3.1.2)."""
+"""Gives each document its quality and its bucket, and drops those of low quality (paper 3.1.1, 3.1.2)."""
 
 from collections import Counter
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import Field
-
-from stages.curation import bucket, classifier, documents, language, quality
+from stages.curation import bucket, classifier, documents, quality
 from stages.curation.documents import CLASSIFIED, Account, Cut
 from stages.interface import Context, Metrics, Paths, Section, StageError
 
@@ -15,9 +13,6 @@ STEPS = ("quality",)
 
 class Classify(Section):
     """Classification of documents."""
-
-    language_characters: Annotated[int, Field(ge=20)]
-    """Characters that the language identification looks at (assumption)."""
 
     features: classifier.Features
 
@@ -32,25 +27,23 @@ class Config:
 
 
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
-    """Reads `documents`, writes them with language, language_score, quality and bucket."""
+    """Reads `documents`, writes them with quality and bucket."""
     options = config.classify
     files = documents.shards(inputs["documents"])
     table = [document for path in files for document in documents.read(path)]
-    context.progress("classify", 0, 4)
+    context.progress("classify", 0, 3)
     matrix = classifier.features(table, options.features)
-    context.progress("classify", 1, 4)
-    languages = language.identify(table, options.language_characters)
-    context.progress("classify", 2, 4)
-    buckets, bucket_metrics = bucket.assign(matrix, table, languages, options.bucket, options.features)
-    context.progress("classify", 3, 4)
+    context.progress("classify", 1, 3)
+    buckets, bucket_metrics = bucket.assign(matrix, table, options.bucket, options.features)
+    context.progress("classify", 2, 3)
     scores, quality_metrics = quality.score(matrix, table, options.quality, options.features)
-    context.progress("classify", 4, 4)
+    context.progress("classify", 3, 3)
 
     account, kept = Account(), []
     by_source: dict[str, Counter[str]] = {}
-    for document, (code, certainty), score, name in zip(table, languages, scores.tolist(), buckets, strict=True):
+    for document, score, name in zip(table, scores.tolist(), buckets, strict=True):
         account.take(document)
-        document |= {"language": code, "language_score": certainty, "quality": score, "bucket": name}
+        document |= {"quality": score, "bucket": name}
         if name in options.quality.buckets and score < options.quality.threshold:
             account.cut(document, Cut("quality", "low score"))
             by_source.setdefault(document["source"], Counter())["dropped"] += 1

@@ -1,22 +1,26 @@
 """Removes what the corpus holds twice: addresses, then documents, then lines (paper 3.1.1, de-duplication).
 
-1. URL: of the versions of one page, the newest.
-2. Document: global MinHash over all documents; candidates from banded LSH are verified by the exact Jaccard
-   similarity of their shingles, joined to clusters, and the newest, then longest, of each cluster stays.
-3. Line: lines that occur more than 6 times in a bucket of documents go; code is exempt.
+Each step works on columns of all shards (`catalog`), a task at a time: the memory of a task is bounded by a parameter
+and by the size of one shard. The documents come out in the order of their ids, whatever files they came from.
 """
 
-import hashlib
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import xxhash
 from pydantic import Field
 
-from stages.curation import documents, lines, minhash
-from stages.curation.documents import Account, Cut, Document
+from stages.curation import catalog, documents, line_duplicates, lines, minhash, near_duplicates, url_duplicates
+from stages.curation.catalog import Table
+from stages.curation.documents import Account, Cut
+from stages.curation.line_duplicates import Lines
+from stages.curation.near_duplicates import MinHashing, band_name
 from stages.curation.url import normalise
 from stages.interface import Context, Metrics, Paths, Section
 
@@ -33,38 +37,11 @@ MEMBERS = pa.schema(
 )
 
 
-class MinHashing(Section):
-    """Near-duplicate documents (3.1.1: global MinHash; its parameters are not given there)."""
-
-    shingle: Annotated[int, Field(ge=1)]
-    """Words per shingle (assumption)."""
-
-    permutations: Annotated[int, Field(ge=2)]
-    """Length of a signature (assumption)."""
-
-    threshold: Annotated[float, Field(gt=0, le=1)]
-    """Least Jaccard similarity of two duplicates (assumption)."""
-
-    recall_weight: Annotated[float, Field(gt=0, lt=1)]
-    """How much a missed pair counts against a needless candidate when bands are chosen; candidates are verified, so
-    they cost time only (assumption)."""
-
-
-class Lines(Section):
-    """Repeated lines (3.1.1)."""
-
-    most: Annotated[int, Field(ge=1)]
-    """Occurrences in a bucket up to which a line stays (paper: 6)."""
-
-    bucket_documents: Annotated[int, Field(ge=1)]
-    """Documents per bucket, in the order of a hash of their id (paper: 30 million)."""
-
-    characters: Annotated[int, Field(ge=0)]
-    """Documents with fewer characters after the removal of lines are dropped (assumption)."""
-
-
 class Dedup(Section):
     """De-duplication."""
+
+    memory_mb: Annotated[int, Field(ge=1)]
+    """Memory for the keys that a task sorts, in MB; a task also holds one file of documents (assumption)."""
 
     minhash: MinHashing
     lines: Lines
@@ -76,138 +53,163 @@ class Config:
     dedup: Annotated[Dedup, "curation.dedup"]
 
 
+class Survey(NamedTuple):
+    """One document file to enter into the catalog."""
+
+    number: int
+    source: Path
+    directory: Path
+    options: MinHashing
+    seed: int
+
+
+class Shard(NamedTuple):
+    """One document file to write without what is removed, in `files` parts by id."""
+
+    number: int
+    source: Path
+    older: np.ndarray
+    """Rows removed for their address."""
+    near: np.ndarray
+    """Rows removed as near-duplicates."""
+    repeated: np.ndarray
+    """Keys of the lines to remove."""
+    buckets: int
+    characters: int
+    files: int
+    directory: Path
+
+
+class Outcome(NamedTuple):
+    """The account of one shard and the lines taken out of it."""
+
+    account: Account
+    occurrences: int
+
+
+class Merge(NamedTuple):
+    """The parts that one output file is made of."""
+
+    parts: list[Path]
+    output: Path
+
+
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
-    """Reads and writes `documents`; the output also holds clusters.parquet: kept and removed members of each cluster.
+    """Reads and writes `documents`, sorted by id; the output also holds clusters.parquet: kept and removed members of
+    each cluster.
 
     The result does not depend on how the input is cut into files.
     """
-    account = Account()
+    options = config.dedup
     files = documents.shards(inputs["documents"])
-    table = sorted(documents.read_all(inputs["documents"]), key=lambda document: document["id"])
-    for document in table:
-        account.take(document)
-    context.progress("duplicates", 0, 3)
-    table = unique_urls(table, account)
-    context.progress("duplicates", 1, 3)
-    table, members, near = unique_documents(table, config.dedup.minhash, config.seed, account)
-    context.progress("duplicates", 2, 3)
-    table, removed_lines = unique_lines(table, config.dedup.lines, account)
-    context.progress("duplicates", 3, 3)
-    for document in table:
-        account.keep(document)
-    documents.write_sharded(outputs["documents"], table, len(files))
+    scratch = context.scratch / "dedup"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+
+    work = [Survey(n, file, scratch, options.minhash, config.seed) for n, file in enumerate(files)]
+    counts = tuple(context.map("signatures", survey, work, kind="process"))
+    pages, keys = Table(scratch, "pages", counts), Table(scratch, "bands", counts)
+    older = url_duplicates.find(pages, options.memory_mb, context)
+    near = near_duplicates.find(files, pages, keys, older, options.minhash, options.memory_mb, context)
+    gone = np.union1d(older, near.losers)
+    buckets = line_duplicates.buckets(pages.rows - len(gone), options.lines)
+    repeated = line_duplicates.find(
+        files, pages.split(gone), buckets, options.lines, options.memory_mb, scratch, context
+    )
+
+    rows = zip(files, pages.split(older), pages.split(near.losers), strict=True)
+    shards = [
+        Shard(n, file, first, second, repeated, buckets, options.lines.characters, len(files), scratch)
+        for n, (file, first, second) in enumerate(rows)
+    ]
+    account, occurrences = Account(), 0
+    for outcome in context.map("remove", remove, shards, kind="process"):
+        account.merge(outcome.account)
+        occurrences += outcome.occurrences
+    merges = [
+        Merge([_part(scratch, shard, n) for shard in range(len(files))], outputs["documents"] / documents.name(n))
+        for n in range(len(files))
+    ]
+    context.map("write", merge, merges, kind="process")
     account.write(outputs["documents"])
-    clusters = pa.Table.from_pylist(members, MEMBERS)
+    clusters = pa.Table.from_pylist(near.members, MEMBERS)
     pq.write_table(clusters, outputs["documents"] / "clusters.parquet", compression="zstd")
+    shutil.rmtree(scratch)
+
     metrics = account.metrics(STEPS)
     context.table("funnel", metrics["funnel"])
-    shares = {step: _share(account, step) for step in STEPS}
-    return metrics | {"removed": shares, "minhash": near, "lines": removed_lines}
-
-
-def unique_urls(table: Sequence[Document], account: Account) -> list[Document]:
-    """Of the documents of one normalised URL the newest, then longest, stays."""
-    best: dict[str, Document] = {}
-    for document in table:
-        address = normalise(document["url"])
-        other = best.get(address)
-        if other is None or rank(document) > rank(other):
-            best[address] = document
-    kept = []
-    for document in table:
-        if best[normalise(document["url"])] is document:
-            kept.append(document)
-        else:
-            account.cut(document, Cut("url", "older version"))
-    return kept
-
-
-def rank(document: Document) -> tuple[str, int, str]:
-    """The larger of two is the better to keep: newest, then longest, then by id."""
-    return document["date"], len(document["text"]), document["id"]
-
-
-def unique_documents(
-    table: list[Document], options: MinHashing, seed: int, account: Account
-) -> tuple[list[Document], list[dict[str, Any]], Metrics]:
-    """The documents without near-duplicates, the members of each cluster, and how well they were found."""
-    shingled = [minhash.shingles(document["text"], options.shingle) for document in table]
-    signatures = minhash.signatures(shingled, options.permutations, seed)
-    number, rows = minhash.bands(options.threshold, options.permutations, options.recall_weight)
-    sets: dict[int, set[bytes]] = {}
-
-    def similarity(first: int, second: int) -> float:
-        a, b = (sets.setdefault(index, set(shingled[index])) for index in (first, second))
-        return minhash.jaccard(a, b)
-
-    clusters = minhash.Clusters(len(table))
-    pairs = minhash.candidates(signatures, number, rows).tolist()
-    verified = [pair for pair in pairs if similarity(*pair) >= options.threshold]
-    for first, second in verified:
-        clusters.join(first, second)
-
-    members, losers = [], {}
-    for group in clusters.groups():
-        best = max(group, key=lambda index: rank(table[index]))
-        for index in group:
-            fields = {name: table[index][name] for name in ("id", "url", "date", "planted_from")}
-            members.append({"cluster": table[best]["id"], "kept": index == best, **fields})
-            if index != best:
-                losers[index] = similarity(index, best)
-                account.cut(table[index], Cut("document", "near-duplicate"))
-
-    metrics = {
-        "bands": number,
-        "rows": rows,
-        "candidate_pairs": len(pairs),
-        "verified_pairs": len(verified),
-        "clusters": len(members) - len(losers),
-        "removed": len(losers),
-        # Clusters are chains: a removed document may be less similar to the kept one than the threshold asks.
-        "removed_similar": sum(value >= options.threshold for value in losers.values()),
-        "planted": planted_pairs(table, similarity, options.threshold, clusters),
+    return metrics | {
+        "removed": {step: _share(account, step) for step in STEPS},
+        "minhash": near.metrics,
+        "lines": {"distinct": len(repeated), "occurrences": occurrences},
     }
-    return ([document for index, document in enumerate(table) if index not in losers], members, metrics)
 
 
-def planted_pairs(
-    table: Sequence[Document], similarity: Callable[[int, int], float], threshold: float, clusters: minhash.Clusters
-) -> Metrics:
-    """Of the planted copies whose original is there: pairs, those at least as similar as the threshold by exact
-    Jaccard, and how many of these share a cluster (`recall`; null where there is none)."""
-    by_url = {document["url"]: index for index, document in enumerate(table)}
-    copies = [(by_url.get(document["planted_from"]), index) for index, document in enumerate(table)]
-    pairs = [(first, second) for first, second in copies if first is not None]
-    similar = [pair for pair in pairs if similarity(*pair) >= threshold]
-    found = sum(clusters.find(first) == clusters.find(second) for first, second in similar)
-    recall = found / len(similar) if similar else None
-    return {"pairs": len(pairs), "similar": len(similar), "found": found, "recall": recall}
+def survey(work: Survey) -> int:
+    """Enters one file into the catalog: who its documents are, and the keys of their bands; gives their number.
+
+    The language is part of the keys: a text and its translation share numbers and names, which is no reason to lose
+    one of them.
+    """
+    rows = documents.read(work.source)
+    options = work.options
+    number, height = minhash.bands(options.threshold, options.permutations, options.recall_weight)
+    shingled = [minhash.shingles(row["text"], options.shingle) for row in rows]
+    keys = minhash.band_keys(minhash.signatures(shingled, options.permutations, work.seed), number, height)
+    keys ^= _hashes([row["language"] for row in rows])
+    catalog.write(work.directory, "bands", work.number, {band_name(band): row for band, row in enumerate(keys)})
+    page = {name: [row[name] for row in rows] for name in ("id", "url", "date", "planted_from")}
+    catalog.write(work.directory, "pages", work.number, {
+        **{name: pa.array(values, pa.string()) for name, values in page.items()},
+        "length": pa.array([len(row["text"]) for row in rows], pa.int64()),
+        "address": _hashes([normalise(url) for url in page["url"]]),
+        "url_key": _hashes(page["url"]),
+        "planted_key": np.where([url is None for url in page["planted_from"]], np.uint64(0),
+                                _hashes([url or "" for url in page["planted_from"]])),
+    })  # fmt: skip
+    return len(rows)
 
 
-def unique_lines(table: list[Document], options: Lines, account: Account) -> tuple[list[Document], dict[str, int]]:
-    """The documents without lines that repeat in their bucket, and how many distinct lines and occurrences went."""
-    order = sorted(range(len(table)), key=lambda index: hashlib.sha256(table[index]["id"].encode()).digest())
-    result: dict[int, Document] = {}
-    distinct = occurrences = 0
-    for start in range(0, len(order), options.bucket_documents):
-        bucket = order[start : start + options.bucket_documents]
-        hashes = set(lines.repeated([table[index] for index in bucket], options.most).tolist())
-        distinct += len(hashes)
-        for index in bucket:
-            document = table[index]
-            result[index] = lines.without(document, hashes)
-            occurrences += len(lines.prose(document)) - len(lines.prose(result[index]))
-    kept = []
-    for index, before in enumerate(table):
-        after = result[index]
-        if len(after["text"]) < options.characters:
-            account.cut(before, Cut("line", "nothing left"))
+def remove(work: Shard) -> Outcome:
+    """Writes what stays of one file, in parts by id."""
+    account, occurrences = Account(), 0
+    older, near, repeated = (set(values.tolist()) for values in (work.older, work.near, work.repeated))
+    parts: list[list[documents.Document]] = [[] for _ in range(work.files)]
+    for row, document in enumerate(documents.read(work.source)):
+        account.take(document)
+        if row in older:
+            account.cut(document, Cut("url", "older version"))
             continue
-        if after is not before:
-            lost = documents.size(before["text"]) - documents.size(after["text"])
+        if row in near:
+            account.cut(document, Cut("document", "near-duplicate"))
+            continue
+        after = lines.without(document, repeated, line_duplicates.bucket(document["id"], work.buckets))
+        if len(after["text"]) < work.characters:
+            account.cut(document, Cut("line", "nothing left"))
+            continue
+        if after is not document:
+            lost = documents.size(document["text"]) - documents.size(after["text"])
             account.count(Cut("line", "repeated line"), 0, lost)
-        kept.append(after)
-    return kept, {"distinct": distinct, "occurrences": occurrences}
+            occurrences += len(lines.prose(document)) - len(lines.prose(after))
+        account.keep(after)
+        parts[int(after["id"], 16) * work.files >> 64].append(after)
+    for number, part in enumerate(parts):
+        documents.write(_part(work.directory, work.number, number), part)
+    return Outcome(account, occurrences)
+
+
+def merge(work: Merge) -> None:
+    """Makes one output file of its parts."""
+    rows = [document for part in work.parts for document in documents.read(part)]
+    documents.write(work.output, sorted(rows, key=lambda document: document["id"]))
+
+
+def _part(directory: Path, shard: int, number: int) -> Path:
+    return directory / f"kept-{shard:05d}-{number:05d}.parquet"
+
+
+def _hashes(texts: Sequence[str]) -> np.ndarray:
+    return np.fromiter((xxhash.xxh64_intdigest(text.encode()) for text in texts), np.uint64, len(texts))
 
 
 def _share(account: Account, step: str) -> dict[str, float]:

@@ -29,13 +29,13 @@ SCHEMA = pa.schema(
         ("planted_from", pa.string()),  # URL of the page this one is a planted copy of
         ("text", pa.string()),
         ("code", pa.list_(pa.list_(pa.int32()))),  # [first, last] index of the lines of each block of code
+        ("language", pa.string()),  # ISO 639, "und" where there is no text to tell it from
+        ("language_score", pa.float32()),
     ]
 )
 CLASSIFIED = pa.schema(
     [
         *SCHEMA,
-        ("language", pa.string()),  # ISO 639, "und" where there is no text to tell it from
-        ("language_score", pa.float32()),
         ("quality", pa.float32()),
         ("bucket", pa.string()),  # general, math, code or multilingual
     ]
@@ -77,6 +77,12 @@ class Account:
         self.count(cut, 1, size(document["text"]))
         row = {"id": document["id"], "url": document["url"], "text": document["text"][:EXCERPT]}
         self.removed.append(row | cut._asdict())
+
+    def revoke(self, document: Mapping[str, Any], cut: Cut) -> None:
+        """A later step of the stage removed a document that was kept so far."""
+        self.documents_out -= 1
+        self.bytes_out -= size(document["text"])
+        self.cut(document, cut)
 
     def count(self, cut: Cut, documents: int, size: int) -> None:
         """A step removed so many documents, or bytes of documents that stay."""
@@ -156,6 +162,17 @@ def write_sharded(
     for shard in range(shards):
         start, stop = (len(documents) * edge // shards for edge in (shard, shard + 1))
         write(directory / name(shard), documents[start:stop], schema)
+
+
+def rewrite(path: Path, judge: Callable[[int, Document], Cut | None], account: Account) -> None:
+    """Writes a file of kept documents again without those for which `judge`, given row and document, has a reason."""
+    kept = []
+    for row, document in enumerate(read(path)):
+        if cut := judge(row, document):
+            account.revoke(document, cut)
+        else:
+            kept.append(document)
+    write(path, kept)
 
 
 def keep_or_cut(

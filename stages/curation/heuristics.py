@@ -1,37 +1,27 @@
 """Rules of thumb against text that no one wrote to be read (paper 3.1.1, heuristic filtering).
 
-Repetition is measured as Rae et al. (2021, Gopher, table A1) do: a page of logs or of keywords repeats itself where
-prose does not. Code, worked maths and exercises repeat by nature and have thresholds of their own.
+Repetition, dirty words, statistics of words and lines, and last the divergence of a document's words from those of its
+kind. Code, worked maths and exercises repeat by nature and have thresholds of their own.
 """
 
 import re
-from typing import Annotated, Literal
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field
 
-from stages.curation.documents import Document
+from stages.curation import dirty_words, divergence, documents
+from stages.curation.divergence import Divergence
+from stages.curation.documents import Account, Cut, Document
 from stages.curation.lines import prose
-from stages.interface import Section
+from stages.curation.repetition import Repetition, Share, repetition
+from stages.interface import Context, Metrics, Paths, Section, StageError
 
-Share = Annotated[float, Field(ge=0, le=1)]
+STEPS = ("rules", "divergence")
 Domain = Literal["prose", "exercises", "maths", "code"]
-
-
-class Repetition(Section):
-    """Largest share of characters in repeated n-grams of words; a missing n is not looked at."""
-
-    top: dict[Annotated[int, Field(ge=1)], Share]
-    """n -> largest share of the most frequent n-gram (paper 3.1.1 names the measure; values: Gopher, for prose)."""
-
-    duplicate: dict[Annotated[int, Field(ge=1)], Share]
-    """n -> largest share of n-grams that occurred before in the document (as above)."""
-
-    words: Annotated[int, Field(ge=0)]
-    """Texts of fewer words are not judged by their n-grams (Gopher's rules are for 50 words and more)."""
-
-    lines: Share
-    """Largest share of characters in lines that occurred before in the document (as above)."""
 
 
 class Heuristics(Section):
@@ -68,7 +58,37 @@ class Heuristics(Section):
     exercise_words: Annotated[float, Field(gt=0)]
     """Median words per sentence up to which a text counts as exercises (assumption)."""
 
+    dirty_count: Annotated[int, Field(ge=0)]
+    """Documents with more dirty words than this may be dropped (assumption; 3.1.1 names the measure, for adult pages
+    that no domain list covers)."""
+
+    dirty_density: Annotated[float, Field(ge=0)]
+    """... if there are also more than this many per 1,000 words (assumption)."""
+
     repetition: dict[Domain, Repetition]
+
+    divergence: Divergence
+
+
+@dataclass(frozen=True)
+class Config:
+    heuristics: Annotated[Heuristics, "curation.heuristics"]
+
+
+class Shard(NamedTuple):
+    """One document file to read, and the one to write."""
+
+    source: Path
+    output: Path
+    dirty: dirty_words.DirtyWords
+    limits: Heuristics
+
+
+class Outcome(NamedTuple):
+    """The account of one shard, and how often each kind of document has each word."""
+
+    account: Account
+    words: divergence.Words
 
 
 WORD = re.compile(r"\S+")
@@ -79,8 +99,82 @@ QUESTION = re.compile(r"\?|\bQ:|\bA:")
 WIDE = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]")
 
 
-def judge(document: Document, limits: Heuristics) -> str | None:
-    """The name of the first rule a document breaks, or None."""
+def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
+    """Reads and writes `documents`, file by file: a pass for the rules, one for the divergence, one for its cuts."""
+    limits = config.heuristics
+    dirty = dirty_words.load()
+    files = documents.shards(inputs["documents"])
+    work = [Shard(file, outputs["documents"] / file.name, dirty, limits) for file in files]
+    account, words = Account(), divergence.Words(limits.divergence.hash_bits)
+    for outcome in context.map("rules", filter_shard, work, kind="process"):
+        account.merge(outcome.account)
+        words.add(outcome.words)
+    reference = words.frequencies()
+    scoring = [divergence.Shard(shard.output, reference, limits.divergence) for shard in work]
+    scores = context.map("divergence", score_shard, [(shard, limits) for shard in scoring], kind="process")
+    outliers = divergence.outliers(scores, limits.divergence)
+    for shard, rows in zip(work, outliers.rows, strict=True):
+        if rows:
+            documents.rewrite(shard.output, partial(_outlier, set(rows)), account)
+    if not account.documents_out:
+        raise StageError(
+            f"curation.heuristics: nothing left of {account.documents_in} documents; loosen curation.heuristics"
+        )
+    account.write(outputs["documents"])
+    metrics = account.metrics(STEPS) | {"divergence": outliers.groups}
+    context.table("funnel", metrics["funnel"])
+    return metrics
+
+
+def filter_shard(shard: Shard) -> Outcome:
+    """Applies the rules to one file and counts the words of what stays."""
+    account, words = Account(), divergence.Words(shard.limits.divergence.hash_bits)
+
+    def rule(document: Document) -> Cut | None:
+        look = view(document, shard.limits)
+        if reason := judge(look, shard.limits) or shard.dirty.judge(
+            look.text, shard.limits.dirty_count, shard.limits.dirty_density
+        ):
+            return Cut("rules", reason)
+        words.count(kind(document, look), look.words)
+        return None
+
+    kept = list(documents.keep_or_cut(documents.read(shard.source), rule, account))
+    documents.write(shard.output, kept)
+    return Outcome(account, words)
+
+
+def score_shard(work: tuple[divergence.Shard, Heuristics]) -> list[divergence.Score]:
+    """The divergence of each document of one file from its kind."""
+    shard, limits = work
+    scores = []
+    for document in documents.read(shard.source):
+        look = view(document, limits)
+        scores.append(divergence.score(kind(document, look), look.words, shard))
+    return scores
+
+
+def _outlier(rows: set[int], row: int, document: Document) -> Cut | None:
+    return Cut("divergence", "outlier words") if row in rows else None
+
+
+class View(NamedTuple):
+    """What the rules look at."""
+
+    text: str
+    words: list[str]
+    letters: int
+    """Words that hold a letter."""
+    domain: Domain
+
+
+def kind(document: Document, look: View) -> divergence.Kind:
+    """The documents whose words are compared: one language, one domain."""
+    return document["language"], look.domain
+
+
+def view(document: Document, limits: Heuristics) -> View:
+    """The text by which a document is judged, its words and its domain."""
     text = document["text"]
     if document["media"] != "code" and document["code"]:
         # What prose holds of code is judged neither as prose nor as code.
@@ -91,13 +185,19 @@ def judge(document: Document, limits: Heuristics) -> str | None:
     domain = domain_of(document, text, words, signs, limits)
     if domain == "code":
         text = document["text"]
-        words = WORD.findall(text)
+        return View(text, WORD.findall(text), 0, domain)
+    return View(text, words, len(words) - len(signs), domain)
+
+
+def judge(look: View, limits: Heuristics) -> str | None:
+    """The name of the first rule a document breaks, or None."""
+    text, words, letters, domain = look
     least, most = limits.words[domain]
     if len(words) < least:
         return "too few words"
     if len(words) > most:
         return "too many words"
-    if domain == "prose" and (reason := _prose(text, words, len(words) - len(signs), limits)):
+    if domain == "prose" and (reason := _prose(text, words, letters, limits)):
         return reason
     if domain == "code" and (reason := _code(text, limits)):
         return reason
@@ -122,65 +222,6 @@ def _exercises(text: str, limits: Heuristics) -> bool:
     ended = [sentence for sentence in sentences if sentence[-1] != "\n"]
     lengths = [len(sentence.split()) for sentence in ended]
     return 2 * len(ended) > len(sentences) and float(np.median(lengths)) <= limits.exercise_words
-
-
-def repetition(text: str, words: list[str], limits: Repetition) -> str | None:
-    """The first measure of repetition that is over its limit, or None."""
-    lines = [line for line in (line.strip() for line in text.split("\n")) if line]
-    seen: set[str] = set()
-    repeated = total = 0
-    for line in lines:
-        total += len(line)
-        repeated += len(line) if line in seen else 0
-        seen.add(line)
-    if repeated > limits.lines * total:
-        return "repeated lines"
-    if len(words) < limits.words:
-        return None
-    numbers: dict[str, int] = {}
-    ids = np.array([numbers.setdefault(word, len(numbers)) for word in words], np.uint64)
-    sizes = np.array([len(word) for word in words], np.int64)
-    for n, share in limits.top.items():
-        if top_share(ids, sizes, n) > share:
-            return f"one {n}-gram too often"
-    for n, share in limits.duplicate.items():
-        if duplicate_share(ids, sizes, n) > share:
-            return f"repeated {n}-grams"
-    return None
-
-
-def top_share(ids: np.ndarray, sizes: np.ndarray, n: int) -> float:
-    """Share of characters in the n-gram that covers the most; 0 where none occurs twice. ids, sizes: [words]."""
-    if len(ids) < n:
-        return 0.0
-    keys = _ngrams(ids, n)
-    _, first, count = np.unique(keys, return_index=True, return_counts=True)
-    edges = np.concatenate([[0], np.cumsum(sizes)])
-    covered = np.where(count > 1, count * (edges[first + n] - edges[first]), 0)
-    return float(covered.max() / edges[-1])
-
-
-def duplicate_share(ids: np.ndarray, sizes: np.ndarray, n: int) -> float:
-    """Share of characters in n-grams that occurred before, each character counted once. ids, sizes: [words]."""
-    if len(ids) < n:
-        return 0.0
-    keys = _ngrams(ids, n)
-    again = np.ones(len(keys), bool)
-    again[np.unique(keys, return_index=True)[1]] = False
-    starts = np.flatnonzero(again)
-    steps = np.zeros(len(ids) + 1, np.int64)
-    np.add.at(steps, starts, 1)
-    np.add.at(steps, starts + n, -1)
-    return float(sizes[np.cumsum(steps[:-1]) > 0].sum() / sizes.sum())
-
-
-def _ngrams(ids: np.ndarray, n: int) -> np.ndarray:
-    """[words - n + 1] keys, equal where n-grams are (up to 64-bit collisions)."""
-    keys = np.zeros(len(ids) - n + 1, np.uint64)
-    for place in range(n):
-        keys = (keys ^ ids[place : len(ids) - n + 1 + place]) * np.uint64(0x9E3779B97F4A7C15)
-        keys ^= keys >> np.uint64(29)
-    return keys
 
 
 def _prose(text: str, words: list[str], letters: int, limits: Heuristics) -> str | None:

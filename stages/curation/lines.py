@@ -1,25 +1,15 @@
 """Lines that many documents share are boilerplate: menus, cookie warnings, calls to subscribe (paper 3.1.1)."""
 
-from collections.abc import Sequence
-
-import numpy as np
 import xxhash
 
 from stages.curation.documents import Document
 
 
-def repeated(documents: Sequence[Document], most: int) -> np.ndarray:
-    """Sorted hashes of the lines that occur more than `most` times in the documents, code and empty lines left out."""
-    hashes = [key(line) for document in documents for line in prose(document)]
-    values, counts = np.unique(np.array(hashes, np.uint64), return_counts=True)
-    return values[counts > most]
-
-
-def without(document: Document, hashes: set[int]) -> Document:
-    """The document without the lines whose hash is given; blocks of code keep their lines, under new numbers."""
+def without(document: Document, repeated: set[int], bucket: int) -> Document:
+    """The document without the lines of which the key is given; blocks of code keep their lines, under new numbers."""
     code = _code_lines(document)
     lines = document["text"].split("\n")
-    kept = [n for n, line in enumerate(lines) if n in code or not line.strip() or key(line) not in hashes]
+    kept = [n for n, line in enumerate(lines) if n in code or not line.strip() or key(line, bucket) not in repeated]
     if len(kept) == len(lines):
         return document
     # Of the empty lines around a removed one, one stays.
@@ -37,9 +27,9 @@ def prose(document: Document) -> list[str]:
     return [line for n, line in enumerate(document["text"].split("\n")) if n not in code and line.strip()]
 
 
-def key(line: str) -> int:
-    """A 64-bit hash of a line without its outer spaces."""
-    return xxhash.xxh64_intdigest(line.strip().encode())
+def key(line: str, bucket: int) -> int:
+    """A 64-bit hash of a line, without its outer spaces, in a bucket of documents."""
+    return xxhash.xxh64_intdigest(line.strip().encode(), bucket)
 
 
 def _code_lines(document: Document) -> set[int]:

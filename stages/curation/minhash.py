@@ -13,6 +13,8 @@ from datasketch import MinHash, MinHashLSH
 
 WORD = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]|[^\W\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]+")
 """A word; in scripts that write no spaces, a character."""
+CROWD = 64
+"""Members of one band above which not all of their pairs are looked at."""
 BLOCK = 1 << 15
 """Shingles worked on at a time: with 128 permutations, 16 MB, which stays near the processor."""
 
@@ -53,70 +55,91 @@ def bands(threshold: float, permutations: int, recall_weight: float) -> tuple[in
     return index.b, index.r
 
 
-def candidates(signature: np.ndarray, number: int, rows: int) -> np.ndarray:
-    """[pairs, 2] sorted indices first < second of documents that agree in at least one band."""
-    found = [np.empty(0, np.uint64)]
-    for band in range(number):
-        part = np.ascontiguousarray(signature[:, band * rows : (band + 1) * rows])
-        order, edges = _groups(part)
-        sizes = np.diff(edges)
-        # Nearly all groups are of one document, most others of two.
-        for size in np.unique(sizes[sizes > 1]).tolist():
-            starts = edges[:-1][sizes == size]
-            members = np.sort(order[starts[:, None] + np.arange(size)], axis=1).astype(np.uint64)
-            first, second = np.triu_indices(size, 1)
-            found.append((members[:, first] << np.uint64(32) | members[:, second]).ravel())
-    pairs = np.unique(np.concatenate(found))
-    return np.stack([pairs >> np.uint64(32), pairs & np.uint64(0xFFFFFFFF)], axis=1).astype(np.int64)
+def band_keys(signature: np.ndarray, number: int, rows: int) -> np.ndarray:
+    """[bands, documents] uint64: equal where the band of two signatures is (unequal bands collide once in 2^64, and
+    candidates are verified)."""
+    keys = np.zeros((number, len(signature)), np.uint64)
+    for band, row in enumerate(keys):
+        for column in np.ascontiguousarray(signature[:, band * rows : (band + 1) * rows].T):
+            row ^= column
+            row *= np.uint64(0x9E3779B97F4A7C15)
+            row ^= row >> np.uint64(29)
+    return keys
 
 
-def _groups(part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """An order of the rows of `part`, [documents, rows], in which equal ones stand together, and where groups begin and
-    end in it."""
-    keys = np.zeros(len(part), np.uint64)
-    for column in part.T:
-        keys = (keys ^ column) * np.uint64(0x9E3779B97F4A7C15)
-        keys ^= keys >> np.uint64(29)
+def pairs(keys: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """Packed pairs (see `pack`) of the documents that share a key; keys: [n] uint64, numbers: [n], ascending.
+
+    In a group of more than CROWD each is paired with the first and with its neighbour only: all pairs of a page that
+    is there a hundred thousand times would be five billion.
+    """
     order = np.argsort(keys, kind="stable")
-    keys = keys[order]
-    same = np.flatnonzero(keys[1:] == keys[:-1])
-    if not (part[order[same]] == part[order[same + 1]]).all():  # unequal rows of one key: sort by the rows themselves
-        order = np.lexsort(part.T)
-        change = (part[order[1:]] != part[order[:-1]]).any(axis=1)
-    else:
-        change = np.ones(max(0, len(part) - 1), bool)
-        change[same] = False
-    return order, np.concatenate([[0], np.flatnonzero(change) + 1, [len(part)]])
+    ordered = keys[order]
+    edges = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1], [True]]))
+    sizes = np.diff(edges)
+    found = [np.empty(0, np.uint64)]
+    # Nearly all groups are of one document, most others of two. The sort is stable, so members ascend.
+    for size in np.unique(sizes[sizes > 1]).tolist():
+        members = numbers[order[edges[:-1][sizes == size][:, None] + np.arange(size)]]
+        if size > CROWD:
+            first = np.concatenate([np.zeros(size - 1, int), np.arange(1, size - 1)])
+            second = np.concatenate([np.arange(1, size), np.arange(2, size)])
+        else:
+            first, second = np.triu_indices(size, 1)
+        found.append(pack(members[:, first], members[:, second]).ravel())
+    return np.unique(np.concatenate(found))
 
 
-def jaccard(first: set[bytes], second: set[bytes]) -> float:
-    """Shared shingles by all shingles of two documents."""
-    shared = len(first & second)
+def candidates(signature: np.ndarray, number: int, rows: int) -> np.ndarray:
+    """[pairs, 2] indices first < second, sorted, of documents that agree in at least one band."""
+    numbers = np.arange(len(signature))
+    return unpack(np.unique(np.concatenate([pairs(keys, numbers) for keys in band_keys(signature, number, rows)])))
+
+
+def pack(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Pairs of numbers below 2^32 as one uint64 each, in their order."""
+    return first.astype(np.uint64) << np.uint64(32) | second.astype(np.uint64)
+
+
+def unpack(packed: np.ndarray) -> np.ndarray:
+    """[pairs, 2] of what `pack` made."""
+    return np.stack([packed >> np.uint64(32), packed & np.uint64(0xFFFFFFFF)], axis=-1).astype(np.int64)
+
+
+def shingle_set(document: Sequence[bytes]) -> np.ndarray:
+    """Sorted distinct 64-bit hashes of a document's shingles."""
+    hashes = np.fromiter(map(xxhash.xxh64_intdigest, document), np.uint64, len(document))
+    return np.unique(hashes)
+
+
+def jaccard(first: np.ndarray, second: np.ndarray) -> float:
+    """Shared shingles by all shingles of two documents' shingle sets."""
+    shared = len(np.intersect1d(first, second, assume_unique=True))
     return shared / (len(first) + len(second) - shared)
 
 
 class Clusters:
-    """Union-find over document indices."""
+    """Union-find over the documents that were ever joined."""
 
-    def __init__(self, number: int) -> None:
-        self._parent = list(range(number))
+    def __init__(self) -> None:
+        self._parent: dict[int, int] = {}
 
     def find(self, index: int) -> int:
         """The smallest index of the cluster."""
-        while self._parent[index] != index:
-            self._parent[index] = self._parent[self._parent[index]]
-            index = self._parent[index]
+        while (parent := self._parent.get(index, index)) != index:
+            self._parent[index] = index = self._parent.get(parent, parent)
         return index
 
     def join(self, first: int, second: int) -> None:
         """Makes two clusters one."""
         low, high = sorted((self.find(first), self.find(second)))
+        self._parent.setdefault(low, low)
         self._parent[high] = low
 
     def groups(self) -> list[list[int]]:
         """Clusters of two and more, each sorted, in the order of their first member."""
         members: dict[int, list[int]] = {}
-        for index in range(len(self._parent)):
+        for index in sorted(self._parent):
             members.setdefault(self.find(index), []).append(index)
         return [group for group in members.values() if len(group) > 1]
 

@@ -1,80 +1,104 @@
-"""Personal data masked: e-mail, phone, card and bank account numbers, public IP addresses (paper 3.1.1, PII)."""
+"""Masks personal data, and drops documents and whole sites that are full of it (paper 3.1.1, PII)."""
 
-import ipaddress
-import re
-from collections.abc import Callable
-from typing import NamedTuple
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, NamedTuple
 
+from pydantic import Field
 
-class Masked(NamedTuple):
-    """The text with masks in place of what was found, and the number found of each kind."""
+from stages.curation import documents, personal_data
+from stages.curation.documents import Account, Cut
+from stages.interface import Context, Metrics, Paths, Section, StageError
 
-    text: str
-    found: dict[str, int]
-
-
-def mask(text: str) -> Masked:
-    """Masks all kinds; a mask never crosses a line end, so the numbering of lines stays."""
-    found: dict[str, int] = {}
-    for kind, needs, pattern, valid in KINDS:
-        if not any(hint in text for hint in needs):
-            continue
-
-        def replace(match: re.Match[str], kind: str = kind, valid: Callable[[str], bool] = valid) -> str:
-            if not valid(match[0]):
-                return match[0]
-            found[kind] = found.get(kind, 0) + 1
-            return f"[{kind}]"
-
-        text = pattern.sub(replace, text)
-    return Masked(text, found)
+STEPS = ("document", "host")
 
 
-def luhn(number: str) -> bool:
-    """Whether 13 to 19 digits carry a right check digit (ISO/IEC 7812) and are not all the same."""
-    digits = [int(character) for character in number if character.isdigit()]
-    doubled = [sum(divmod(2 * digit, 10)) for digit in digits[-2::-2]]
-    return 13 <= len(digits) <= 19 and len(set(digits)) > 1 and (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
+class Pii(Section):
+    """When there is too much personal data to mask."""
+
+    count: Annotated[int, Field(ge=0)]
+    """Documents with more pieces of personal data than this may be dropped (assumption)."""
+
+    density: Annotated[float, Field(ge=0)]
+    """... if there are also more than this many per 1,000 words (assumption)."""
+
+    host_documents: Annotated[int, Field(ge=1)]
+    """Sites of fewer documents are not judged as a whole (assumption)."""
+
+    host_share: Annotated[float, Field(gt=0, le=1)]
+    """Share of a site's documents dropped for their personal data from which on the rest goes as well (assumption; the
+    paper drops domains "known to contain high amounts of PII" without a number)."""
 
 
-def iban(number: str) -> bool:
-    """Whether the check digits of an international bank account number are right (ISO 13616)."""
-    compact = number.replace(" ", "")
-    if not 15 <= len(compact) <= 34:
-        return False
-    return int("".join(str(int(character, 36)) for character in compact[4:] + compact[:4])) % 97 == 1
+@dataclass(frozen=True)
+class Config:
+    pii: Annotated[Pii, "curation.pii"]
 
 
-def _address(text: str) -> bool:
-    try:
-        return ipaddress.ip_address(text).is_global
-    except ValueError:
-        return False
+class Shard(NamedTuple):
+    """One document file to read, and the one to write."""
+
+    source: Path
+    output: Path
+    rules: Pii
 
 
-def _phone(text: str) -> bool:
-    digits = sum(character.isdigit() for character in text)
-    return 8 <= digits <= 15 if text[0] == "+" else 7 <= digits <= 15
+class Outcome(NamedTuple):
+    """The account of one shard, the pieces masked in kept documents, and by site the documents and those dropped."""
+
+    account: Account
+    masked: Counter[str]
+    seen: Counter[str]
+    dropped: Counter[str]
 
 
-def _always(text: str) -> bool:
-    return True
+def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
+    """Reads and writes `documents`, file by file; files that hold documents of a dropped site are written twice."""
+    rules = config.pii
+    files = documents.shards(inputs["documents"])
+    work = [Shard(file, outputs["documents"] / file.name, rules) for file in files]
+    account, masked = Account(), Counter[str]()
+    seen, dropped = Counter[str](), Counter[str]()
+    outcomes = context.map("mask", mask_shard, work, kind="process")
+    for outcome in outcomes:
+        account.merge(outcome.account)
+        masked.update(outcome.masked)
+        seen.update(outcome.seen)
+        dropped.update(outcome.dropped)
+    hosts = {
+        host
+        for host, count in dropped.items()
+        if seen[host] >= rules.host_documents and count >= rules.host_share * seen[host]
+    }
+    high = Cut("host", "site high in personal data")
+    for shard, outcome in zip(work, outcomes, strict=True):
+        if any(outcome.seen[host] > outcome.dropped[host] for host in hosts):
+            documents.rewrite(shard.output, lambda _, document: high if document["host"] in hosts else None, account)
+    if not account.documents_out:
+        raise StageError(f"curation.pii: nothing left of {account.documents_in} documents; loosen curation.pii")
+    account.write(outputs["documents"])
+    metrics = account.metrics(STEPS) | {"masked": dict(sorted(masked.items())), "hosts": len(hosts)}
+    context.table("funnel", metrics["funnel"])
+    return metrics
 
 
-DIGITS = tuple("0123456789")
-KINDS: tuple[tuple[str, tuple[str, ...], re.Pattern[str], Callable[[str], bool]], ...] = (
-    ("EMAIL", ("@",), re.compile(r"(?<![\w.+-])[\w][\w.+-]{0,63}@(?:[\w-]{1,63}\.){1,4}[A-Za-z]{2,18}\b"), _always),
-    ("IBAN", DIGITS, re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b"), iban),
-    ("CARD", DIGITS, re.compile(r"(?<![\d.,-])[3-6]\d{3}([ -]?)\d{4}\1\d{4}\1\d{1,7}(?![\d.,-]\d)(?!\d)"), luhn),
-    ("PHONE", ("+",), re.compile(r"(?<![\w+])\+\d{1,3}(?:[ .-]?\(\d{1,4}\))?(?:[ .-]?\d{2,4}){2,5}(?!\d)"), _phone),
-    ("PHONE", ("(", "-"), re.compile(r"(?<![\w.-])(?:\(\d{3}\) ?|\d{3}-)\d{3}-\d{4}(?![\w-])"), _phone),
-    (
-        "PHONE",
-        DIGITS,
-        re.compile(r"(?<=[Tt]el[.:] |TEL[.:] |one[.:] |fon[.:] |[Ff]ax[.:] )[(\d][\d ()/.-]{5,18}\d"),
-        _phone,
-    ),
-    ("IP", (".",), re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.]\d|\d)"), _address),
-    ("IP", (":",), re.compile(r"(?<![\w:])(?:[0-9a-fA-F]{1,4}:){7}[0-9a-fA-F]{1,4}(?![\w:])"), _address),
-)
-"""(kind, texts of which one must occur, pattern, check); tried in this order."""
+def mask_shard(shard: Shard) -> Outcome:
+    """Masks one file and drops what has too much to mask."""
+    outcome = Outcome(Account(), Counter(), Counter(), Counter())
+    rules = shard.rules
+
+    def judge(document: documents.Document) -> Cut | None:
+        clean = personal_data.mask(document["text"])
+        outcome.seen[document["host"]] += 1
+        number = sum(clean.found.values())
+        if number > rules.count and number * 1000 > rules.density * len(clean.text.split()):
+            outcome.dropped[document["host"]] += 1
+            return Cut("document", "density")
+        document["text"] = clean.text
+        outcome.masked.update(clean.found)
+        return None
+
+    kept = documents.keep_or_cut(documents.read(shard.source), judge, outcome.account)
+    documents.write(shard.output, kept)
+    return outcome

@@ -16,13 +16,16 @@ from stages.interface import Paths, StageError
 
 MEMBERS = ("small", "medium", "flagship")
 STEPS = {
-    ("filter", "url"): "URL filter",
-    ("filter", "blocklist"): "domain block list",
-    ("filter", "pii"): "personal data",
-    ("filter", "heuristics"): "heuristics",
+    ("extract", "url"): "URL filter",
+    ("extract", "blocklist"): "domain block list",
+    ("extract", "extraction"): "text extraction",
+    ("pii", "document"): "personal data",
+    ("pii", "host"): "sites of personal data",
     ("dedup", "url"): "URL dedup",
     ("dedup", "document"): "document dedup",
     ("dedup", "line"): "line dedup",
+    ("heuristics", "rules"): "heuristics",
+    ("heuristics", "divergence"): "outlier words",
     ("classify", "quality"): "quality",
 }
 """The steps of curation that remove documents, (stage, step) -> title, in order."""

@@ -10,25 +10,22 @@ from stages.tokenizer.corpus import BUCKETS
 
 
 def funnel(evidence: Evidence) -> list[dict[str, Any]]:
-    """Documents and bytes left after each step, and what it removed for which reason."""
-    documents, size = evidence.metric("extract", "documents_out"), evidence.metric("extract", "bytes_out")
-    records = evidence.metric("extract", "records")
-    skipped = evidence.find("extract", "skipped") or {}
-    reasons = [{"reason": reason, "documents": count, "bytes": None} for reason, count in sorted(skipped.items())]
-    found = [
-        {"step": "crawl", "documents": records, "bytes": None, "removed": 0, "reasons": []},
-        {
-            "step": "text extraction",
-            "documents": documents,
-            "bytes": size,
-            "removed": records - documents,
-            "reasons": reasons,
-        },
+    """Documents and bytes left after each step, and what it removed for which reason. Pages have no text before they
+    are extracted: no bytes."""
+    documents, size = evidence.metric("extract", "documents_in"), None
+    found: list[dict[str, Any]] = [
+        {"step": "crawl", "documents": documents, "bytes": None, "removed": 0, "reasons": []}
     ]
     for (stage, step), title in STEPS.items():
         cuts = [row for row in evidence.metric(stage, "funnel") if row["step"] == step]
-        gone, lost = sum(row["documents"] for row in cuts), sum(row["bytes"] for row in cuts)
-        documents, size = documents - gone, size - lost
+        if stage == "extract":
+            cuts = [row | {"bytes": None} for row in cuts]
+        gone = sum(row["documents"] for row in cuts)
+        documents -= gone
+        if step == "extraction":
+            size = evidence.metric("extract", "bytes_out")
+        elif size is not None:
+            size -= sum(row["bytes"] for row in cuts)
         found.append({"step": title, "documents": documents, "bytes": size, "removed": gone, "reasons": cuts})
     return found
 

@@ -4,20 +4,26 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from stages.curation import pii
+from stages.curation import personal_data
 from stages.report.evidence import STEPS, Answer, Evidence
 
 EXCERPT = 180
 ATTACKS_SHOWN = 6
-REMOVING = {"filter": "filtered", "dedup": "deduplicated", "classify": "classified"}
+REMOVING = {
+    "extract": "extracted",
+    "pii": "masked",
+    "dedup": "deduplicated",
+    "heuristics": "filtered",
+    "classify": "classified",
+}
 """Stage -> input with what it removed."""
-WITHHELD = ("pii", "blocklist")
+WITHHELD = (("pii", "document"), ("pii", "host"), ("extract", "blocklist"))
 """Steps whose pages are not quoted."""
 
 
 def clip(text: str, length: int = EXCERPT) -> str:
     """One line of at most `length` characters, personal data masked."""
-    line = " ".join(pii.mask(text).text.split())
+    line = " ".join(personal_data.mask(text).text.split())
     return line if len(line) <= length else line[: length - 1].rstrip() + "…"
 
 
@@ -29,7 +35,7 @@ def removed(evidence: Evidence) -> list[dict[str, str]]:
         if name not in evidence.inputs:
             continue
         for row in pq.read_table(evidence.inputs[name] / "removed.parquet").to_pylist():
-            withheld = row["step"] in WITHHELD
+            withheld = (stage, row["step"]) in WITHHELD or row["reason"] == "dirty words"
             found.setdefault((steps.index((stage, row["step"])), row["reason"]), {
                 "step": STEPS[stage, row["step"]], "reason": row["reason"],
                 "url": "(withheld)" if withheld else clip(row["url"], 90),

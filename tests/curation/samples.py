@@ -1,12 +1,16 @@
 """Documents and parameters that several tests of curation need."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pytest
+import xxhash
 import yaml
 
-from stages.curation import documents
+from stages.curation import blocklist, documents
 from stages.curation.documents import Document
 
 PROSE = (
@@ -31,6 +35,8 @@ def document(text: str, url: str = "", **fields: Any) -> Document:
         "planted_from": None,
         "text": text,
         "code": [],
+        "language": "en",
+        "language_score": 1.0,
     }
     return row | fields
 
@@ -58,3 +64,16 @@ def section(name: str) -> dict[str, Any]:
     tree = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text())
     values: dict[str, Any] = tree["curation"][name]
     return values
+
+
+def reasons(metrics: Mapping[str, Any]) -> dict[str, int]:
+    """Documents by the reason for which a stage removed them."""
+    return {row["reason"]: row["documents"] for row in metrics["funnel"]}
+
+
+def block(directory: Path, monkeypatch: pytest.MonkeyPatch, *domains: bytes) -> None:
+    """A block list of these domains in place of the large one."""
+    path = directory / "domains.npy"
+    hashes = [xxhash.xxh64_intdigest(name) for name in domains or (b"bad.example",)]
+    np.save(path, np.sort(np.array(hashes, np.uint64)))
+    monkeypatch.setattr(blocklist, "prepare", lambda: path)

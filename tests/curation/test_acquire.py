@@ -9,7 +9,7 @@ from stages.curation import acquire
 from stages.curation.acquire import Acquire, Config, Planted
 from stages.curation.extract import Extract
 from stages.interface import StageError
-from tests.curation.samples import contents, fresh
+from tests.curation.samples import contents, fresh, section
 from tests.recorder import Recorder
 
 PLANTED = Planted(share=0.5, recrawled=0.5, edits=[0.0, 0.1])
@@ -17,7 +17,9 @@ PLANTED = Planted(share=0.5, recrawled=0.5, edits=[0.0, 0.1])
 
 def config(**fields: object) -> Config:
     values = {"sources": {}, "generated": {"arithmetic": 20, "code": 10}, "warc": [], "shards": 2, "planted": PLANTED}
-    return Config(1, Acquire.model_validate(values | fields), Extract(page_bytes=100_000, characters=20))
+    return Config(
+        1, Acquire.model_validate(values | fields), Extract.model_validate(section("extract") | {"page_bytes": 100_000})
+    )
 
 
 def records(directory: Path) -> list[tuple[dict[str, str], str, bytes]]:

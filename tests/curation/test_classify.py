@@ -33,18 +33,14 @@ def corpus(number: int = 60) -> list[Document]:
         names = generator.choices("abcxyz", k=5)
         body = "\n".join(f"def {name}(x):\n    return x[{n}] * {name}(x)" for name in names)
         rows.append(document(body, source="python", media="code", code=[[0, 9]]))
-        rows.append(document(f"{GERMAN} {GERMAN} {n}", source="german" if n % 2 else "unlabelled"))
+        rows.append(document(f"{GERMAN} {GERMAN} {n}", source="german" if n % 2 else "unlabelled", language="de"))
     return rows
 
 
 def config(**quality: object) -> Config:
     good = {"positive": ["wikipedia"], "negative": ["forms"], "threshold": 0.5, "buckets": ["general", "multilingual"]}
     bucket = {"general": ["wikipedia", "forms", "german"], "math": ["sums"], "code": ["python"], "english": 0.5}
-    return Config(
-        Classify.model_validate(
-            {"language_characters": 500, "features": FEATURES, "quality": good | quality, "bucket": bucket}
-        )
-    )
+    return Config(Classify.model_validate({"features": FEATURES, "quality": good | quality, "bucket": bucket}))
 
 
 def test_stage_labels_sorts_and_drops(tmp_path: Path) -> None:

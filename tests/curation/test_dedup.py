@@ -9,7 +9,7 @@ import pytest
 import xxhash
 from datasketch import MinHash, MinHashLSH
 
-from stages.curation import dedup, documents, lines, minhash
+from stages.curation import catalog, dedup, documents, line_duplicates, minhash
 from stages.curation.dedup import Config, Dedup
 from stages.curation.documents import Document
 from stages.interface import Metrics
@@ -19,10 +19,10 @@ from tests.recorder import Recorder
 WORDS = [f"word{n}" for n in range(2000)]
 
 
-def options(**fields: object) -> Config:
+def options(memory_mb: int = 100, **fields: object) -> Config:
     near = {"shingle": 3, "permutations": 128, "threshold": 0.8, "recall_weight": 0.9}
     repeated = {"most": 6, "bucket_documents": 1000, "characters": 10}
-    return Config(1, Dedup.model_validate({"minhash": near | fields, "lines": repeated}))
+    return Config(1, Dedup.model_validate({"memory_mb": memory_mb, "minhash": near | fields, "lines": repeated}))
 
 
 def text(generator: random.Random, words: int) -> list[str]:
@@ -144,10 +144,18 @@ def test_the_seventh_line_goes_code_and_the_sixth_stay(tmp_path: Path) -> None:
     assert metrics["lines"] == {"distinct": 1, "occurrences": 7}
 
 
-def test_lines_count_within_a_bucket() -> None:
-    rows = [document(f"Menu\n{n}") for n in range(8)]
-    assert len(lines.repeated(rows, 6)) == 1
-    assert len(lines.repeated(rows[:6], 6)) == 0
+def test_lines_count_within_a_bucket(tmp_path: Path) -> None:
+    generator = random.Random(2)
+    pages = [document(f"Menu\n{' '.join(text(generator, 50))}") for _ in range(40)]
+    parts = [[row for row in pages if line_duplicates.bucket(row["id"], 2) == part] for part in range(2)]
+    rows = parts[0][:5] + parts[1][:7]
+    small = Dedup.model_validate(
+        {"memory_mb": 1, "minhash": options().dedup.minhash,
+         "lines": {"most": 6, "bucket_documents": 6, "characters": 10}}
+    )  # fmt: skip
+    metrics = run(rows, tmp_path, config=Config(1, small))
+    assert metrics["lines"] == {"distinct": 1, "occurrences": 7}
+    assert sum("Menu" in row["text"] for row in documents.read_all(tmp_path / "out")) == 5
 
 
 def test_result_does_not_depend_on_the_cut_into_files(tmp_path: Path) -> None:
@@ -164,22 +172,34 @@ def test_exact_similarity_decides_not_the_estimate(tmp_path: Path) -> None:
     texts = [" ".join(words) for words in near_copies(200, 11)]
     run([document(body, f"https://{n}.example/") for n, body in enumerate(texts)], tmp_path)
     kept = documents.read_all(tmp_path / "out")
-    sets = [set(minhash.shingles(row["text"], 3)) for row in kept]
+    sets = [minhash.shingle_set(minhash.shingles(row["text"], 3)) for row in kept]
     pairs = [(a, b) for n, a in enumerate(sets) for b in sets[:n]]
     assert 50 < len(kept) < 200
     assert sum(minhash.jaccard(a, b) >= 0.8 for a, b in pairs) <= 2
 
 
-def test_bands_whose_keys_collide_are_told_apart() -> None:
-    """Two different bands with the same 64-bit key: found by searching first columns whose keys agree above bit 32."""
-    values = np.unique(np.random.default_rng(1).integers(0, 1 << 32, 1 << 19, dtype=np.uint64))
-    first = values * np.uint64(0x9E3779B97F4A7C15)
-    first ^= first >> np.uint64(29)
-    order = np.argsort(first >> np.uint64(32), kind="stable")
-    high = first[order] >> np.uint64(32)
-    place = int(np.flatnonzero(high[1:] == high[:-1])[0])
-    a, b = order[place], order[place + 1]
-    second = int(first[a] ^ first[b])
-    assert second < 1 << 32
-    signature = np.array([[values[a], 0], [values[b], second], [7, 7], [values[a], 0]], np.uint32)
-    assert minhash.candidates(signature, 1, 2).tolist() == [[0, 3]]
+def test_translations_with_the_same_figures_are_no_duplicates(tmp_path: Path) -> None:
+    body = " ".join(text(random.Random(3), 80))
+    rows = [document(body, f"https://{code}.example/", language=code) for code in ("en", "de", "en")]
+    rows[2]["url"], rows[2]["id"] = "https://en.example/2", "f" * 16
+    run(rows, tmp_path)
+    assert sorted(row["language"] for row in documents.read_all(tmp_path / "out")) == ["de", "en"]
+
+
+def test_result_does_not_depend_on_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = worked_example() + [document(" ".join(words)) for words in near_copies(60, 13)]
+    one = run(rows, tmp_path / "one", shards=2)
+    monkeypatch.setattr(catalog, "BYTES", 200_000)  # as if each value took so much: many ranges of keys
+    assert catalog.parts(len(rows), 1) > 10
+    many = run(rows, tmp_path / "many", shards=2, config=options(memory_mb=1))
+    assert one == many and contents(tmp_path / "one" / "out") == contents(tmp_path / "many" / "out")
+
+
+def test_a_page_that_is_there_a_thousand_times_costs_no_million_pairs() -> None:
+    keys = np.array([5] * 1000 + [7] * 3 + list(range(10, 20)), np.uint64)
+    pairs = minhash.unpack(minhash.pairs(keys, np.arange(len(keys))))
+    assert len(pairs) == 999 + 998 + 3
+    clusters = minhash.Clusters()
+    for first, second in pairs.tolist():
+        clusters.join(first, second)
+    assert [len(group) for group in clusters.groups()] == [1000, 3]

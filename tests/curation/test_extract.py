@@ -11,7 +11,7 @@ from stages.curation.acquire import Record
 from stages.curation.extract import Config, Extract
 from stages.curation.sources import Page
 from stages.interface import StageError
-from tests.curation.samples import PROSE, contents, fresh
+from tests.curation.samples import PROSE, block, contents, fresh, reasons, section
 from tests.recorder import Recorder
 
 PAGE = f"""<!DOCTYPE html><html><head><title>t</title></head><body>
@@ -31,6 +31,11 @@ be whole; then <img class="math" src="/latex/1.png" alt="z &lt; 3"> holds. <img 
 </article></main><footer>Copyright 2024</footer><script>var hidden = 1;</script></body></html>"""
 
 
+@pytest.fixture(autouse=True)
+def blocked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    block(tmp_path, monkeypatch)
+
+
 def warc(path: Path, pages: list[Page]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
@@ -39,7 +44,7 @@ def warc(path: Path, pages: list[Page]) -> None:
 
 
 def run(inputs: Path, output: Path, recorder: Recorder | None = None) -> dict[str, object]:
-    limits = Config(Extract(page_bytes=100_000, characters=20))
+    limits = Config(Extract.model_validate(section("extract") | {"page_bytes": 100_000}))
     return extract.run(limits, {"warc": inputs}, {"documents": fresh(output)}, recorder or Recorder(inputs))
 
 
@@ -143,8 +148,7 @@ def test_bad_records_are_counted_and_the_rest_goes_on(tmp_path: Path) -> None:
     metrics = run(tmp_path / "warc", tmp_path / "out")
     rows = documents.read_all(tmp_path / "out")
     assert sorted(row["text"] for row in rows) == [f"a {PROSE}", f"b {PROSE}"]
-    skipped = metrics["skipped"]
-    assert isinstance(skipped, dict)
+    skipped = reasons(metrics)
     assert {"not text": 1, "too large": 1, "empty": 1, "same record": 1, "truncated": 1}.items() <= skipped.items()
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from stages.curation import documents, extract, warc
+from stages.curation import blocklist, documents, extract, warc
 from stages.curation.extract import Config, Extract
-from tests.curation.samples import PROSE, fresh
+from tests.curation.samples import PROSE, block, fresh, reasons, section
 from tests.recorder import Recorder
 
 LARGEST = 1_000_000
@@ -105,7 +105,7 @@ def broken_files() -> dict[str, bytes]:
 
 
 @pytest.mark.timeout(120)
-def test_a_hundred_hostile_inputs_are_counted_and_stop_nothing(tmp_path: Path) -> None:
+def test_a_hundred_hostile_inputs_are_counted_and_stop_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     directory = tmp_path / "warc"
     directory.mkdir()
     hostile = pages()
@@ -122,17 +122,20 @@ def test_a_hundred_hostile_inputs_are_counted_and_stop_nothing(tmp_path: Path) -
         (directory / f"pages-1{number:04d}.warc.gz").write_bytes(content)
     assert len(hostile) + len(files) >= 110
 
-    config = Config(Extract(page_bytes=LARGEST, characters=20))
+    block(tmp_path, monkeypatch)
+    config = Config(Extract.model_validate(section("extract") | {"page_bytes": LARGEST}))
     metrics = extract.run(config, {"warc": directory}, {"documents": fresh(tmp_path / "out")}, Recorder(tmp_path))
 
     texts = [row["text"] for row in documents.read(documents.shards(tmp_path / "out")[0])]
     assert set(good) <= set(texts) and any(text.startswith("the last one") for text in texts)
     expected = len(hostile) + len(good) + 2  # the bomb and the last page
-    skipped = metrics["skipped"]
-    shard = extract.Shard(directory / "pages-00000.warc.gz", tmp_path / "again.parquet", config.extract)
-    first = extract.extract_shard(shard)
-    assert sum(first.skipped.values()) + sum(first.kept.values()) == expected
-    assert first.skipped["too large"] == 2  # 50 MB, and what unpacks to 400 MB
-    assert first.skipped["not text"] == 1 and first.skipped["empty"] >= 2
+    skipped = reasons(metrics)
+    shard = extract.Shard(
+        directory / "pages-00000.warc.gz", tmp_path / "again.parquet", blocklist.prepare(), config.extract
+    )
+    first = extract.extract_shard(shard).account.metrics(extract.STEPS)
+    assert sum(reasons(first).values()) + first["documents_out"] == first["documents_in"] == expected
+    assert reasons(first)["too large"] == 2  # 50 MB, and what unpacks to 400 MB
+    assert reasons(first)["not text"] == 1 and reasons(first)["empty"] >= 2
     assert {"broken file", "status other than 200", "incomplete headers"} <= {r.partition(":")[0] for r in skipped}
-    assert metrics["records"] == metrics["documents_out"] + sum(skipped.values())
+    assert metrics["documents_in"] == metrics["documents_out"] + sum(skipped.values())

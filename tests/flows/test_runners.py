@@ -9,15 +9,17 @@ from distributed import LocalCluster
 from flows.context import StageContext
 from flows.crew import Cluster
 from flows.events import EventLog
-from stages.curation import acquire, dedup, documents, extract, filter
+from stages.curation import acquire, dedup, documents, extract, heuristics, pii
 from stages.curation.acquire import Record
 from stages.curation.dedup import Dedup
 from stages.curation.extract import Extract
-from stages.curation.filter import Filter
+from stages.curation.heuristics import Heuristics
+from stages.curation.pii import Pii
 from stages.curation.sources import Page
 from stages.tasks.pages import pages
 from tests.curation.samples import contents, section
 
+STEPS = ("extracted", "masked", "deduplicated", "filtered")
 WORKERS = {"one process": 1, "four processes": 4}
 
 
@@ -42,26 +44,28 @@ def warc(directory: Path, shards: int) -> Path:
 
 
 def curate(directory: Path, pages: Path, cluster: Cluster) -> Path:
-    """Extraction, filtering and deduplication of the pages."""
+    """All steps before classification."""
 
-    def context(stage: str) -> StageContext:
-        return StageContext(stage, {}, directory, EventLog(directory, stage), cluster)
+    context = StageContext("curation", {}, directory, EventLog(directory, "curation"), cluster)
 
-    steps = {name: directory / name for name in ("extracted", "filtered", "deduplicated")}
+    steps = {name: directory / name for name in STEPS}
     for path in steps.values():
         path.mkdir(parents=True)
     extract.run(extract.Config(Extract(**section("extract"))), {"warc": pages}, {"documents": steps["extracted"]},
-                context("extract"))  # fmt: skip
-    filter.run(filter.Config(Filter(**section("filter"))), {"documents": steps["extracted"]},
-               {"documents": steps["filtered"]}, context("filter"))  # fmt: skip
+                context)  # fmt: skip
+    pii.run(pii.Config(Pii(**section("pii"))), {"documents": steps["extracted"]}, {"documents": steps["masked"]},
+            context)  # fmt: skip
     options = Dedup(**{**section("dedup"), "lines": {**section("dedup")["lines"], "bucket_documents": 1000}})
-    dedup.run(dedup.Config(1, options), {"documents": steps["filtered"]}, {"documents": steps["deduplicated"]},
-              context("dedup"))  # fmt: skip
+    dedup.run(dedup.Config(1, options), {"documents": steps["masked"]}, {"documents": steps["deduplicated"]},
+              context)  # fmt: skip
+    heuristics.run(heuristics.Config(Heuristics(**section("heuristics"))), {"documents": steps["deduplicated"]},
+                   {"documents": steps["filtered"]}, context)  # fmt: skip
+    context.close()
     return directory
 
 
 def everything(directory: Path) -> dict[str, dict[str, bytes]]:
-    return {name: contents(directory / name) for name in ("extracted", "filtered", "deduplicated")}
+    return {name: contents(directory / name) for name in STEPS}
 
 
 def test_the_same_bytes_from_one_process_four_and_a_dask_cluster(clusters: dict[str, Cluster], tmp_path: Path) -> None:
@@ -75,7 +79,7 @@ def test_the_same_documents_from_any_number_of_files(clusters: dict[str, Cluster
     found = []
     for shards in (1, 3, 7):
         done = curate(tmp_path / f"{shards}", warc(tmp_path / f"raw-{shards}", shards), clusters["one process"])
-        kept = documents.read_all(done / "deduplicated")
+        kept = documents.read_all(done / "filtered")
         removed = (done / "deduplicated" / "removed.parquet").read_bytes()
         members = (done / "deduplicated" / "clusters.parquet").read_bytes()
         found.append((kept, removed, members))

@@ -75,13 +75,16 @@ def curation() -> dict[str, Any]:
     buckets = {"general": 4_100_000, "math": 2_300_000, "code": 1_900_000, "multilingual": 1_000_000}
     drawn = {"general": 5_010_000, "math": 2_498_000, "code": 1_696_000, "multilingual": 796_000}
     return {
-        "extract": {"records": 9000, "documents_out": 8800, "bytes_out": 30_000_000,
-                    "skipped": {"empty": 200}},
-        "filter": {"documents_in": 8800, "documents_out": 8500, "bytes_in": 30_000_000, "bytes_out": 29_000_000,
-                   "funnel": [cut("blocklist", "domain", 12, 40_000), cut("pii", "density", 18, 60_000),
-                              cut("heuristics", "too few words", 200, 100_000),
-                              cut("heuristics", "repeated lines", 70, 800_000)], "masked": {"EMAIL": 240, "PHONE": 33}},
-        "dedup": {"documents_in": 8500, "documents_out": 8200, "bytes_in": 29_000_000, "bytes_out": 27_500_000,
+        "extract": {"documents_in": 9000, "documents_out": 8800, "bytes_in": 0, "bytes_out": 30_000_000,
+                    "funnel": [cut("blocklist", "domain", 12, 0), cut("extraction", "empty", 188, 0)],
+                    "languages": {"en": 7500, "de": 600, "fr": 320, "es": 280, "und": 100}},
+        "pii": {"documents_in": 8800, "documents_out": 8780, "bytes_in": 30_000_000, "bytes_out": 29_900_000,
+                "funnel": [cut("document", "density", 18, 60_000), cut("host", "high", 2, 40_000)],
+                "masked": {"EMAIL": 240, "PHONE": 33}, "hosts": 1},
+        "heuristics": {"documents_in": 8480, "documents_out": 8200, "bytes_in": 28_400_000, "bytes_out": 27_500_000,
+                       "funnel": [cut("rules", "too few words", 200, 100_000), cut("divergence", "outlier", 10, 0),
+                                  cut("rules", "repeated lines", 70, 800_000)]},
+        "dedup": {"documents_in": 8780, "documents_out": 8480, "bytes_in": 29_900_000, "bytes_out": 28_400_000,
                   "funnel": [cut("url", "older version", 90, 300_000), cut("document", "near-duplicate", 210, 900_000),
                              cut("line", "repeated line", 0, 300_000)],
                   "lines": {"distinct": 320, "occurrences": 9790},
