@@ -1,12 +1,14 @@
-"""Linear classifiers on hashed n-grams, as fastText is one, cross-fitted: no model scores what it was trained on."""
+"""fastText's classifier (paper 3.1.1): the mean of the embeddings of hashed n-grams, and a linear layer; torch's
+EmbeddingBag is that model. Cross-fitted: no model scores what it was trained on.
+"""
 
-import hashlib
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, NamedTuple
 
 import numpy as np
+import xxhash
 from pydantic import Field
 
 from stages.curation.documents import Document
@@ -14,6 +16,7 @@ from stages.interface import Section, StageError
 
 TOKEN = re.compile(r"\d+|[^\W\d_]+|[^\w\s]")
 """Words, numbers and single signs: formulas and code are told from prose by the latter two."""
+BATCH = 16
 
 
 class Features(Section):
@@ -26,78 +29,135 @@ class Features(Section):
     """Longest n-gram of tokens (assumption; fastText's usual value is 2)."""
 
     hash_bits: Annotated[int, Field(ge=8, le=24)]
-    """Binary logarithm of the number of hashed features (assumption)."""
+    """Binary logarithm of the number of hashed features (assumption; fastText: 2 million)."""
+
+    dimension: Annotated[int, Field(ge=2)]
+    """Length of an embedding (assumption; fastText's default is 100)."""
+
+    rate: Annotated[float, Field(gt=0)]
+    """Learning rate per document, which falls linearly to 0 (fastText's default: 0.1 for classification)."""
+
+    epochs: Annotated[int, Field(ge=1)]
+    """Passes over the labelled documents (fastText's default: 5)."""
 
     folds: Annotated[int, Field(ge=2)]
     """Models trained, each on all folds but one, which it scores (assumption)."""
 
-    penalty: Annotated[float, Field(gt=0)]
-    """Weight of the squared weights in the loss of the logistic regression (assumption)."""
-
-    epochs: Annotated[int, Field(ge=1)]
-    """Passes over the labelled documents (assumption; fastText's default is 5)."""
+    sample: Annotated[int, Field(ge=10)]
+    """About as many documents of the corpus, drawn by a hash of their ids, are looked at for training (assumption)."""
 
 
-def features(documents: Sequence[Document], options: Features) -> Any:
-    """[documents, 2^hash_bits] sparse matrix of n-gram counts, each row of length 1."""
-    from sklearn.feature_extraction.text import HashingVectorizer
+class Labelled(NamedTuple):
+    """A document to train on."""
 
-    vectorizer = HashingVectorizer(
-        tokenizer=TOKEN.findall,
-        token_pattern=None,
-        ngram_range=(1, options.ngrams),
-        n_features=2**options.hash_bits,
-        alternate_sign=False,
-        dtype=np.float32,
-    )
-    return vectorizer.transform(document["text"][: options.characters] for document in documents)
+    id: str
+    source: str
+    label: str
+    features: np.ndarray
 
 
-def cross_fit(
-    matrix: Any, documents: Sequence[Document], labels: Sequence[str | None], options: Features
-) -> tuple[list[str], np.ndarray]:
-    """The classes, sorted, and [documents, classes] probabilities.
+class Model(NamedTuple):
+    """One cross-fitted classifier: a network for each fold."""
 
-    A document belongs to a fold by a hash of its id; the model that scores it was trained on the labelled documents
-    (label not None) of the other folds. Within a class each source weighs by the root of its size, so that one large
-    source does not stand for the class. Raises StageError when a training set lacks a class.
+    classes: list[str]
+    embeddings: list[np.ndarray]
+    """Of each fold, [2^hash_bits, dimension]."""
+    weights: list[np.ndarray]
+    """Of each fold, [classes, dimension]."""
+    biases: list[np.ndarray]
+
+    def probabilities(self, name: str, features: np.ndarray) -> np.ndarray:
+        """[classes] of the document with this id, by the network that was not trained on it."""
+        number = fold(name, len(self.weights))
+        mean = self.embeddings[number][features].mean(axis=0) if len(features) else 0 * self.weights[number][0]
+        logits = self.weights[number].astype(np.float64) @ mean + self.biases[number]
+        exponents = np.exp(logits - logits.max())
+        # Six digits: the last bits of a float differ between processors.
+        result: np.ndarray = (exponents / exponents.sum()).round(6)
+        return result
+
+
+def features(document: Document, options: Features) -> np.ndarray:
+    """[n-grams] hashed features of a document, from 1 to 2^hash_bits - 1."""
+    tokens = TOKEN.findall(document["text"][: options.characters].lower())
+    digests = (xxhash.xxh32_intdigest(token.encode()) for token in tokens)
+    words = np.fromiter(digests, np.uint64, len(tokens))
+    found, keys = [words], words
+    for n in range(1, options.ngrams):
+        keys = (keys[:-1] if n > 1 else words[:-1]) * np.uint64(0x9E3779B97F4A7C15) ^ words[n:]
+        found.append(keys ^ (keys >> np.uint64(29)))
+    hashed = np.concatenate(found) * np.uint64(0xD6E8FEB86659FD93) >> np.uint64(64 - options.hash_bits)
+    return hashed.astype(np.int64)
+
+
+def fold(name: str, folds: int) -> int:
+    """The fold of the document with this id."""
+    return xxhash.xxh32_intdigest(name.encode()) % folds
+
+
+def sampled(name: str, sample: int, documents: int) -> bool:
+    """Whether the document with this id is among the about `sample` of so many that are looked at."""
+    return xxhash.xxh64_intdigest(name.encode(), 1) * documents < sample << 64
+
+
+def cross_fit(rows: Sequence[Labelled], options: Features, what: str) -> Model:
+    """Trains a network per fold on the labelled documents of the other folds; `rows` in any order.
+
+    Within a class each source weighs by the root of its size, so that one large source does not stand for the class;
+    classes weigh alike. Raises StageError when a training set has fewer than two classes or lacks one.
     """
-    from sklearn.linear_model import SGDClassifier
-
-    classes = sorted({label for label in labels if label is not None})
-    ids = [document["id"] for document in documents]
-    folds = np.array([int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) % options.folds for name in ids])
-    sources = Counter(document["source"] for document in documents)
-    weights = np.array([sources[document["source"]] ** -0.5 for document in documents])
-    scores = np.zeros((len(ids), len(classes)))
-    for fold in range(options.folds):
-        train = [i for i, label in enumerate(labels) if label is not None and folds[i] != fold]
-        score = np.flatnonzero(folds == fold)
-        if not len(score):
-            continue
-        for column, name in enumerate(classes):
-            target = np.array([labels[i] == name for i in train])
-            if len(target) == 0 or target.all() or not target.any():
-                raise StageError(
-                    f"curation.classify: too few documents labelled {name} or labelled otherwise to train on; "
-                    "give the sources of both labels more pages, or change the labels"
-                )
-            # Stochastic gradient descent, as in fastText: one thread, one order, so the same weights at each run.
-            model = SGDClassifier(
-                loss="log_loss", alpha=options.penalty, max_iter=options.epochs, tol=None, average=True,
-                random_state=0,
-            )  # fmt: skip
-            weight = weights[train]
-            weight = np.where(target, weight / weight[target].sum(), weight / weight[~target].sum()) * len(train) / 2
-            model.fit(matrix[train], target, sample_weight=weight)
-            scores[score, column] = model.predict_proba(matrix[score])[:, 1]
-    return classes, scores
+    rows = sorted(rows, key=lambda row: row.id)
+    classes = sorted({row.label for row in rows})
+    model = Model(classes, [], [], [])
+    for number in range(options.folds):
+        train = [row for row in rows if fold(row.id, options.folds) != number]
+        missing = sorted(set(classes) - {row.label for row in train})
+        if missing or len(classes) < 2:
+            raise StageError(
+                f"curation.classify: too few documents labelled {' or '.join(missing or classes)} to train {what} on; "
+                "give the sources of each label more pages, or change the labels"
+            )
+        for part, value in zip(model[1:], _train(train, classes, options), strict=True):
+            part.append(value)
+    return model
 
 
-def labels_by_source(documents: Sequence[Document], sources: Mapping[str, Sequence[str]]) -> list[str | None]:
+def _train(rows: Sequence[Labelled], classes: list[str], options: Features) -> tuple[np.ndarray, ...]:
+    import torch
+    from torch import nn
+
+    generator = torch.Generator().manual_seed(0)
+    bag = nn.EmbeddingBag(1 << options.hash_bits, options.dimension, mode="mean", sparse=True)
+    linear = nn.Linear(options.dimension, len(classes))
+    with torch.no_grad():  # as fastText starts
+        bag.weight.uniform_(-1 / options.dimension, 1 / options.dimension, generator=generator)
+        linear.weight.zero_()
+        linear.bias.zero_()
+    targets = torch.tensor([classes.index(row.label) for row in rows])
+    sources = Counter((row.label, row.source) for row in rows)
+    weights = torch.tensor([sources[row.label, row.source] ** -0.5 for row in rows])
+    for label in range(len(classes)):
+        weights[targets == label] *= len(rows) / len(classes) / weights[targets == label].sum()
+    # Plain descent, as in fastText: of the embeddings only those that occurred are touched.
+    optimizer = torch.optim.SGD([*bag.parameters(), *linear.parameters()], lr=options.rate * BATCH)
+    steps = options.epochs * -(-len(rows) // BATCH)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
+    for _ in range(options.epochs):
+        for chosen in torch.randperm(len(rows), generator=generator).split(BATCH):
+            parts = [rows[row].features for row in chosen.tolist()]
+            offsets = np.cumsum([0, *(len(part) for part in parts[:-1])])
+            logits = linear(bag(torch.from_numpy(np.concatenate(parts)), torch.from_numpy(offsets)))
+            losses = nn.functional.cross_entropy(logits, targets[chosen], reduction="none")
+            optimizer.zero_grad()
+            (losses * weights[chosen]).mean().backward()
+            optimizer.step()
+            schedule.step()
+    return bag.weight.detach().numpy(), linear.weight.detach().numpy(), linear.bias.detach().numpy()
+
+
+def label_of(source: str, sources: Mapping[str, Sequence[str]]) -> str | None:
     """The label under which a document's source is listed, else None: weak labels, right for most of a source."""
-    label = {source: name for name, listed in sources.items() for source in listed}
-    return [label.get(document["source"]) for document in documents]
+    return next((label for label, listed in sources.items() if source in listed), None)
 
 
 def auc(scores: np.ndarray, positive: np.ndarray) -> float | None:
@@ -109,3 +169,16 @@ def auc(scores: np.ndarray, positive: np.ndarray) -> float | None:
         return None
     ranks = rankdata(scores)
     return round(float((ranks[positive].sum() - positives * (positives + 1) / 2) / (positives * negatives)), 6)
+
+
+def roc(scores: np.ndarray, positive: np.ndarray, points: int = 20) -> list[dict[str, float]]:
+    """The ROC curve at evenly spaced false positive rates; empty where a class is missing."""
+    if not positive.any() or positive.all():
+        return []
+    falls = np.sort(scores[~positive])[::-1]
+    curve = []
+    for point in range(points + 1):
+        allowed = round(point / points * (len(falls) - 1))
+        curve.append({"false_positive_rate": round((allowed + 1) / len(falls), 4),
+                      "true_positive_rate": round(float((scores[positive] >= falls[allowed]).mean()), 4)})  # fmt: skip
+    return curve

@@ -36,7 +36,8 @@ SCHEMA = pa.schema(
 CLASSIFIED = pa.schema(
     [
         *SCHEMA,
-        ("quality", pa.float32()),
+        ("quality", pa.float32()),  # would an encyclopaedia refer to it
+        ("judged", pa.float32()),  # would the judge approve of it
         ("bucket", pa.string()),  # general, math, code or multilingual
     ]
 )

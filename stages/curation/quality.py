@@ -1,13 +1,9 @@
-"""Would an encyclopaedia refer to this page? A linear classifier's answer, between 0 and 1 (paper 3.1.1)."""
+"""Would an encyclopaedia refer to this page (paper 3.1.1)? Weak labels by source for the first quality classifier."""
 
-from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
-import numpy as np
 from pydantic import Field
 
-from stages.curation.classifier import Features, auc, cross_fit, labels_by_source
-from stages.curation.documents import Document
 from stages.interface import Section
 
 
@@ -25,20 +21,3 @@ class Quality(Section):
 
     buckets: list[str]
     """Buckets in which the threshold holds: code and mathematics have their own measure (assumption)."""
-
-
-def score(
-    matrix: Any, documents: Sequence[Document], options: Quality, features: Features
-) -> tuple[np.ndarray, dict[str, Any]]:
-    """[documents] scores, and what is known of them: held-out AUC, labels, mean score by source."""
-    labels = labels_by_source(documents, {"positive": options.positive, "negative": options.negative})
-    classes, probabilities = cross_fit(matrix, documents, labels, features)
-    scores = probabilities[:, classes.index("positive")].round(6)
-    known = np.array([label is not None for label in labels])
-    positive = np.array([label == "positive" for label in labels])
-    return scores, {
-        "auc": auc(scores[known], positive[known]),
-        "positive": int(positive.sum()),
-        "negative": int((known & ~positive).sum()),
-        "threshold": options.threshold,
-    }

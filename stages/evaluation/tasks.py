@@ -6,32 +6,24 @@ from typing import Annotated, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import Field
 
 from stages import statistics
-from stages.interface import Context, Metrics, Paths, Section
+from stages.interface import Context, Metrics, Paths
 from stages.posttraining.respond import Responder, Sampling
-from stages.tasks import TASKS, generate, verify
+from stages.tasks import TASKS, held_out, verify
 from stages.tasks.example import Example
-
-
-class Evaluation(Section):
-    """The test."""
-
-    prompts: int = Field(gt=1)
-    """Test prompts per task (assumption)."""
 
 
 @dataclass(frozen=True)
 class Config:
     seed: Annotated[int, "seed"]
     sampling: Annotated[Sampling, "posttraining.sampling"]
-    evaluation: Annotated[Evaluation, "evaluation.tasks"]
+    evaluation: Annotated[held_out.Evaluation, "evaluation.tasks"]
 
 
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
     """Any number of models -> answers (answers.parquet: a row per model and prompt); metrics by the models' names."""
-    examples = [e for task in TASKS for e in generate(task, "test", config.evaluation.prompts, config.seed)]
+    examples = held_out.examples(config.evaluation, config.seed)
     rows: list[dict[str, Any]] = []
     metrics: Metrics = {}
     for done, (name, directory) in enumerate(inputs.items(), start=1):

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from stages.report.claims_contamination import CONTAMINATION
 from stages.report.claims_paper import PAPER
 from stages.report.claims_posttraining import POSTTRAINING
 from stages.report.claims_pretraining import PRETRAINING
@@ -9,7 +10,7 @@ from stages.report.claims_safety import SAFETY
 from stages.report.evidence import Evidence, Missing
 from stages.report.verdict import Claim, Finding
 
-CLAIMS: tuple[Claim, ...] = (*PRETRAINING, *POSTTRAINING, *SAFETY, *PAPER)
+CLAIMS: tuple[Claim, ...] = (*PRETRAINING, *POSTTRAINING, *SAFETY, *CONTAMINATION, *PAPER)
 DIGITS = 6
 
 

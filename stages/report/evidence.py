@@ -27,6 +27,8 @@ STEPS = {
     ("heuristics", "rules"): "heuristics",
     ("heuristics", "divergence"): "outlier words",
     ("classify", "quality"): "quality",
+    ("classify", "judge"): "judge",
+    ("decontaminate", "contaminated"): "test prompts",
 }
 """The steps of curation that remove documents, (stage, step) -> title, in order."""
 Interval = dict[str, float]
@@ -98,6 +100,15 @@ class Evidence:
             return []
         rows: list[Answer] = pq.read_table(self.inputs[name] / "answers.parquet").to_pylist()
         return rows
+
+    @cached_property
+    def contamination(self) -> dict[tuple[str, str], float]:
+        """(task, prompt) -> share of the prompt's tokens that the training corpus holds; only prompts that can be
+        judged."""
+        if "contamination" not in self.inputs:
+            return {}
+        rows = pq.read_table(self.inputs["contamination"] / "contamination.parquet").to_pylist()
+        return {(row["task"], row["prompt"]): row["overlap"] for row in rows if row["overlap"] is not None}
 
     def paired(self, before: str, after: str) -> Interval:
         """Accuracy of `after` minus accuracy of `before` on the same prompts, with the interval of the differences."""

@@ -15,6 +15,7 @@ REMOVING = {
     "dedup": "deduplicated",
     "heuristics": "filtered",
     "classify": "classified",
+    "decontaminate": "corpus",
 }
 """Stage -> input with what it removed."""
 WITHHELD = (("pii", "document"), ("pii", "host"), ("extract", "blocklist"))

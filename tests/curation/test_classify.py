@@ -1,21 +1,28 @@
 """Language, quality and bucket: learnt from weak labels, never scored by a model that saw the document."""
 
+import json
 import random
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
+import torch
+from pydantic import ValidationError
 from sklearn.metrics import roc_auc_score
 
-from stages.curation import classifier, classify, documents, language
-from stages.curation.classifier import Features
+from stages.curation import classifier, classify, documents, judge, language
+from stages.curation.classifier import Features, Labelled
 from stages.curation.classify import Classify, Config
 from stages.curation.documents import Document
 from stages.interface import StageError
 from tests.curation.samples import PROSE, contents, document, fresh, store
 from tests.recorder import Recorder
 
-FEATURES = Features(characters=2000, ngrams=2, hash_bits=14, folds=3, penalty=1e-3, epochs=5)
+FEATURES = Features(characters=2000, ngrams=2, hash_bits=14, dimension=8, rate=0.3, epochs=20, folds=3, sample=10_000)
+RULES = {"kind": "rules", "url": None, "model": None, "threshold": 0.0}
 GERMAN = "Der Fluss fließt durch die alte Stadt und unter zwei Brücken hindurch, bevor er das Meer erreicht."
 
 
@@ -40,7 +47,9 @@ def corpus(number: int = 60) -> list[Document]:
 def config(**quality: object) -> Config:
     good = {"positive": ["wikipedia"], "negative": ["forms"], "threshold": 0.5, "buckets": ["general", "multilingual"]}
     bucket = {"general": ["wikipedia", "forms", "german"], "math": ["sums"], "code": ["python"], "english": 0.5}
-    return Config(Classify.model_validate({"features": FEATURES, "quality": good | quality, "bucket": bucket}))
+    return Config(
+        Classify.model_validate({"features": FEATURES, "quality": good | quality, "judge": RULES, "bucket": bucket})
+    )
 
 
 def test_stage_labels_sorts_and_drops(tmp_path: Path) -> None:
@@ -79,16 +88,102 @@ def test_the_threshold_holds_in_its_buckets_only(tmp_path: Path) -> None:
     }
 
 
+def labelled(rows: list[Document], labels: dict[str, str]) -> list[Labelled]:
+    found = []
+    for row in rows:
+        if label := labels.get(row["source"]):
+            found.append(Labelled(row["id"], row["source"], label, classifier.features(row, FEATURES)))
+    return found
+
+
 def test_a_document_has_no_say_in_its_own_score() -> None:
-    rows = corpus(20)
-    matrix = classifier.features(rows, FEATURES)
-    labels: list[str | None] = [{"wikipedia": "yes", "forms": "no"}.get(row["source"]) for row in rows]
-    _, before = classifier.cross_fit(matrix, rows, labels, FEATURES)
-    changed = next(n for n, label in enumerate(labels) if label == "yes")
-    labels[changed] = "no"
-    _, after = classifier.cross_fit(matrix, rows, labels, FEATURES)
-    assert np.array_equal(before[changed], after[changed])
-    assert not np.array_equal(before, after)
+    rows = labelled(corpus(20), {"wikipedia": "yes", "forms": "no"})
+    before = classifier.cross_fit(rows, FEATURES, "a test")
+    changed = [row._replace(label="no") if n == 0 else row for n, row in enumerate(rows)]
+    after = classifier.cross_fit(changed, FEATURES, "a test")
+
+    def scores(model: classifier.Model) -> list[list[float]]:
+        return [model.probabilities(row.id, row.features).tolist() for row in rows]
+
+    assert scores(before)[0] == scores(after)[0]
+    assert scores(before) != scores(after)
+    assert scores(classifier.cross_fit(rows[::-1], FEATURES, "a test")) == scores(before)
+
+
+def test_the_network_is_that_of_torch() -> None:
+    rows = labelled(corpus(10), {"wikipedia": "yes", "forms": "no"})
+    model = classifier.cross_fit(rows, FEATURES, "a test")
+    row = rows[3]
+    number = classifier.fold(row.id, FEATURES.folds)
+    bag = torch.nn.EmbeddingBag.from_pretrained(torch.from_numpy(model.embeddings[number]), mode="mean")
+    logits = torch.nn.functional.linear(
+        bag(torch.from_numpy(row.features)[None]), torch.from_numpy(model.weights[number]),
+        torch.from_numpy(model.biases[number]),
+    )  # fmt: skip
+    assert model.probabilities(row.id, row.features) == pytest.approx(logits.softmax(-1)[0].numpy(), abs=2e-6)
+
+
+def test_about_as_many_are_sampled_as_asked_for() -> None:
+    names = [document(str(n))["id"] for n in range(2000)]
+    assert 440 < sum(classifier.sampled(name, 500, 2000) for name in names) < 560
+    assert all(classifier.sampled(name, 2000, 2000) for name in names)
+
+
+def test_the_result_does_not_depend_on_the_cut_into_files(tmp_path: Path) -> None:
+    rows = sorted(corpus(20), key=lambda row: row["id"])
+    found = []
+    for shards in (1, 3):
+        source = store(tmp_path / f"in-{shards}", rows, shards)
+        out = {"documents": fresh(tmp_path / f"out-{shards}")}
+        metrics = classify.run(config(), {"documents": source}, out, Recorder(tmp_path))
+        found.append((metrics, documents.read_all(out["documents"])))
+    assert found[0] == found[1]
+
+
+def test_the_rules_approve_of_prose_and_not_of_menus() -> None:
+    menu = "Home\nProducts\nPrices\nContact us\nAbout\n" * 10
+    code = "def f(x):\n    return x\n" * 20
+    questions = "Q: What is the capital of Peru? A: Lima is the capital of Peru. " * 3 + PROSE
+    assert judge.approves(document(PROSE)) and judge.approves(document(questions))
+    assert judge.approves(document(PROSE.replace(" and ", " and\n")))  # hard-wrapped
+    assert not judge.approves(document(menu)) and not judge.approves(document(f"{PROSE[:90]}\n{menu}"))
+    assert not judge.approves(document(code, media="code", code=[[0, 39]]))
+    assert not judge.approves(document(PROSE.upper()))
+
+
+@pytest.fixture
+def endpoint() -> Iterator[str]:
+    """An OpenAI-compatible server that says yes to pages about rivers, and nonsense to an empty page."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            page = body["messages"][0]["content"].split("\n\n", 1)[1]
+            word = ("Yes." if "river" in page else "no") if page else "perhaps"
+            answer = json.dumps({"choices": [{"message": {"content": word}}], "model": body["model"]}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *given: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/v1"
+        server.shutdown()
+
+
+def test_a_served_model_judges(endpoint: str) -> None:
+    served = judge.Judge(kind="endpoint", url=endpoint, model="llama", threshold=0.5)
+    assert judge.verdicts([document(PROSE), document("Menu")], served) == [True, False]
+    with pytest.raises(StageError, match="llama answers 'perhaps', neither yes nor no"):
+        judge.verdicts([document("")], served)
+    nobody = served.model_copy(update={"url": "http://127.0.0.1:9/v1"})
+    with pytest.raises(StageError, match=r"curation\.classify\.judge\.url: http://127\.0\.0\.1:9/v1/chat/completions"):
+        judge.verdicts([document(PROSE)], nobody)
+    with pytest.raises(ValidationError, match="needs url and model"):
+        judge.Judge(kind="endpoint", url=None, model=None, threshold=0.5)
 
 
 def test_auc_equals_the_reference() -> None:
@@ -99,11 +194,18 @@ def test_auc_equals_the_reference() -> None:
     assert classifier.auc(scores, np.ones(500, bool)) is None
 
 
+def test_the_curve_rises_from_left_to_right() -> None:
+    scores, positive = np.array([0.9, 0.8, 0.7, 0.3, 0.2]), np.array([True, False, True, False, False])
+    curve = classifier.roc(scores, positive, 2)
+    assert [point["true_positive_rate"] for point in curve] == [0.5, 1.0, 1.0]
+    assert [point["false_positive_rate"] for point in curve] == [0.3333, 0.6667, 1.0]
+    assert classifier.roc(scores, np.ones(5, bool)) == []
+
+
 def test_a_class_without_examples_is_an_error_with_its_name() -> None:
-    rows = corpus(5)
-    matrix = classifier.features(rows, FEATURES)
-    with pytest.raises(StageError, match="too few documents labelled yes"):
-        classifier.cross_fit(matrix, rows, ["yes" if n == 0 else None for n in range(len(rows))], FEATURES)
+    rows = labelled(corpus(5), {"wikipedia": "yes"})
+    with pytest.raises(StageError, match="too few documents labelled yes to train quality on"):
+        classifier.cross_fit(rows, FEATURES, "quality")
 
 
 def test_languages() -> None:

@@ -4,10 +4,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from stages.evaluation import tasks
-from stages.evaluation.tasks import Config, Evaluation, accuracies
+from stages.evaluation.tasks import Config, accuracies
 from stages.posttraining.respond import Responder, Sampling
 from stages.tasks import TASKS, generate
 from stages.tasks.example import Example
+from stages.tasks.held_out import Evaluation
 from tests.fixtures import World, contents
 from tests.recorder import Recorder
 

@@ -97,7 +97,10 @@ def curation() -> dict[str, Any]:
         "classify": {"documents_in": 8200, "documents_out": 7900, "bytes_in": 27_500_000, "bytes_out": 27_000_000,
                      "funnel": [cut("quality", "low score", 300, 500_000)],
                      "classifier": {"auc": {"general": 0.99, "math": 0.98, "code": 0.99}}, "quality": {"auc": 0.97},
+                     "judge": {"auc": 0.95},
                      "languages": {"en": 6800, "de": 500, "fr": 220, "es": 200, "und": 100}},
+        "decontaminate": {"documents_in": 7900, "documents_out": 7890, "bytes_in": 27_000_000, "bytes_out": 26_990_000,
+                          "funnel": [cut("contaminated", "test prompts", 10, 10_000)], "threshold": 0.5},
         "encode": {"tokens": {"train": buckets, "anneal": buckets, "validation": buckets}},
         "tokenizer": {"vocab_size": 2048, "sample_bytes": 8_000_000,
                       "characters_per_token": {str(size): around(value, 0.05, 250) for size, value in
