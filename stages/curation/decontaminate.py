@@ -1,4 +1,4 @@
-"""Which test prompts the training corpus holds, and which documents hold too much of them (paper 5.1.4: 8-gram overlap).
+"""Which test prompts the corpus holds, and which documents hold too much of them (paper 5.1.4: 8-gram overlap).
 
 A token of a prompt, with its answer, is contaminated if it is part of an 8-gram that a training document has as well.
 8-grams that many prompts of a task share say how the task asks, not what, and do not count. Documents of which more

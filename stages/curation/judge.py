@@ -21,7 +21,7 @@ PROMPT = (
 )
 CHARACTERS = 3_000
 """Of a page that the judge is shown."""
-SENTENCE = re.compile(r"[^.!?…。！？]+[.!?…。！？](?!\w)")
+SENTENCE = re.compile("[^.!?\u2026\u3002\uff01\uff1f]+[.!?\u2026\u3002\uff01\uff1f](?!\\w)")
 SHORTEST = 20
 """Characters of a sentence that says something; what a menu or a price ends with a full stop is shorter."""
 

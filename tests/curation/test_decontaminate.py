@@ -13,7 +13,7 @@ from stages.interface import Metrics
 from stages.tasks import held_out
 from stages.tasks.example import Example
 from stages.tasks.held_out import Evaluation
-from tests.curation.samples import PROSE, contents, document, fresh, section
+from tests.curation.samples import PROSE, contents, document, fresh
 from tests.recorder import Recorder
 
 FORM = "Tell me now which of the four words below is longest:"
@@ -23,6 +23,7 @@ def example(task: str, prompt: str, answer: str = "yes") -> Example:
     return Example(task, "easy", prompt, answer, {})
 
 
+OPTIONS = Decontaminate(length=8, shared=3, document_share=0.8, prompt_share=0.5)
 TESTS = [
     *(example("words", f"{FORM} {rest}", "fern") for rest in ("oak elm fern ash", "a b c d", "x y z w", "k l m n")),
     example("rivers", "Why do the people who live near it keep sandbags in their cellars?", "high water"),
@@ -51,7 +52,7 @@ def run(rows: list[Document], directory: Path, monkeypatch: pytest.MonkeyPatch, 
     source = fresh(directory / "in")
     documents.write_sharded(source, rows, shards, documents.CLASSIFIED)
     outputs = {name: fresh(directory / name) for name in ("documents", "contamination")}
-    config = Config(1, Evaluation(prompts=2), Decontaminate.model_validate(section("decontaminate")))
+    config = Config(1, Evaluation(prompts=2), OPTIONS)
     return decontaminate.run(config, {"documents": source}, outputs, Recorder(directory))
 
 

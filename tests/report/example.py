@@ -37,11 +37,24 @@ def write(root: Path) -> dict[str, Path]:
     save(metrics / "paper.json", paper_numbers())
     save(data / "herd.json", herd())
     curves(root / "curves")
+    contamination(data / "contamination")
     return {
         "metrics": metrics, "curves": root / "curves", "herd": data / "herd.json", "answers": data / "answers",
         "answers-1": data / "round-1" / "answers", "answers-2": data / "round-2" / "answers",
         **{f"safety-{member}": data / "safety" / member for member in MEMBERS},
+        "contamination": data / "contamination",
     }  # fmt: skip
+
+
+def contamination(directory: Path) -> None:
+    """The corpus holds the easy prompts, and cannot be held against the prompts of one task."""
+    rows = [
+        {"task": row["task"], "prompt": row["prompt"], "grams": 5, "overlap_before": 1.0,
+         "overlap": None if row["task"] == "arithmetic" else 0.9 if row["level"] == "easy" else 0.1}
+        for row in answers("any", 0.5)
+    ]  # fmt: skip
+    directory.mkdir(parents=True)
+    pq.write_table(pa.Table.from_pylist(rows), directory / "contamination.parquet")
 
 
 def paper_numbers() -> dict[str, Any]:

@@ -26,6 +26,7 @@ EXPECTED = {
     "post-01": "shown", "post-02": "not shown at this scale", "post-03": "shown", "post-15": "shown",
     "safe-01": "shown", "safe-02": "shown", "safe-04": "shown", "safe-05": "shown",
     "safe-06": "not shown at this scale", "safe-07": "shown", "safe-08": "shown",
+    "safe-11": "shown",
     "arch-01": "exact", "scal-07": "contradicted", "infra-02": "shown", "infra-03": "exact", "infra-04": "exact",
 }  # fmt: skip
 
