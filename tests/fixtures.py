@@ -37,7 +37,7 @@ torch.set_num_threads(1)
 VOCAB_SIZE = 300
 MIX = Mix(general=0.5, math=0.25, code=0.17, multilingual=0.08)
 PRETRAINING = Pretraining(
-    initial=0.5, long_context=0.25, annealing=0.25, validation_windows=8, length=32, batch_tokens=128
+    epochs=1000, initial=0.5, long_context=0.25, annealing=0.25, validation_windows=8, length=32, batch_tokens=128
 )
 LEARNING_RATE = LearningRate(reference=1e-2, parameters=10_000, exponent=-0.25)
 TEXTS = {
@@ -106,7 +106,7 @@ def corpus(documents: int, seed: int) -> list[dict[str, Any]]:
         for number in range(documents):
             text = " ".join(generator.choice(words) for _ in range(generator.randrange(20, 80)))
             name = hashlib.sha256(f"{bucket}{number}{seed}".encode()).hexdigest()
-            rows.append({"id": name, "bucket": bucket, "quality": generator.random(), "text": text})
+            rows.append({"id": name, "bucket": bucket, "rank": generator.random(), "text": text})
     return rows
 
 

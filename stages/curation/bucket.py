@@ -1,7 +1,7 @@
-"""Which part of the data mix a document belongs to: general knowledge, mathematics and reasoning, code, or
-multilingual (paper 3.1.2). Code and mathematics are found by classifiers, as the paper does (3.1.1)."""
+"""What a document is about, by its form: general text, mathematics, reasoning, code, or code interleaved with text; and
+the part of the data mix it so belongs to (paper 3.1.1, code and reasoning data; 3.1.2)."""
 
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 
 import numpy as np
 from pydantic import Field
@@ -9,35 +9,44 @@ from pydantic import Field
 from stages.curation.documents import Document
 from stages.interface import Section
 
+Domain = Literal["general", "maths", "reasoning", "code", "code_in_text"]
+DOMAINS: tuple[Domain, ...] = get_args(Domain)
 BUCKETS = ("general", "math", "code", "multilingual")
+PART = {"general": "general", "maths": "math", "reasoning": "math", "code": "code", "code_in_text": "code"}
+"""Domain -> bucket of the mix (3.1.2: "mathematical and reasoning" are one)."""
+QUESTION = (
+    "What is the following page? Answer with one word: maths if it deduces or explains mathematics; reasoning if it "
+    "poses and solves problems of science or logic; code if it is source code; code_in_text if it explains code or "
+    "mixes it with language; general if it is none of these."
+)
+"""What a served judge is asked; its answers then take the place of the labels by source."""
 
 
 class Bucket(Section):
-    """Assignment to buckets (3.1.2)."""
+    """Assignment to domains and buckets (3.1.1, 3.1.2)."""
 
-    general: list[str]
-    """Sources whose pages are examples of general text (assumption: weak labels)."""
-
-    math: list[str]
-    """Sources whose pages are examples of mathematics and reasoning (assumption)."""
-
-    code: list[str]
-    """Sources whose pages are examples of code (assumption)."""
+    examples: dict[Domain, list[str]]
+    """Domain -> sources whose pages are examples of it (assumption: weak labels; paper: annotations by Llama 2)."""
 
     english: Annotated[float, Field(ge=0, le=1)]
     """Least probability of a language other than English to call a general document multilingual (assumption)."""
 
 
 def likeliest(classes: list[str], probabilities: np.ndarray) -> str:
-    """The likeliest of general, math and code, or general where none is more likely than not."""
-    return classes[probabilities.argmax()] if probabilities.max() > 0.5 else "general"
+    """The likeliest domain of the likeliest bucket; general where no bucket is more likely than not."""
+    parts = {bucket: sum(p for name, p in zip(classes, probabilities, strict=True) if PART[name] == bucket)
+             for bucket in BUCKETS}  # fmt: skip
+    best = max(parts, key=lambda bucket: parts[bucket])
+    if parts[best] <= 0.5:
+        return "general"
+    return max((p, name) for name, p in zip(classes, probabilities.tolist(), strict=True) if PART[name] == best)[1]
 
 
-def assign(document: Document, choice: str, options: Bucket) -> str:
+def assign(document: Document, domain: str, options: Bucket) -> str:
     """The bucket: source files are code by their media type, other documents what the classifier says; of the general
     ones those in another language are multilingual."""
     if document["media"] == "code":
         return "code"
-    if choice == "general" and document["language"] != "en" and document["language_score"] >= options.english:
+    if domain == "general" and document["language"] != "en" and document["language_score"] >= options.english:
         return "multilingual"
-    return choice
+    return PART[domain]

@@ -1,12 +1,12 @@
-"""Gives each document its quality and its bucket, and drops those of low quality (paper 3.1.1, 3.1.2).
+"""Gives each document its quality, its domain and its bucket, and drops those of low quality (paper 3.1.1, 3.1.2).
 
-Three classifiers, one pass to gather what they are trained on and one to score: the first knows what an encyclopaedia
-refers to, the second what a judge approves of, the third tells mathematics and code from general text. A document is
-scored by models that were trained on others.
+Three classifiers: the first knows what an encyclopaedia refers to, the second what a judge approves of, the third tells
+mathematics, reasoning and code from general text. One pass gathers what they are trained on, one scores, by models that
+were trained on other documents, and one drops what is low by its score or by its place within its language.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -17,9 +17,10 @@ import pyarrow.parquet as pq
 from stages.curation import bucket, classifier, documents, judge, quality
 from stages.curation.classifier import Labelled, Model, auc, label_of
 from stages.curation.documents import CLASSIFIED, Account, Cut
+from stages.curation.ranking import Ranking, place
 from stages.interface import Context, Metrics, Paths, Section, StageError
 
-STEPS = ("quality", "judge")
+STEPS = ("quality", "judge", "ranking")
 
 
 class Classify(Section):
@@ -65,20 +66,36 @@ class Shard(NamedTuple):
     options: Classify
 
 
+class Scored(NamedTuple):
+    """What the classifiers say of one file's documents."""
+
+    labelled: list[tuple[str, str, str, tuple[float, ...]]]
+    """(id, classifier, label, probabilities) of those with a label."""
+    ranking: Ranking
+
+
+class Selection(NamedTuple):
+    """One file of scored documents to drop those of low quality from."""
+
+    path: Path
+    places: Mapping[str, np.ndarray]
+    options: quality.Quality
+    judged: float
+    """Least approval."""
+
+
 class Outcome(NamedTuple):
-    """What became of one file's documents, and what the classifiers said of those with a label."""
+    """What became of one file's documents."""
 
     account: Account
-    kept: list[tuple[str, str, str, int]]
-    """(source, language, bucket, bytes) of each document that stays."""
+    kept: list[tuple[str, str, str, str, int]]
+    """(source, language, domain, bucket, bytes) of each document that stays."""
     dropped: Counter[str]
     """By source."""
-    scored: list[tuple[str, str, str, tuple[float, ...]]]
-    """(id, classifier, label, probabilities)."""
 
 
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
-    """Reads `documents`, writes them with quality, judged and bucket, file by file."""
+    """Reads `documents`, writes them with the columns of CLASSIFIED, file by file; topics have their own stage."""
     options = config.classify
     files = documents.shards(inputs["documents"])
     number = sum(pq.read_metadata(file).num_rows for file in files)
@@ -86,12 +103,17 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     rows = Examples(*([row for part in gathered for row in part[kind]] for kind in range(3)))
     models = context.map("train", _fit, [(name, rows, options.features) for name in Examples._fields], kind="process")
     work = [Shard(file, outputs["documents"] / file.name, (models[0], models[1], models[2]), options) for file in files]
-    account, kept, dropped, scored = Account(), [], Counter[str](), []
-    for outcome in context.map("classify", score_shard, work, kind="process"):
+    scored, ranking = [], Ranking()
+    for found in context.map("score", score_shard, work, kind="process"):
+        scored += found.labelled
+        ranking.add(found.ranking)
+    places = ranking.places()
+    selections = [Selection(shard.output, places, options.quality, options.judge.threshold) for shard in work]
+    account, kept, dropped = Account(), [], Counter[str]()
+    for outcome in context.map("select", select_shard, selections, kind="process"):
         account.merge(outcome.account)
         kept += outcome.kept
         dropped.update(outcome.dropped)
-        scored += outcome.scored
     if not account.documents_out:
         raise StageError("curation.classify: nothing left; lower curation.classify.quality.threshold")
     account.write(outputs["documents"])
@@ -99,8 +121,9 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     context.table("funnel", metrics["funnel"])
     thresholds = {"quality": options.quality.threshold, "judge": options.judge.threshold}
     return metrics | {
-        "buckets": _sizes(kept),
-        "languages": dict(sorted(Counter(language for _, language, _, _ in kept).items())),
+        "buckets": _sizes(kept, 3, bucket.BUCKETS),
+        "domains": _sizes(kept, 2, bucket.DOMAINS),
+        "languages": dict(sorted(Counter(row[1] for row in kept).items())),
         "sources": _by_source(kept, dropped),
         "classifier": _sorting(scored, models[2].classes),
         **{name: _ranking(scored, name, model) | {"threshold": thresholds[name]}
@@ -116,52 +139,75 @@ def gather(work: Gathering) -> Examples:
         for document in documents.read(work.source)
         if classifier.sampled(document["id"], options.features.sample, work.documents)
     ]
+    labels = {
+        "quality": [label_of(row["source"], _sides(options)) for row in rows],
+        "judge": ["approved" if approved else "refused" for approved in judge.verdicts(rows, options.judge)],
+        "bucket": [label_of(row["source"], options.bucket.examples) for row in rows]
+        if options.judge.kind == "rules"
+        else judge.ask(rows, bucket.QUESTION, bucket.DOMAINS, options.judge),
+    }
     found = Examples([], [], [])
-    for document, approved in zip(rows, judge.verdicts(rows, options.judge), strict=True):
+    for number, document in enumerate(rows):
         features = classifier.features(document, options.features)
-        labels = _labels(document["source"], options) | {"judge": "approved" if approved else "refused"}
-        for name, label in labels.items():
+        for name in Examples._fields:
+            label = labels[name][number]
             if label is not None and len(features):
-                row = Labelled(document["id"], document["source"], label, features)
-                getattr(found, name).append(row)
+                getattr(found, name).append(Labelled(document["id"], document["source"], label, features))
     return found
 
 
-def score_shard(shard: Shard) -> Outcome:
+def score_shard(shard: Shard) -> Scored:
     """Scores one file; its result depends on nothing but its documents and the models."""
     options = shard.options
     encyclopaedia, approval, sorting = shard.models
-    outcome = Outcome(Account(), [], Counter(), [])
-    kept = []
-    for document in documents.read(shard.source):
-        outcome.account.take(document)
+    found = Scored([], Ranking())
+    rows = documents.read(shard.source)
+    for document in rows:
         features = classifier.features(document, options.features)
         given = [model.probabilities(document["id"], features) for model in shard.models]
         score = float(given[0][encyclopaedia.classes.index("positive")])
-        judged = float(given[1][approval.classes.index("approved")])
-        name = bucket.assign(document, bucket.likeliest(sorting.classes, given[2]), options.bucket)
-        document |= {"quality": score, "judged": judged, "bucket": name}
-        labels = _labels(document["source"], options)
+        domain = bucket.likeliest(sorting.classes, given[2])
+        document |= {
+            "quality": score,
+            "judged": float(given[1][approval.classes.index("approved")]),
+            "domain": domain,
+            "bucket": bucket.assign(document, domain, options.bucket),
+        }
+        found.ranking.count(document["language"], score)
+        labels = {"quality": label_of(document["source"], _sides(options)),
+                  "bucket": label_of(document["source"], options.bucket.examples)}  # fmt: skip
         if options.judge.kind == "rules":
             labels["judge"] = "approved" if judge.approves(document) else "refused"
-        for place, kind in enumerate(Examples._fields):
+        for number, kind in enumerate(Examples._fields):
             if label := labels.get(kind):
-                outcome.scored.append((document["id"], kind, label, tuple(given[place].tolist())))
+                found.labelled.append((document["id"], kind, label, tuple(given[number].tolist())))
+    documents.write(shard.output, rows, CLASSIFIED)
+    return found
+
+
+def select_shard(work: Selection) -> Outcome:
+    """Ranks the documents of one scored file and drops the low ones, in place."""
+    outcome = Outcome(Account(), [], Counter())
+    options = work.options
+
+    def judge(document: documents.Document) -> Cut | None:
+        document["rank"] = place(work.places, document["language"], document["quality"])
         cut = None
-        if name in options.quality.buckets:
-            if score < options.quality.threshold:
+        if document["bucket"] in options.buckets:
+            if document["quality"] < options.threshold:
                 cut = Cut("quality", "low score")
-            elif judged < options.judge.threshold:
+            elif document["judged"] < work.judged:
                 cut = Cut("judge", "low score")
+        if cut is None and document["bucket"] == "multilingual" and document["rank"] < options.lowest:
+            cut = Cut("ranking", "low in its language")
         if cut:
-            outcome.account.cut(document, cut)
             outcome.dropped[document["source"]] += 1
-        else:
-            outcome.account.keep(document)
-            kept.append(document)
-            size = documents.size(document["text"])
-            outcome.kept.append((document["source"], document["language"], name, size))
-    documents.write(shard.output, kept, CLASSIFIED)
+        return cut
+
+    kept = list(documents.keep_or_cut(documents.read(work.path), judge, outcome.account))
+    documents.write(work.path, kept, CLASSIFIED)
+    names = ("source", "language", "domain", "bucket")
+    outcome.kept.extend((*(row[name] for name in names), documents.size(row["text"])) for row in kept)  # type: ignore[misc]
     return outcome
 
 
@@ -170,10 +216,8 @@ def _fit(work: tuple[str, Examples, classifier.Features]) -> Model:
     return classifier.cross_fit(getattr(rows, name), options, name)
 
 
-def _labels(source: str, options: Classify) -> dict[str, str | None]:
-    sides = {"positive": options.quality.positive, "negative": options.quality.negative}
-    parts = {"general": options.bucket.general, "math": options.bucket.math, "code": options.bucket.code}
-    return {"quality": label_of(source, sides), "bucket": label_of(source, parts)}
+def _sides(options: Classify) -> dict[str, list[str]]:
+    return {"positive": options.quality.positive, "negative": options.quality.negative}
 
 
 def _ranking(scored: Sequence[tuple[str, str, str, tuple[float, ...]]], name: str, model: Model) -> dict[str, Any]:
@@ -191,7 +235,7 @@ def _ranking(scored: Sequence[tuple[str, str, str, tuple[float, ...]]], name: st
 
 
 def _sorting(scored: Sequence[tuple[str, str, str, tuple[float, ...]]], classes: list[str]) -> dict[str, Any]:
-    """Confusion of the bucket classifier on the labelled documents, and the area under the ROC curve of each class."""
+    """Confusion of the domain classifier on the labelled documents, and the area under the ROC curve of each class."""
     rows = sorted(row for row in scored if row[1] == "bucket")
     table = np.array([row[3] for row in rows])
     pairs = Counter((row[2], bucket.likeliest(classes, np.array(row[3]))) for row in rows)
@@ -202,15 +246,16 @@ def _sorting(scored: Sequence[tuple[str, str, str, tuple[float, ...]]], classes:
     }  # fmt: skip
 
 
-def _sizes(kept: Sequence[tuple[str, str, str, int]]) -> dict[str, dict[str, int]]:
-    return {
-        name: {"documents": sum(row[2] == name for row in kept), "bytes": sum(row[3] for row in kept if row[2] == name)}
-        for name in bucket.BUCKETS
-    }
+def _sizes(
+    kept: Sequence[tuple[str, str, str, str, int]], column: int, names: Sequence[str]
+) -> dict[str, dict[str, int]]:
+    """Documents and bytes by domain (column 2) or bucket (3)."""
+    chosen = {name: [row for row in kept if row[column] == name] for name in names}
+    return {name: {"documents": len(rows), "bytes": sum(row[4] for row in rows)} for name, rows in chosen.items()}
 
 
-def _by_source(kept: Sequence[tuple[str, str, str, int]], dropped: Counter[str]) -> dict[str, dict[str, int]]:
-    counts = Counter((source, name) for source, _, name, _ in kept)
+def _by_source(kept: Sequence[tuple[str, str, str, str, int]], dropped: Counter[str]) -> dict[str, dict[str, int]]:
+    counts = Counter((source, name) for source, _, _, name, _ in kept)
     counts.update({(source, "dropped"): number for source, number in dropped.items()})
     found: dict[str, dict[str, int]] = {}
     for (source, name), number in sorted(counts.items()):

@@ -1,7 +1,7 @@
 """The table of documents that the curation stages hand on, and the account of what each of them removed.
 
 An artifact holds `documents-00000.parquet`, ... (one file per shard, zstd); after a step that removes, also
-`removed.parquet`.
+`removed.parquet`, a sample of what it removed.
 """
 
 from collections import Counter
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import xxhash
 
 from stages.interface import StageError
 
@@ -38,11 +39,16 @@ CLASSIFIED = pa.schema(
         *SCHEMA,
         ("quality", pa.float32()),  # would an encyclopaedia refer to it
         ("judged", pa.float32()),  # would the judge approve of it
+        ("rank", pa.float32()),  # place of its quality among the documents of its language, 0 (last) to 1
+        ("domain", pa.string()),  # general, maths, reasoning, code or code_in_text
         ("bucket", pa.string()),  # general, math, code or multilingual
+        ("topic", pa.string()),  # of general documents, once they have one
     ]
 )
 REMOVED = pa.schema([(name, pa.string()) for name in ("id", "url", "step", "reason", "text")])
 EXCERPT = 500
+SAMPLES = 500
+"""Removed documents that are kept for each reason: a random sample, the same however the corpus is cut into files."""
 
 
 class Cut(NamedTuple):
@@ -61,7 +67,8 @@ class Account:
     documents_out: int = 0
     bytes_out: int = 0
     steps: dict[Cut, Counter[str]] = field(default_factory=dict)
-    removed: list[dict[str, str]] = field(default_factory=list)
+    samples: dict[Cut, list[tuple[int, dict[str, str]]]] = field(default_factory=dict)
+    """Of the documents removed, for each reason those with the lowest hashes."""
 
     def take(self, document: Mapping[str, Any]) -> None:
         """The stage got this document."""
@@ -77,7 +84,8 @@ class Account:
         """A step removed this document."""
         self.count(cut, 1, size(document["text"]))
         row = {"id": document["id"], "url": document["url"], "text": document["text"][:EXCERPT]}
-        self.removed.append(row | cut._asdict())
+        place = xxhash.xxh64_intdigest(f"{document['id']} {document['url']}".encode())
+        self._sample(cut, [(place, row | cut._asdict())])
 
     def revoke(self, document: Mapping[str, Any], cut: Cut) -> None:
         """A later step of the stage removed a document that was kept so far."""
@@ -97,7 +105,8 @@ class Account:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         for cut, entry in other.steps.items():
             self.count(cut, entry["documents"], entry["bytes"])
-        self.removed += other.removed
+        for cut, rows in other.samples.items():
+            self._sample(cut, rows)
 
     def metrics(self, order: Sequence[str]) -> dict[str, Any]:
         """documents_in/out, bytes_in/out and the funnel: steps in the given order, reasons by name."""
@@ -115,8 +124,19 @@ class Account:
 
     def write(self, directory: Path) -> None:
         """Writes removed.parquet, sorted by step, reason and id."""
-        rows = sorted(self.removed, key=lambda row: (row["step"], row["reason"], row["id"]))
+        found = [row for rows in self.samples.values() for _, row in _lowest(rows)]
+        rows = sorted(found, key=lambda row: (row["step"], row["reason"], row["id"]))
         pq.write_table(pa.Table.from_pylist(rows, REMOVED), directory / "removed.parquet", compression="zstd")
+
+    def _sample(self, cut: Cut, rows: list[tuple[int, dict[str, str]]]) -> None:
+        kept = self.samples.setdefault(cut, [])
+        kept += rows
+        if len(kept) > 2 * SAMPLES:  # not at each one: sorting is dear
+            kept[:] = _lowest(kept)
+
+
+def _lowest(rows: list[tuple[int, dict[str, str]]]) -> list[tuple[int, dict[str, str]]]:
+    return sorted(rows, key=lambda row: (row[0], row[1]["id"]))[:SAMPLES]
 
 
 def size(text: str) -> int:

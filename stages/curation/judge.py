@@ -15,13 +15,14 @@ from stages.curation.documents import Document
 from stages.curation.lines import prose
 from stages.interface import Section, StageError
 
-PROMPT = (
+QUESTION = (
     "Does the following page hold mostly complete sentences that explain, tell or teach something, with little "
-    "advertising, navigation or repetition? Answer yes or no.\n\n{text}"
+    "advertising, navigation or repetition? Answer yes or no."
 )
 CHARACTERS = 3_000
 """Of a page that the judge is shown."""
 SENTENCE = re.compile("[^.!?\u2026\u3002\uff01\uff1f]+[.!?\u2026\u3002\uff01\uff1f](?!\\w)")
+WORD = re.compile(r"\w+")
 SHORTEST = 20
 """Characters of a sentence that says something; what a menu or a price ends with a full stop is shorter."""
 
@@ -53,8 +54,16 @@ def verdicts(documents: Sequence[Document], judge: Judge) -> list[bool]:
     """Whether the judge approves of each; raises StageError when the endpoint does not answer yes or no."""
     if judge.kind == "rules":
         return [approves(document) for document in documents]
+    return [answer == "yes" for answer in ask(documents, QUESTION, ("yes", "no"), judge)]
+
+
+def ask(documents: Sequence[Document], question: str, answers: Sequence[str], judge: Judge) -> list[str]:
+    """Which of the answers, each one word, the served model gives to the question about each document.
+
+    Raises StageError when it gives none of them, or does not answer at all.
+    """
     with httpx.Client(transport=httpx.HTTPTransport(retries=3), timeout=120) as client:
-        return [_ask(client, document, judge) for document in documents]
+        return [_ask(client, document, question, answers, judge) for document in documents]
 
 
 def approves(document: Document) -> bool:
@@ -73,15 +82,17 @@ def approves(document: Document) -> bool:
     return calm and 2 * whole >= len(document["text"])
 
 
-def _ask(client: httpx.Client, document: Document, judge: Judge) -> bool:
-    content = PROMPT.format(text=document["text"][:CHARACTERS])
-    body = {"model": judge.model, "messages": [{"role": "user", "content": content}], "temperature": 0, "max_tokens": 3}
+def _ask(client: httpx.Client, document: Document, question: str, answers: Sequence[str], judge: Judge) -> str:
+    content = f"{question}\n\n{document['text'][:CHARACTERS]}"
+    body = {"model": judge.model, "messages": [{"role": "user", "content": content}], "temperature": 0, "max_tokens": 8}
     where = f"{judge.url}/chat/completions"
     try:
         answer = client.post(where, json=body).raise_for_status().json()["choices"][0]["message"]["content"]
     except (httpx.HTTPError, ValueError, KeyError, IndexError, TypeError) as error:
         raise StageError(f"curation.classify.judge.url: {where}: {type(error).__name__}: {error}") from None
-    word = answer.strip().lower().rstrip(".")
-    if not word.startswith(("yes", "no")):
-        raise StageError(f"curation.classify.judge.model: {judge.model} answers {answer!r}, neither yes nor no")
-    return bool(word.startswith("yes"))
+    words = WORD.findall(answer.lower())
+    if not words or words[0] not in answers:
+        raise StageError(
+            f"curation.classify.judge.model: {judge.model} answers {answer!r}, none of {', '.join(answers)}"
+        )
+    return str(words[0])

@@ -1,6 +1,6 @@
 """Would an encyclopaedia refer to this page (paper 3.1.1)? Weak labels by source for the first quality classifier."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -19,5 +19,9 @@ class Quality(Section):
     threshold: Annotated[float, Field(ge=0, le=1)]
     """Documents with a lower score are dropped (assumption; the paper gives none)."""
 
-    buckets: list[str]
+    buckets: list[Literal["general", "math", "code", "multilingual"]]
     """Buckets in which the threshold holds: code and mathematics have their own measure (assumption)."""
+
+    lowest: Annotated[float, Field(ge=0, lt=1)]
+    """Share of each language's documents, the lowest ranked, of which the multilingual ones are dropped (assumption;
+    paper 3.1.1 ranks multilingual documents by quality and gives no share)."""

@@ -18,6 +18,7 @@ from stages.training.language_modelling import MixtureBatches, next_token_loss
 from stages.training.loader import Mixture, TokenBatch, TokenShards
 from stages.training.loop import Training, train
 from stages.training.schedule import Schedule
+from stages.training.upsampling import limited
 
 
 class Ramp(Section):
@@ -116,6 +117,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         "tokens": sum(drawn.values()),
         "tokens_by_bucket": drawn,
         "epochs_by_bucket": epochs,
+        "epochs_allowed": config.pretraining.epochs,
         "peak_learning_rate": schedule.peak,
         "train_loss": tail_mean(history),
         "validation_loss": statistics.mean(losses),
@@ -127,9 +129,10 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
 
 def ramp_batches(config: Config, shards: TokenShards, tokens: float) -> RampBatches:
     """The ramp's batches for a phase of so many tokens; a part that shuffles anew has its own seed."""
+    shares = limited(config.mix.shares(), shards.counts("train"), tokens, config.pretraining.epochs)
     parts, steps = [], []
     for number, ramp in enumerate(config.initial.ramp):
-        mixture = Mixture(shards, "train", config.mix.shares(), ramp.length, config.seed + number)
+        mixture = Mixture(shards, "train", shares, ramp.length, config.seed + number)
         size = max(1, ramp.batch_tokens // ramp.length)
         parts.append(MixtureBatches(mixture, size, config.training.micro_tokens))
         steps.append(max(1, round(tokens * ramp.share / (size * ramp.length))))

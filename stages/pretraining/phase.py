@@ -25,6 +25,9 @@ class Pretraining(Section):
     """Share of the tokens for the long-context phase (paper 3.4.2: about 800B of 15.6T)."""
     annealing: float = Field(gt=0, lt=1)
     """Share of the tokens for annealing (assumption; paper 3.4.3 prints 40M tokens, 2.5 steps, in doubt)."""
+    epochs: float = Field(gt=0)
+    """Most passes over a bucket in initial pretraining: where its share of the mix would take more, the other buckets
+    make up for it (assumption; the paper up-samples and names no limit)."""
     validation_windows: int = Field(gt=1)
     """Held-out windows the loss is measured on (assumption)."""
     length: int = Field(ge=16)

@@ -40,7 +40,14 @@ def mix_reached(evidence: Evidence) -> Finding:
     total = sum(drawn.values())
     shares = {bucket: 100 * drawn[bucket] / total for bucket in BUCKETS}
     off = max(abs(shares[bucket] - PAPER_MIX[bucket]) for bucket in BUCKETS)
-    detail = "Reached " + " / ".join(f"{shares[bucket]:.1f}" for bucket in BUCKETS) + f" of {total:,} tokens."
+    epochs = evidence.metric("flagship/initial", "epochs_by_bucket")
+    detail = (
+        "Reached " + " / ".join(f"{shares[bucket]:.1f}" for bucket in BUCKETS) + f" of {total:,} tokens, by going "
+        + ", ".join(f"{epochs[bucket]:.2g} times through {bucket}" for bucket in BUCKETS) + "."
+    )  # fmt: skip
+    if off > MIX_TOLERANCE:
+        most = evidence.metric("flagship/initial", "epochs_allowed")
+        detail += f" No bucket may be gone through more than {most:g} times: what it lacks the others gave."
     expected = Expectation("below", MIX_TOLERANCE, exact=True)
     return exactly(
         off, total, "percentage points", "largest deviation of a bucket from the paper's mix", expected, detail

@@ -28,6 +28,8 @@ STEPS = {
     ("heuristics", "divergence"): "outlier words",
     ("classify", "quality"): "quality",
     ("classify", "judge"): "judge",
+    ("classify", "ranking"): "rank in its language",
+    ("topics", "topic"): "topics",
     ("decontaminate", "contaminated"): "test prompts",
 }
 """The steps of curation that remove documents, (stage, step) -> title, in order."""

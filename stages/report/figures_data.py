@@ -5,7 +5,7 @@ from typing import Any
 
 from stages.report import charts
 from stages.report.charts import BLUE, GREY, HALF, INK, MUTED, ORANGE, canvas, style, svg
-from stages.report.evidence import STEPS, Evidence
+from stages.report.evidence import STEPS, Evidence, Missing
 from stages.tokenizer.corpus import BUCKETS
 
 
@@ -96,6 +96,29 @@ def mix_chart(evidence: Evidence, target: Mapping[str, float]) -> str:
         axes.set_xlabel("share of tokens, %")
         charts.legend(axes)
         return svg(figure, "mix", "Share of tokens by bucket: corpus, drawn in training, target")
+
+
+def topics_chart(evidence: Evidence) -> str:
+    """Megabytes of each topic of general pages before and after thinning."""
+    sizes = evidence.metric("topics", "bytes")
+    names = sorted(sizes, key=lambda topic: -sizes[topic]["before"])
+    if not names:
+        raise Missing("no topics")
+    with style():
+        figure, (axes,) = canvas(HALF, 2.7)
+        for row, topic in enumerate(names):
+            before, after = (sizes[topic][when] / 1e6 for when in ("before", "after"))
+            axes.barh(row, after, color=BLUE, height=0.62)
+            axes.barh(row, before - after, left=after, color=ORANGE, height=0.62)
+            lost = f"  (\N{MINUS SIGN}{before - after:.2g})" if before > after else ""
+            beside(axes, before, row, f"{after:.2g}{lost}")
+        axes.set_yticks(range(len(names)), names)
+        axes.set_ylim(len(names) - 0.4, -0.6)
+        axes.set_xlim(0, 1.3 * max(size["before"] for size in sizes.values()) / 1e6)
+        axes.tick_params(axis="y", labelcolor=INK)
+        axes.grid(False, axis="y")
+        axes.set_xlabel("MB of general text")
+        return svg(figure, "topics", "Megabytes of general text by topic, before and after thinning")
 
 
 def vocabulary_chart(evidence: Evidence) -> str:

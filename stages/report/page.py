@@ -60,7 +60,7 @@ class Config:
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
     """metrics, curves (directories of all stages' files), herd; and where they exist answers, answers-<round> (of the
     first and the last round), safety-<member>, extracted, masked, deduplicated,
-    filtered, classified, corpus, contamination -> page (HTML), claims (JSON)."""
+    filtered, classified, sorted, corpus, contamination -> page (HTML), claims (JSON)."""
     evidence = Evidence(inputs, int(config.last_round))
     claims = ledger(evidence)
     outputs["claims"].write_text(
@@ -85,6 +85,7 @@ def draw(evidence: Evidence, config: Config) -> dict[str, str | None]:
     drawings: dict[str, Callable[[], str]] = {
         "funnel": lambda: data.funnel_chart(data.funnel(evidence)),
         "mix": lambda: data.mix_chart(evidence, config.mix.shares()),
+        "topics": lambda: data.topics_chart(evidence),
         "vocabulary": lambda: data.vocabulary_chart(evidence),
         "isoflops": lambda: pretraining.isoflop_chart(evidence),
         "power_law": lambda: pretraining.power_law_chart(evidence),

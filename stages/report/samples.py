@@ -15,6 +15,7 @@ REMOVING = {
     "dedup": "deduplicated",
     "heuristics": "filtered",
     "classify": "classified",
+    "topics": "sorted",
     "decontaminate": "corpus",
 }
 """Stage -> input with what it removed."""

@@ -41,7 +41,7 @@ class Mix(Section):
 class Document(NamedTuple):
     id: str
     bucket: Bucket
-    quality: float
+    rank: float
     text: str
 
 

@@ -29,9 +29,9 @@ class Encoding(Section):
     """How documents become tokens."""
 
     anneal_quality: dict[Bucket, Annotated[float, Field(ge=0, lt=1)]]
-    """Bucket -> quantile of its quality scores above which a document is also annealed on; of buckets that are not
-    named, all (assumption; paper 3.1.3 and 3.4.3 say "high quality" and give no number). The scores tell good prose:
-    what is select in mathematics or code is the domain itself."""
+    """Bucket -> quantile of its ranks by quality, each within a language, above which a document is also annealed on;
+    of buckets that are not named, all (assumption; paper 3.1.3 and 3.4.3 say "high quality" and give no number). The
+    ranks tell good prose: what is select in mathematics or code is the domain itself."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     tokenizer = bpe.load(inputs["tokenizer"])
     chat = ChatFormat(tokenizer)
     corpus = list(documents(inputs["documents"]))
-    bar = quality_bar(corpus, config.encoding.anneal_quality)
+    bar = rank_bar(corpus, config.encoding.anneal_quality)
     dtype = np.uint16 if tokenizer.get_vocab_size() <= 1 << 16 else np.uint32
     counts = {part: dict.fromkeys(BUCKETS, 0) for part in PARTS}
     number = {part: dict.fromkeys(BUCKETS, 0) for part in PARTS}
@@ -82,16 +82,16 @@ def parts_of(document: Document, validation_per_mille: int, bar: Mapping[Bucket,
     """A document is held out, or trained on and perhaps annealed on as well."""
     if held_out(document, validation_per_mille):
         return ["validation"]
-    return ["train", "anneal"] if document.quality >= bar.get(document.bucket, 0.0) else ["train"]
+    return ["train", "anneal"] if document.rank >= bar.get(document.bucket, 0.0) else ["train"]
 
 
-def quality_bar(corpus: list[Document], quantiles: Mapping[Bucket, float]) -> dict[Bucket, float]:
-    """The quality score above which a document of each bucket is annealed on."""
-    scores: dict[Bucket, list[float]] = defaultdict(list)
+def rank_bar(corpus: list[Document], quantiles: Mapping[Bucket, float]) -> dict[Bucket, float]:
+    """The rank above which a document of each bucket is annealed on."""
+    ranks: dict[Bucket, list[float]] = defaultdict(list)
     for document in corpus:
-        scores[document.bucket].append(document.quality)
+        ranks[document.bucket].append(document.rank)
     return {
-        bucket: float(np.quantile(scores[bucket], quantile)) for bucket, quantile in quantiles.items() if scores[bucket]
+        bucket: float(np.quantile(ranks[bucket], quantile)) for bucket, quantile in quantiles.items() if ranks[bucket]
     }
 
 

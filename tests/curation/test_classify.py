@@ -13,12 +13,13 @@ import torch
 from pydantic import ValidationError
 from sklearn.metrics import roc_auc_score
 
-from stages.curation import classifier, classify, documents, judge, language
+from stages.curation import bucket, classifier, classify, documents, judge, language
 from stages.curation.classifier import Features, Labelled
 from stages.curation.classify import Classify, Config
 from stages.curation.documents import Document
+from stages.curation.ranking import Ranking, place
 from stages.interface import StageError
-from tests.curation.samples import PROSE, contents, document, fresh, store
+from tests.curation.samples import PROSE, contents, document, fresh, reasons, store
 from tests.recorder import Recorder
 
 FEATURES = Features(characters=2000, ngrams=2, hash_bits=14, dimension=8, rate=0.3, epochs=20, folds=3, sample=10_000)
@@ -45,8 +46,10 @@ def corpus(number: int = 60) -> list[Document]:
 
 
 def config(**quality: object) -> Config:
-    good = {"positive": ["wikipedia"], "negative": ["forms"], "threshold": 0.5, "buckets": ["general", "multilingual"]}
-    bucket = {"general": ["wikipedia", "forms", "german"], "math": ["sums"], "code": ["python"], "english": 0.5}
+    good = {"positive": ["wikipedia"], "negative": ["forms"], "threshold": 0.5, "buckets": ["general", "multilingual"],
+            "lowest": 0.0}  # fmt: skip
+    examples = {"general": ["wikipedia", "forms", "german"], "maths": ["sums"], "code": ["python"]}
+    bucket = {"examples": examples, "english": 0.5}
     return Config(
         Classify.model_validate({"features": FEATURES, "quality": good | quality, "judge": RULES, "bucket": bucket})
     )
@@ -86,6 +89,43 @@ def test_the_threshold_holds_in_its_buckets_only(tmp_path: Path) -> None:
         "code": 20,
         "multilingual": 0,
     }
+
+
+def test_multilingual_documents_are_ranked_within_their_language(tmp_path: Path) -> None:
+    source = store(tmp_path / "in", corpus(20), shards=2)
+    metrics = classify.run(
+        config(threshold=0.0, lowest=0.25), {"documents": source}, {"documents": fresh(tmp_path / "out")},
+        Recorder(tmp_path),
+    )  # fmt: skip
+    kept = documents.read_all(tmp_path / "out")
+    assert metrics["buckets"]["multilingual"]["documents"] == 15 and reasons(metrics) == {"low in its language": 5}
+    german = sorted((row["quality"], row["rank"]) for row in kept if row["language"] == "de")
+    assert [rank for _, rank in german] == sorted(rank for _, rank in german) and german[0][1] >= 0.25
+    english = [row["rank"] for row in kept if row["language"] == "en"]
+    assert len(english) == 80 and np.mean(english) == pytest.approx(0.5, abs=1e-6)
+
+
+def test_a_rank_is_the_share_of_the_language_below() -> None:
+    halves = [Ranking(), Ranking()]
+    for number, score in enumerate((0.1, 0.9, 0.9, 0.4)):
+        halves[number % 2].count("de", score)
+    halves[0].count("fr", 0.2)
+    halves[0].add(halves[1])
+    places = halves[0].places()
+    assert [place(places, "de", score) for score in (0.1, 0.4, 0.9)] == [0.125, 0.375, 0.75]
+    assert place(places, "fr", 0.2) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("chances", "domain"),
+    [
+        ({"general": 0.4, "maths": 0.35, "reasoning": 0.25}, "maths"),  # mathematics and reasoning are one bucket
+        ({"general": 0.45, "maths": 0.3, "code": 0.25}, "general"),  # no bucket is more likely than not
+        ({"code": 0.2, "code_in_text": 0.6, "general": 0.2}, "code_in_text"),
+    ],
+)
+def test_the_domain_is_the_likeliest_of_the_likeliest_bucket(chances: dict[str, float], domain: str) -> None:
+    assert bucket.likeliest(list(chances), np.array(list(chances.values()))) == domain
 
 
 def labelled(rows: list[Document], labels: dict[str, str]) -> list[Labelled]:
@@ -177,7 +217,9 @@ def endpoint() -> Iterator[str]:
 def test_a_served_model_judges(endpoint: str) -> None:
     served = judge.Judge(kind="endpoint", url=endpoint, model="llama", threshold=0.5)
     assert judge.verdicts([document(PROSE), document("Menu")], served) == [True, False]
-    with pytest.raises(StageError, match="llama answers 'perhaps', neither yes nor no"):
+    domains = judge.ask([document("A river in maths")], bucket.QUESTION, ("maths", "yes"), served)
+    assert domains == ["yes"]
+    with pytest.raises(StageError, match="llama answers 'perhaps', none of yes, no"):
         judge.verdicts([document("")], served)
     nobody = served.model_copy(update={"url": "http://127.0.0.1:9/v1"})
     with pytest.raises(StageError, match=r"curation\.classify\.judge\.url: http://127\.0\.0\.1:9/v1/chat/completions"):

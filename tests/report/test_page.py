@@ -86,7 +86,7 @@ def test_the_page_is_whole_html(whole) -> None:
 def test_every_chart_is_drawn_and_answers_are_escaped(whole) -> None:
     text, _, _, _ = whole
     assert "Not measured by this run" not in text
-    assert text.count('role="img"') == 23
+    assert text.count('role="img"') == 24
     assert "&lt;question&gt;" in text and "<question>" not in text
 
 

@@ -44,7 +44,7 @@ def test_every_document_is_in_one_part_and_comes_back_whole(world: World, tmp_pa
         assert decoded(tmp_path / "tokens", "train", bucket, world) == trained
         annealed = decoded(tmp_path / "tokens", "anneal", bucket, world)
         count = len(here) if bucket == "code" else len(here) // 2
-        best = sorted(here, key=lambda document: -document.quality)[:count]
+        best = sorted(here, key=lambda document: -document.rank)[:count]
         assert annealed == [document.text for document in here if document in best and not held_out(document, 200)]
         assert metrics["documents"]["train"][bucket] == len(trained) >= len(annealed) > 0
         assert metrics["tokens"]["train"][bucket] == len(TokenShards(tmp_path / "tokens").tokens("train", bucket))
