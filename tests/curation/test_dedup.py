@@ -41,11 +41,23 @@ def near_copies(number: int, seed: int) -> list[list[str]]:
     return texts
 
 
+def random_text(generator: random.Random) -> str:
+    """No word up to 400, each of up to 12 characters of one of several scripts, of signs or of any plane of Unicode."""
+    ranges = generator.choice([(97, 122), (65, 90), (0xC0, 0x24F), (0x391, 0x3C9), (0x627, 0x64A), (0xE01, 0xE3A),
+                               (0x3042, 0x30FF), (0x4E00, 0x9FFF), (0x1F300, 0x1FAFF), (0, 0xD7FF)])  # fmt: skip
+    count = generator.choice([0, 1, 2, 4, 5, 6, generator.randrange(400)])
+    words = ("".join(chr(generator.randint(*ranges)) for _ in range(generator.randrange(13))) for _ in range(count))
+    return generator.choice([" ", "\n", ", ", "\u3000"]).join(words)
+
+
 @pytest.mark.parametrize(("permutations", "seed", "block"), [(128, 1, 1 << 15), (64, 7, 100), (16, 3, 1)])
 def test_signatures_equal_datasketch(permutations: int, seed: int, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(minhash, "BLOCK", block)
-    shingled = [minhash.shingles(" ".join(words), 5) for words in near_copies(80, seed)]
-    shingled += [[b""], ["ünïcode 東京".encode()]]
+    generator = random.Random(seed)
+    texts = [" ".join(words) for words in near_copies(50, seed)] + [random_text(generator) for _ in range(60)]
+    shingled = [minhash.shingles(body, 5) for body in ["", " \n", "ünïcode 東京", *texts]]
+    assert shingled[0] == shingled[1] == [b""]  # no word at all is one shingle: such documents are alike
+    assert min(len(shingles) for shingles in shingled) == 1 and max(map(len, shingled)) > 200
     found = minhash.signatures(shingled, permutations, seed)
     for row, shingles in zip(found, shingled, strict=True):
         reference = MinHash(num_perm=permutations, seed=seed, hashfunc=xxhash.xxh32_intdigest)
