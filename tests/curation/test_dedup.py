@@ -9,7 +9,7 @@ import pytest
 import xxhash
 from datasketch import MinHash, MinHashLSH
 
-from stages.curation import catalog, dedup, documents, line_duplicates, minhash
+from stages.curation import catalog, clusters, dedup, documents, line_duplicates, minhash, similarity
 from stages.curation.dedup import Config, Dedup
 from stages.curation.documents import Document
 from stages.interface import Metrics
@@ -58,7 +58,7 @@ def test_signatures_equal_datasketch(permutations: int, seed: int, block: int, m
     shingled = [minhash.shingles(body, 5) for body in ["", " \n", "ünïcode 東京", *texts]]
     assert shingled[0] == shingled[1] == [b""]  # no word at all is one shingle: such documents are alike
     assert min(len(shingles) for shingles in shingled) == 1 and max(map(len, shingled)) > 200
-    found = minhash.signatures(shingled, permutations, seed)
+    found = minhash.signatures(shingled, minhash.permutations(permutations, seed))
     for row, shingles in zip(found, shingled, strict=True):
         reference = MinHash(num_perm=permutations, seed=seed, hashfunc=xxhash.xxh32_intdigest)
         for shingle in shingles:
@@ -67,7 +67,8 @@ def test_signatures_equal_datasketch(permutations: int, seed: int, block: int, m
 
 
 def test_candidates_are_the_pairs_of_datasketch_lsh() -> None:
-    signatures = minhash.signatures([minhash.shingles(" ".join(words), 3) for words in near_copies(300, 5)], 128, 1)
+    shingled = [minhash.shingles(" ".join(words), 3) for words in near_copies(300, 5)]
+    signatures = minhash.signatures(shingled, minhash.permutations(128, 1))
     number, rows = minhash.bands(0.7, 128, 0.5)
     index = MinHashLSH(num_perm=128, params=(number, rows))
     sketches = [MinHash(hashvalues=row, seed=1, scheme="affine32") for row in signatures]
@@ -184,10 +185,10 @@ def test_exact_similarity_decides_not_the_estimate(tmp_path: Path) -> None:
     texts = [" ".join(words) for words in near_copies(200, 11)]
     run([document(body, f"https://{n}.example/") for n, body in enumerate(texts)], tmp_path)
     kept = documents.read_all(tmp_path / "out")
-    sets = [minhash.shingle_set(minhash.shingles(row["text"], 3)) for row in kept]
+    sets = [similarity.shingle_set(minhash.shingles(row["text"], 3)) for row in kept]
     pairs = [(a, b) for n, a in enumerate(sets) for b in sets[:n]]
     assert 50 < len(kept) < 200
-    assert sum(minhash.jaccard(a, b) >= 0.8 for a, b in pairs) <= 2
+    assert sum(similarity.jaccard(a, b) >= 0.8 for a, b in pairs) <= 2
 
 
 def test_translations_with_the_same_figures_are_no_duplicates(tmp_path: Path) -> None:
@@ -211,7 +212,5 @@ def test_a_page_that_is_there_a_thousand_times_costs_no_million_pairs() -> None:
     keys = np.array([5] * 1000 + [7] * 3 + list(range(10, 20)), np.uint64)
     pairs = minhash.unpack(minhash.pairs(keys, np.arange(len(keys))))
     assert len(pairs) == 999 + 998 + 3
-    clusters = minhash.Clusters()
-    for first, second in pairs.tolist():
-        clusters.join(first, second)
-    assert [len(group) for group in clusters.groups()] == [1000, 3]
+    joined = clusters.join(pairs)
+    assert np.unique(joined.roots, return_counts=True)[1].tolist() == [1000, 3]
