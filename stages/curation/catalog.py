@@ -49,17 +49,24 @@ class Table:
         """For each shard, which of its rows have one of these numbers, ascending."""
         return [numbers[start:stop] - self.starts[shard] for shard, (start, stop) in enumerate(self._edges(numbers))]
 
-    def keys(self, column: str, part: int, parts: int) -> tuple[np.ndarray, np.ndarray]:
-        """Numbers of the rows whose uint64 key falls into a part of the range of keys, ascending, and their keys."""
+    def keys(self, column: str, part: int, parts: int, gone: "Table | None" = None) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers of the rows whose uint64 key falls into a part of the range of keys, ascending, and their keys;
+        without the rows that are `gone`."""
         numbers, keys = [np.empty(0, np.int64)], [np.empty(0, np.uint64)]
         low = np.uint64((part << 64) // parts)
         high = np.uint64(((part + 1 << 64) // parts) - 1)
         for shard, start in enumerate(self.starts[:-1]):
             values = self.shard(shard, [column])[column].to_numpy()
-            chosen = np.flatnonzero((values >= low) & (values <= high))
+            chosen = self.without(shard, np.flatnonzero((values >= low) & (values <= high)), gone)
             numbers.append(chosen + start)
             keys.append(values[chosen])
         return np.concatenate(numbers), np.concatenate(keys)
+
+    @staticmethod
+    def without(shard: int, rows: np.ndarray, gone: "Table | None") -> np.ndarray:
+        """Of these rows of a shard, ascending, those that a table of rows does not name."""
+        named = gone.shard(shard, ["row"])["row"].to_numpy() if gone and gone.counts[shard] else rows[:0]
+        return np.setdiff1d(rows, named, assume_unique=True) if len(named) else rows
 
     def _edges(self, numbers: np.ndarray) -> Iterator[tuple[int, int]]:
         yield from pairwise(np.searchsorted(numbers, self.starts).tolist())
@@ -68,6 +75,13 @@ class Table:
 def write(directory: Path, name: str, shard: int, columns: dict[str, object]) -> None:
     """Writes one shard of a table."""
     pq.write_table(pa.table(columns), directory / file_name(name, shard), compression="lz4")
+
+
+def mark(directory: Path, name: str, rows: Sequence[np.ndarray]) -> Table:
+    """A table that names rows of each shard."""
+    for shard, chosen in enumerate(rows):
+        write(directory, name, shard, {"row": chosen})
+    return Table(directory, name, tuple(len(chosen) for chosen in rows))
 
 
 def file_name(name: str, shard: int) -> str:

@@ -5,26 +5,28 @@ and by the size of one shard. The documents come out in the order of their ids, 
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import xxhash
 from pydantic import Field
 
 from stages.curation import catalog, documents, line_duplicates, lines, minhash, near_duplicates, url_duplicates
 from stages.curation.catalog import Table
-from stages.curation.documents import Account, Cut
-from stages.curation.line_duplicates import Lines
+from stages.curation.documents import SCHEMA, Account, Cut
+from stages.curation.line_duplicates import Lines, Repeated
 from stages.curation.near_duplicates import MinHashing, band_name
 from stages.curation.url import normalise
 from stages.interface import Context, Metrics, Paths, Section
 
 STEPS = ("url", "document", "line")
+PAGE = ["id", "url", "date", "planted_from"]
 MEMBERS = pa.schema(
     [
         ("cluster", pa.string()),  # id of the document that stays
@@ -59,8 +61,9 @@ class Survey(NamedTuple):
     number: int
     source: Path
     directory: Path
-    options: MinHashing
-    seed: int
+    shingle: int
+    permutations: np.ndarray
+    bands: tuple[int, int]
 
 
 class Shard(NamedTuple):
@@ -72,8 +75,7 @@ class Shard(NamedTuple):
     """Rows removed for their address."""
     near: np.ndarray
     """Rows removed as near-duplicates."""
-    repeated: np.ndarray
-    """Keys of the lines to remove."""
+    repeated: Repeated
     buckets: int
     characters: int
     files: int
@@ -88,9 +90,10 @@ class Outcome(NamedTuple):
 
 
 class Merge(NamedTuple):
-    """The parts that one output file is made of."""
+    """The shards whose part of that number makes up one output file."""
 
-    parts: list[Path]
+    shards: list[Path]
+    number: int
     output: Path
 
 
@@ -106,16 +109,18 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
 
-    work = [Survey(n, file, scratch, options.minhash, config.seed) for n, file in enumerate(files)]
+    near_options = options.minhash
+    permutations = minhash.permutations(near_options.permutations, config.seed)
+    bands = minhash.bands(near_options.threshold, near_options.permutations, near_options.recall_weight)
+    work = [Survey(n, file, scratch, near_options.shingle, permutations, bands) for n, file in enumerate(files)]
     counts = tuple(context.map("signatures", survey, work, kind="process"))
     pages, keys = Table(scratch, "pages", counts), Table(scratch, "bands", counts)
     older = url_duplicates.find(pages, options.memory_mb, context)
-    near = near_duplicates.find(files, pages, keys, older, options.minhash, options.memory_mb, context)
-    gone = np.union1d(older, near.losers)
-    buckets = line_duplicates.buckets(pages.rows - len(gone), options.lines)
-    repeated = line_duplicates.find(
-        files, pages.split(gone), buckets, options.lines, options.memory_mb, scratch, context
-    )
+    gone = catalog.mark(scratch, "older", pages.split(older))
+    near = near_duplicates.find(files, pages, keys, gone, bands, near_options, options.memory_mb, context)
+    gone = catalog.mark(scratch, "gone", pages.split(np.union1d(older, near.losers)))
+    buckets = line_duplicates.buckets(pages.rows - gone.rows, options.lines)
+    repeated = line_duplicates.find(files, gone, buckets, options.lines, options.memory_mb, context)
 
     rows = zip(files, pages.split(older), pages.split(near.losers), strict=True)
     shards = [
@@ -126,14 +131,11 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     for outcome in context.map("remove", remove, shards, kind="process"):
         account.merge(outcome.account)
         occurrences += outcome.occurrences
-    merges = [
-        Merge([_part(scratch, shard, n) for shard in range(len(files))], outputs["documents"] / documents.name(n))
-        for n in range(len(files))
-    ]
+    kept = [_kept(scratch, shard) for shard in range(len(files))]
+    merges = [Merge(kept, n, outputs["documents"] / documents.name(n)) for n in range(len(files))]
     context.map("write", merge, merges, kind="process")
     account.write(outputs["documents"])
-    clusters = pa.Table.from_pylist(near.members, MEMBERS)
-    pq.write_table(clusters, outputs["documents"] / "clusters.parquet", compression="zstd")
+    pq.write_table(near.members.cast(MEMBERS), outputs["documents"] / "clusters.parquet", compression="zstd")
     shutil.rmtree(scratch)
 
     metrics = account.metrics(STEPS)
@@ -141,7 +143,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     return metrics | {
         "removed": {step: _share(account, step) for step in STEPS},
         "minhash": near.metrics,
-        "lines": {"distinct": len(repeated), "occurrences": occurrences},
+        "lines": {"distinct": repeated.distinct, "occurrences": occurrences},
     }
 
 
@@ -151,65 +153,108 @@ def survey(work: Survey) -> int:
     The language is part of the keys: a text and its translation share numbers and names, which is no reason to lose
     one of them.
     """
-    rows = documents.read(work.source)
-    options = work.options
-    number, height = minhash.bands(options.threshold, options.permutations, options.recall_weight)
-    shingled = [minhash.shingles(row["text"], options.shingle) for row in rows]
-    keys = minhash.band_keys(minhash.signatures(shingled, options.permutations, work.seed), number, height)
-    keys ^= _hashes([row["language"] for row in rows])
+    pages, bands = [], [np.empty((work.bands[0], 0), np.uint64)]
+    for batch in documents.batches(work.source, [*PAGE, "text", "language"]):
+        shingled = [minhash.shingles(text, work.shingle) for text in batch["text"].to_pylist()]
+        keys = minhash.band_keys(minhash.signatures(shingled, work.permutations), *work.bands)
+        bands.append(keys ^ _hashes(batch["language"].to_pylist()))
+        urls, planted = batch["url"].to_pylist(), batch["planted_from"]
+        page = batch.select(PAGE).append_column("length", pc.utf8_length(batch["text"]).cast(pa.int64()))
+        page = page.append_column("address", pa.array(_hashes([normalise(url) for url in urls])))
+        page = page.append_column("url_key", pa.array(_hashes(urls)))
+        sources = _hashes(planted.fill_null("").to_pylist()) * planted.is_valid().to_numpy(zero_copy_only=False)
+        pages.append(page.append_column("planted_key", pa.array(sources)))
+    table = pa.Table.from_batches(pages)
+    catalog.write(work.directory, "pages", work.number, {name: table[name] for name in table.column_names})
+    keys = np.concatenate(bands, axis=1)
     catalog.write(work.directory, "bands", work.number, {band_name(band): row for band, row in enumerate(keys)})
-    page = {name: [row[name] for row in rows] for name in ("id", "url", "date", "planted_from")}
-    catalog.write(work.directory, "pages", work.number, {
-        **{name: pa.array(values, pa.string()) for name, values in page.items()},
-        "length": pa.array([len(row["text"]) for row in rows], pa.int64()),
-        "address": _hashes([normalise(url) for url in page["url"]]),
-        "url_key": _hashes(page["url"]),
-        "planted_key": np.where([url is None for url in page["planted_from"]], np.uint64(0),
-                                _hashes([url or "" for url in page["planted_from"]])),
-    })  # fmt: skip
-    return len(rows)
+    return table.num_rows
 
 
 def remove(work: Shard) -> Outcome:
     """Writes what stays of one file, in parts by id."""
-    account, occurrences = Account(), 0
-    older, near, repeated = (set(values.tolist()) for values in (work.older, work.near, work.repeated))
-    parts: list[list[documents.Document]] = [[] for _ in range(work.files)]
-    for row, document in enumerate(documents.read(work.source)):
-        account.take(document)
-        if row in older:
-            account.cut(document, Cut("url", "older version"))
-            continue
-        if row in near:
-            account.cut(document, Cut("document", "near-duplicate"))
-            continue
-        after = lines.without(document, repeated, line_duplicates.bucket(document["id"], work.buckets))
-        if len(after["text"]) < work.characters:
-            account.cut(document, Cut("line", "nothing left"))
-            continue
-        if after is not document:
-            lost = documents.size(document["text"]) - documents.size(after["text"])
-            account.count(Cut("line", "repeated line"), 0, lost)
-            occurrences += len(lines.prose(document)) - len(lines.prose(after))
-        account.keep(after)
-        parts[int(after["id"], 16) * work.files >> 64].append(after)
-    for number, part in enumerate(parts):
-        documents.write(_part(work.directory, work.number, number), part)
-    return Outcome(account, occurrences)
+    outcome, first = Outcome(Account(), 0), 0
+    repeated = work.repeated.of(work.number)
+    kept = []
+    for batch in documents.batches(work.source, SCHEMA.names):
+        outcome.account.documents_in += batch.num_rows
+        outcome.account.bytes_in += _bytes(batch)
+        older, near = (_within(rows, first, batch.num_rows) for rows in (work.older, work.near))
+        _cut(outcome.account, batch.take(older), Cut("url", "older version"))
+        _cut(outcome.account, batch.take(near), Cut("document", "near-duplicate"))
+        first += batch.num_rows
+        stays = np.setdiff1d(np.arange(batch.num_rows), np.concatenate([older, near]))
+        batch, outcome = _without_lines(batch.take(stays), repeated, work, outcome)
+        outcome.account.documents_out += batch.num_rows
+        outcome.account.bytes_out += _bytes(batch)
+        kept.append(batch)
+    table = pa.Table.from_batches(kept, SCHEMA).combine_chunks()
+    parts = np.array([int(name, 16) * work.files >> 64 for name in table["id"].to_pylist()], int)
+    # A file of as many batches, not as many files: with a thousand shards these would be a million.
+    with pa.ipc.new_file(_kept(work.directory, work.number), SCHEMA) as file:
+        for number in range(work.files):
+            part = table.take(np.flatnonzero(parts == number)).combine_chunks()
+            file.write_batch(part.to_batches()[0] if len(part) else pa.RecordBatch.from_pylist([], SCHEMA))
+    return outcome
 
 
 def merge(work: Merge) -> None:
     """Makes one output file of its parts."""
-    rows = [document for part in work.parts for document in documents.read(part)]
-    documents.write(work.output, sorted(rows, key=lambda document: document["id"]))
+    parts = []
+    for path in work.shards:
+        with pa.ipc.open_file(path) as file:
+            parts.append(file.get_batch(work.number))
+    table = pa.Table.from_batches(parts, SCHEMA).combine_chunks()
+    documents.write_table(work.output, table.take(pc.sort_indices(table["id"])))
 
 
-def _part(directory: Path, shard: int, number: int) -> Path:
-    return directory / f"kept-{shard:05d}-{number:05d}.parquet"
+def _without_lines(
+    batch: pa.RecordBatch, repeated: set[int], work: Shard, outcome: Outcome
+) -> tuple[pa.RecordBatch, Outcome]:
+    """The documents without their repeated lines, and without those of which too little is left."""
+    account, occurrences = outcome
+    after = {}
+    for row, document in enumerate(batch.select(["id", "text", "code"]).to_pylist() if repeated else ()):
+        shorter = lines.without(document, repeated, line_duplicates.bucket(document["id"], work.buckets))
+        if shorter is not document:
+            after[row] = (document, shorter)
+    before = batch
+    for name in ("text", "code") if after else ():
+        values, field = batch[name].to_pylist(), SCHEMA.field(name)
+        for row, (_, shorter) in after.items():
+            values[row] = shorter[name]
+        batch = batch.set_column(SCHEMA.get_field_index(name), field, pa.array(values, field.type))
+    enough = pc.greater_equal(pc.utf8_length(batch["text"]), work.characters).to_numpy(zero_copy_only=False)
+    for row, (document, shorter) in after.items():
+        if enough[row]:
+            lost = documents.size(document["text"]) - documents.size(shorter["text"])
+            account.count(Cut("line", "repeated line"), 0, lost)
+            occurrences += len(lines.prose(document)) - len(lines.prose(shorter))
+    _cut(account, before.filter(pa.array(~enough)), Cut("line", "nothing left"))
+    return batch.filter(pa.array(enough)), Outcome(account, occurrences)
 
 
-def _hashes(texts: Sequence[str]) -> np.ndarray:
-    return np.fromiter((xxhash.xxh64_intdigest(text.encode()) for text in texts), np.uint64, len(texts))
+def _cut(account: Account, batch: pa.RecordBatch, cut: Cut) -> None:
+    for document in batch.select(["id", "url", "text"]).to_pylist():
+        account.cut(document, cut)
+
+
+def _bytes(batch: pa.RecordBatch) -> int:
+    return sum(pc.binary_length(batch["text"]).to_pylist())
+
+
+def _within(rows: np.ndarray, first: int, number: int) -> np.ndarray:
+    """Of these rows of a file those in a batch, counted from its first."""
+    start, stop = np.searchsorted(rows, [first, first + number])
+    return rows[start:stop] - first
+
+
+def _kept(directory: Path, shard: int) -> Path:
+    return directory / f"kept-{shard:05d}.arrow"
+
+
+def _hashes(texts: Iterable[str]) -> np.ndarray:
+    return np.array([xxhash.xxh64_intdigest(text.encode()) for text in texts], np.uint64)
 
 
 def _share(account: Account, step: str) -> dict[str, float]:

@@ -161,6 +161,18 @@ def read(path: Path) -> list[Document]:
         raise StageError(f"{path}: not a readable Parquet file ({error}); run the stage that makes it again") from None
 
 
+def batches(path: Path, columns: Sequence[str], rows: int = 1000) -> Iterator[pa.RecordBatch]:
+    """Those columns of one file, so many rows at a time; one empty batch where the file has no rows."""
+    try:
+        with pq.ParquetFile(path) as file:
+            if not file.metadata.num_rows:
+                schema = pa.schema([file.schema_arrow.field(column) for column in columns])
+                yield pa.RecordBatch.from_pylist([], schema)
+            yield from file.iter_batches(rows, columns=list(columns))
+    except (OSError, pa.ArrowException) as error:
+        raise StageError(f"{path}: not a readable Parquet file ({error}); run the stage that makes it again") from None
+
+
 def read_all(directory: Path) -> list[Document]:
     """The documents of an artifact, file by file."""
     return [document for path in shards(directory) for document in read(path)]
@@ -168,7 +180,12 @@ def read_all(directory: Path) -> list[Document]:
 
 def write(path: Path, documents: Iterable[Mapping[str, Any]], schema: pa.Schema = SCHEMA) -> None:
     """Writes one file; the same documents give the same bytes."""
-    pq.write_table(pa.Table.from_pylist(list(documents), schema), path, compression="zstd")
+    write_table(path, pa.Table.from_pylist(list(documents), schema))
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Writes one file of such a table."""
+    pq.write_table(table, path, compression="zstd")
 
 
 def name(shard: int) -> str:

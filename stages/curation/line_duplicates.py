@@ -8,7 +8,7 @@ import numpy as np
 import xxhash
 from pydantic import Field
 
-from stages.curation import catalog, documents, lines
+from stages.curation import catalog, documents, lines, minhash
 from stages.curation.catalog import Table
 from stages.interface import Context, Section
 
@@ -31,32 +31,47 @@ class Shard(NamedTuple):
 
     number: int
     source: Path
-    gone: np.ndarray
-    """Rows that are removed already, ascending."""
+    gone: Table
+    """Rows that are removed already."""
     buckets: int
-    directory: Path
 
 
 class Part(NamedTuple):
-    """A range of the lines' keys."""
+    """A range of the lines' keys, and the file for those that occur too often."""
 
     keys: Table
     part: int
     parts: int
     most: int
+    output: Path
 
 
-def find(
-    files: list[Path], gone: list[np.ndarray], buckets: int, options: Lines, memory_mb: int, scratch: Path,
-    context: Context,
-) -> np.ndarray:  # fmt: skip
-    """Sorted keys of the lines that occur too often in their bucket. `gone`: the removed rows of each file."""
-    work = [Shard(n, file, rows, buckets, scratch) for n, (file, rows) in enumerate(zip(files, gone, strict=True))]
+class Repeated(NamedTuple):
+    """The keys of the lines that occur too often in their bucket."""
+
+    keys: Table
+    """Of all lines, sorted within a shard."""
+    parts: list[Path]
+    distinct: int
+
+    def of(self, shard: int) -> set[int]:
+        """Those that occur in this shard."""
+        mine = minhash.distinct([self.keys.shard(shard, ["key"])["key"].to_numpy()])
+        found: set[int] = set()
+        for path in self.parts:
+            found |= set(np.intersect1d(mine, np.load(path), assume_unique=True).tolist())
+        return found
+
+
+def find(files: list[Path], gone: Table, buckets: int, options: Lines, memory_mb: int, context: Context) -> Repeated:
+    """Finds the lines that occur too often in their bucket. `gone`: the removed rows of each file."""
+    scratch = gone.directory
+    work = [Shard(n, file, gone, buckets) for n, file in enumerate(files)]
     keys = Table(scratch, "lines", tuple(context.map("lines", write_keys, work, kind="process")))
     number = catalog.parts(keys.rows, memory_mb)
-    found = context.map("repeated lines", repeated, [Part(keys, n, number, options.most) for n in range(number)],
-                        kind="process")  # fmt: skip
-    return np.concatenate(found)
+    ranges = [Part(keys, n, number, options.most, scratch / f"repeated-{n:05d}.npy") for n in range(number)]
+    distinct = sum(context.map("repeated lines", write_repeated, ranges, kind="process"))
+    return Repeated(keys, [part.output for part in ranges], distinct)
 
 
 def buckets(number: int, options: Lines) -> int:
@@ -71,19 +86,27 @@ def bucket(name: str, number: int) -> int:
 
 def write_keys(work: Shard) -> int:
     """Writes the keys of one file's lines, sorted, and gives their number."""
-    gone = set(work.gone.tolist())
-    found = [
-        lines.key(line, bucket(document["id"], work.buckets))
-        for row, document in enumerate(documents.read(work.source))
-        if row not in gone
-        for line in lines.prose(document)
-    ]
-    catalog.write(work.directory, "lines", work.number, {"key": np.sort(np.array(found, np.uint64))})
-    return len(found)
+    gone, first = set(work.gone.shard(work.number, ["row"])["row"].to_pylist()), 0
+    found = [np.empty(0, np.uint64)]
+    for batch in documents.batches(work.source, ["id", "text", "code"]):
+        keys = [
+            lines.key(line, bucket(document["id"], work.buckets))
+            for row, document in enumerate(batch.to_pylist(), first)
+            if row not in gone
+            for line in lines.prose(document)
+        ]
+        found.append(np.array(keys, np.uint64))
+        first += batch.num_rows
+    keys = np.sort(np.concatenate(found))
+    catalog.write(work.gone.directory, "lines", work.number, {"key": keys})
+    return len(keys)
 
 
-def repeated(work: Part) -> np.ndarray:
-    """The keys of a range that occur too often."""
+def write_repeated(work: Part) -> int:
+    """Writes the keys of a range that occur too often, sorted, and gives their number."""
     _, keys = work.keys.keys("key", work.part, work.parts)
-    values, counts = np.unique(keys, return_counts=True)
-    return values[counts > work.most]
+    keys.sort()
+    # A key that equals the one `most` places further on occurs more often than that.
+    repeated = minhash.distinct([keys[work.most :][keys[work.most :] == keys[: -work.most]]])
+    np.save(work.output, repeated)
+    return len(repeated)

@@ -6,13 +6,15 @@ worked on together in numpy: signatures of many documents at a time, candidate p
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import chain
 
 import numpy as np
 import xxhash
-from datasketch import MinHash, MinHashLSH
 
 WORD = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]|[^\W\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]+")
 """A word; in scripts that write no spaces, a character."""
+BLANKED = bytes(byte if chr(byte).isalnum() or byte == ord("_") else ord(" ") for byte in range(128)).ljust(256)
+"""Translates the ASCII characters that are in no word to spaces."""
 CROWD = 64
 """Members of one band above which not all of their pairs are looked at."""
 BLOCK = 1 << 15
@@ -21,36 +23,48 @@ BLOCK = 1 << 15
 
 def shingles(text: str, n: int) -> list[bytes]:
     """Each run of n words of the text, lower-case, joined by spaces; all words where there are fewer than n."""
-    words = [word.encode() for word in WORD.findall(text.lower())]
-    joined = b" ".join(words)
+    lower = text.lower()
+    # The same words either way; that for texts in ASCII, which many are, is several times faster.
+    words = lower.encode().translate(BLANKED).split() if lower.isascii() else WORD.findall(lower)
+    joined = b" ".join(words) if lower.isascii() else " ".join(words).encode()
     if len(words) <= n:
         return [joined]
-    ends = np.cumsum([len(word) + 1 for word in words])
-    starts = [0, *ends[:-n].tolist()]
-    return [joined[start:end] for start, end in zip(starts, (ends[n - 1 :] - 1).tolist(), strict=True)]
+    blanks = np.flatnonzero(np.frombuffer(joined, np.uint8) == ord(" "))
+    starts, ends = (blanks[: len(words) - n] + 1).tolist(), blanks[n - 1 :].tolist()
+    return [joined[start:end] for start, end in zip([0, *starts], [*ends, len(joined)], strict=True)]
 
 
-def signatures(documents: Sequence[Sequence[bytes]], permutations: int, seed: int) -> np.ndarray:
-    """[documents, permutations] uint32: the `hashvalues` that `MinHash(num_perm=permutations, seed=seed,
-    hashfunc=xxhash.xxh32_intdigest)` has after an update with each shingle. A document has one shingle at least."""
-    a, b = MinHash(num_perm=permutations, seed=seed, scheme="affine32").permutations
-    a, b = a.astype(np.uint32), b.astype(np.uint32)
-    result = np.empty((len(documents), permutations), np.uint32)
+def permutations(number: int, seed: int) -> np.ndarray:
+    """[2, number] uint32: factors and terms of datasketch's permutations of 32-bit hash values."""
+    from datasketch import MinHash  # half a second, and no worker needs it
+
+    return np.stack(MinHash(num_perm=number, seed=seed, scheme="affine32").permutations).astype(np.uint32)
+
+
+def signatures(documents: Sequence[Sequence[bytes]], permutations: np.ndarray) -> np.ndarray:
+    """[documents, permutations] uint32: the `hashvalues` that `MinHash(num_perm=number, seed=seed,
+    hashfunc=xxhash.xxh32_intdigest)` has after an update with each shingle, for `permutations(number, seed)`. A
+    document has one shingle at least."""
+    factors, terms = permutations
+    result = np.empty((len(documents), len(factors)), np.uint32)
     for first, last in _blocks([len(document) for document in documents]):
         chunk = documents[first:last]
         lengths = np.array([len(document) for document in chunk])
-        digests = (xxhash.xxh32_intdigest(shingle) for document in chunk for shingle in document)
+        digests = map(xxhash.xxh32_intdigest, chain.from_iterable(chunk))
         hashes = _mix(np.fromiter(digests, np.uint32, int(lengths.sum())))
         starts = np.concatenate([[0], np.cumsum(lengths[:-1])])
-        for permutation in range(permutations):
-            values = hashes * a[permutation]
-            values += b[permutation]
+        values = np.empty_like(hashes)
+        for permutation in range(len(factors)):
+            np.multiply(hashes, factors[permutation], out=values)
+            values += terms[permutation]
             result[first:last, permutation] = np.minimum.reduceat(values, starts)
     return result
 
 
 def bands(threshold: float, permutations: int, recall_weight: float) -> tuple[int, int]:
     """Number of bands and rows per band that datasketch's LSH takes for a Jaccard threshold."""
+    from datasketch import MinHashLSH
+
     index = MinHashLSH(threshold=threshold, num_perm=permutations, weights=(1 - recall_weight, recall_weight))
     return index.b, index.r
 
@@ -68,32 +82,37 @@ def band_keys(signature: np.ndarray, number: int, rows: int) -> np.ndarray:
 
 
 def pairs(keys: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-    """Packed pairs (see `pack`) of the documents that share a key; keys: [n] uint64, numbers: [n], ascending.
+    """Packed pairs (see `pack`) of the documents that share a key, sorted; keys: [n] uint64, numbers: [n], ascending.
 
     In a group of more than CROWD each is paired with the first and with its neighbour only: all pairs of a page that
     is there a hundred thousand times would be five billion.
     """
-    order = np.argsort(keys, kind="stable")
-    ordered = keys[order]
-    edges = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1], [True]]))
-    sizes = np.diff(edges)
+    order, close = _neighbours(keys)
+    # Nearly all keys have one document and most others two; only these others are looked at.
+    edges = np.flatnonzero(np.concatenate([[True], np.diff(close) > 1, [True]])) if len(close) else np.empty(0, int)
+    firsts, sizes = close[edges[:-1]], np.diff(edges) + 1
     found = [np.empty(0, np.uint64)]
-    # Nearly all groups are of one document, most others of two. The sort is stable, so members ascend.
-    for size in np.unique(sizes[sizes > 1]).tolist():
-        members = numbers[order[edges[:-1][sizes == size][:, None] + np.arange(size)]]
+    for size in np.unique(sizes).tolist():
+        members = numbers[order[firsts[sizes == size][:, None] + np.arange(size)]]
         if size > CROWD:
             first = np.concatenate([np.zeros(size - 1, int), np.arange(1, size - 1)])
             second = np.concatenate([np.arange(1, size), np.arange(2, size)])
         else:
             first, second = np.triu_indices(size, 1)
         found.append(pack(members[:, first], members[:, second]).ravel())
-    return np.unique(np.concatenate(found))
+    return np.sort(np.concatenate(found))
 
 
 def candidates(signature: np.ndarray, number: int, rows: int) -> np.ndarray:
     """[pairs, 2] indices first < second, sorted, of documents that agree in at least one band."""
     numbers = np.arange(len(signature))
-    return unpack(np.unique(np.concatenate([pairs(keys, numbers) for keys in band_keys(signature, number, rows)])))
+    return unpack(distinct([pairs(keys, numbers) for keys in band_keys(signature, number, rows)]))
+
+
+def distinct(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """The values of all arrays, each once, sorted."""
+    values = np.sort(np.concatenate(arrays))
+    return values[np.concatenate([[True], values[1:] != values[:-1]])] if len(values) else values
 
 
 def pack(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -106,42 +125,21 @@ def unpack(packed: np.ndarray) -> np.ndarray:
     return np.stack([packed >> np.uint64(32), packed & np.uint64(0xFFFFFFFF)], axis=-1).astype(np.int64)
 
 
-def shingle_set(document: Sequence[bytes]) -> np.ndarray:
-    """Sorted distinct 64-bit hashes of a document's shingles."""
-    hashes = np.fromiter(map(xxhash.xxh64_intdigest, document), np.uint64, len(document))
-    return np.unique(hashes)
-
-
-def jaccard(first: np.ndarray, second: np.ndarray) -> float:
-    """Shared shingles by all shingles of two documents' shingle sets."""
-    shared = len(np.intersect1d(first, second, assume_unique=True))
-    return shared / (len(first) + len(second) - shared)
-
-
-class Clusters:
-    """Union-find over the documents that were ever joined."""
-
-    def __init__(self) -> None:
-        self._parent: dict[int, int] = {}
-
-    def find(self, index: int) -> int:
-        """The smallest index of the cluster."""
-        while (parent := self._parent.get(index, index)) != index:
-            self._parent[index] = index = self._parent.get(parent, parent)
-        return index
-
-    def join(self, first: int, second: int) -> None:
-        """Makes two clusters one."""
-        low, high = sorted((self.find(first), self.find(second)))
-        self._parent.setdefault(low, low)
-        self._parent[high] = low
-
-    def groups(self) -> list[list[int]]:
-        """Clusters of two and more, each sorted, in the order of their first member."""
-        members: dict[int, list[int]] = {}
-        for index in sorted(self._parent):
-            members.setdefault(self.find(index), []).append(index)
-        return [group for group in members.values() if len(group) > 1]
+def _neighbours(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """An order in which equal keys stand together, by place among themselves, and the places in that order whose key
+    is that of the next place."""
+    # The place in the low bits of the key: a plain sort, which is several times faster, does for a stable argsort.
+    low = np.uint64((1 << len(keys).bit_length()) - 1)
+    packed = keys & ~low
+    packed |= np.arange(len(keys), dtype=np.uint64)
+    packed.sort()
+    order = (packed & low).astype(np.int64)
+    packed &= ~low
+    close = np.flatnonzero(packed[1:] == packed[:-1])
+    if np.array_equal(keys[order[close]], keys[order[close + 1]]):
+        return order, close
+    order = np.argsort(keys, kind="stable")  # two keys differ in their low bits only
+    return order, np.flatnonzero(keys[order[1:]] == keys[order[:-1]])
 
 
 def _mix(hashes: np.ndarray) -> np.ndarray:

@@ -2,24 +2,28 @@
 
 1. The signature of each document is cut into bands; `catalog` keeps one column of keys per band.
 2. A task per band, and per range of its keys where memory asks for it, reads that column of all shards: documents that
-   share a key are candidates.
+   share a key are candidates. Each task leaves them in a file; a task per range of pairs merges these.
 3. Candidates are verified by the exact Jaccard similarity of their shingles and joined to clusters; the newest, then
    longest, of each cluster stays.
+
+A task holds a range of keys, a range of pairs or a column of one shard. Only what concerns documents that have a
+near-duplicate comes together in one process: two numbers of 8 bytes for each, and what the report says of it.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from pydantic import Field
 
-from stages.curation import documents, minhash
+from stages.curation import clusters, minhash, similarity
 from stages.curation.catalog import Table, parts
 from stages.interface import Context, Metrics, Section
 
-PAIRS = 20_000
-"""Pairs verified by one task."""
+SAMPLE = 64
+"""One candidate in so many is looked at to cut all into ranges."""
 
 
 class MinHashing(Section):
@@ -44,7 +48,7 @@ class Found(NamedTuple):
 
     losers: np.ndarray
     """Numbers of the documents to remove, ascending."""
-    members: list[dict[str, Any]]
+    members: pa.Table
     metrics: Metrics
 
 
@@ -52,153 +56,133 @@ class Band(NamedTuple):
     """The keys of one band, or a range of them."""
 
     keys: Table
+    gone: Table
     band: int
     part: int
     parts: int
-    gone: np.ndarray
-    """Numbers of documents that are removed already."""
+
+    @property
+    def output(self) -> Path:
+        """The file of packed pairs."""
+        return self.keys.directory / f"band-{self.band:03d}-{self.part:05d}.npy"
 
 
-class Sets(NamedTuple):
-    """The shingle sets to write of one shard."""
+class Range(NamedTuple):
+    """The candidates of all bands, packed, from `low` on and below `high`."""
 
-    source: Path
-    rows: np.ndarray
-    shingle: int
+    bands: list[Path]
+    low: int
+    high: int
     output: Path
 
 
-class Pairs(NamedTuple):
-    """Pairs of numbers to compare; the sets of shard n lie in directory/sets-n.npy."""
-
-    pairs: np.ndarray
-    catalog: Table
-    wanted: np.ndarray
-    """Numbers of the documents whose sets were written."""
-
-
 def find(
-    files: Sequence[Path], catalog: Table, keys: Table, gone: np.ndarray, options: MinHashing, memory_mb: int,
-    context: Context,
+    files: Sequence[Path], catalog: Table, keys: Table, gone: Table, bands: tuple[int, int], options: MinHashing,
+    memory_mb: int, context: Context,
 ) -> Found:  # fmt: skip
-    """Finds the near-duplicates among the documents that are not `gone`. `files`: the shards, in catalog's order."""
-    number, rows = minhash.bands(options.threshold, options.permutations, options.recall_weight)
+    """Finds the near-duplicates among the documents that are not `gone`. `files`: the shards, in catalog's order;
+    `bands`: their number and rows."""
     cut = parts(keys.rows, memory_mb)
-    work = [Band(keys, band, part, cut, gone) for band in range(number) for part in range(cut)]
-    candidates = np.unique(np.concatenate(context.map("bands", share_a_band, work, kind="process")))
+    joins = [Band(keys, gone, band, part, cut) for band in range(bands[0]) for part in range(cut)]
+    context.map("bands", share_a_band, joins, kind="process")
+    ranges = split([join.output for join in joins], catalog.directory)
+    found = context.map("candidates", merge, ranges, kind="process")
     planted = planted_pairs(catalog, gone)
+    pairs = [work.output for work in ranges]
+    planted_file = similarity.save(catalog.directory / "planted.npy", planted)
 
-    wanted = np.unique(np.concatenate([minhash.unpack(candidates).ravel(), planted.ravel()]))
-    shards = [
-        Sets(path, rows_, options.shingle, catalog.directory / f"sets-{shard:05d}")
-        for shard, (path, rows_) in enumerate(zip(files, catalog.split(wanted), strict=True))
+    sets = [
+        similarity.Sets(path, shard, catalog, [*pairs, planted_file], options.shingle)
+        for shard, path in enumerate(files)
     ]
-    context.map("shingle sets", write_sets, shards, kind="process")
+    context.map("shingle sets", similarity.write_sets, sets, kind="process")
 
-    def similarities(pairs: np.ndarray) -> np.ndarray:
-        chunks = [Pairs(pairs[first : first + PAIRS], catalog, wanted) for first in range(0, len(pairs), PAIRS)]
-        return np.concatenate([np.empty(0), *context.map("verify", compare, chunks, kind="process")])
+    def work(files: Sequence[Path]) -> list[similarity.Pairs]:
+        return [similarity.Pairs(path, catalog, options.threshold) for path in files]
 
-    pairs = minhash.unpack(candidates)
-    verified = pairs[similarities(pairs) >= options.threshold]
-    clusters = minhash.Clusters()
-    for first, second in verified.tolist():
-        clusters.join(first, second)
-    members, losing = choose(catalog, clusters)
-    alike = similarities(losing)
-    planted_alike = planted[similarities(planted) >= options.threshold].tolist()
-    together = sum(clusters.find(first) == clusters.find(second) for first, second in planted_alike)
+    verified = context.map("verify", verify, work(pairs), kind="process")
+    joined = clusters.join(np.concatenate([np.empty((0, 2), np.int64), *(pairs for _, pairs in verified)]))
+    members, losing = clusters.choose(catalog, joined)
+    # Clusters are chains: a removed document may be less similar to the kept one than the threshold asks.
+    chunks = [
+        similarity.save(catalog.directory / f"losing-{start}.npy", losing[start : start + similarity.PAIRS])
+        for start in range(0, len(losing), similarity.PAIRS)
+    ]
+    *alike, planted_alike = context.map("compare", similarity.compare, work([*chunks, planted_file]), kind="process")
+    together = int(joined.same(planted[planted_alike]).sum())
     return Found(
-        np.unique(losing[:, 0]),
+        losing[:, 0],
         members,
         {
-            "bands": number,
-            "rows": rows,
-            "candidate_pairs": len(candidates),
-            "verified_pairs": len(verified),
-            "clusters": len(members) - len(losing),
+            "bands": bands[0],
+            "rows": bands[1],
+            "candidate_pairs": sum(found),
+            "verified_pairs": sum(count for count, _ in verified),
+            "clusters": members.num_rows - len(losing),
             "removed": len(losing),
-            # Clusters are chains: a removed document may be less similar to the kept one than the threshold asks.
-            "removed_similar": int((alike >= options.threshold).sum()),
+            "removed_similar": sum(int(one.sum()) for one in alike),
             "planted": {
                 "pairs": len(planted),
-                "similar": len(planted_alike),
+                "similar": int(planted_alike.sum()),
                 "found": together,
-                "recall": together / len(planted_alike) if planted_alike else None,
+                "recall": together / int(planted_alike.sum()) if planted_alike.any() else None,
             },
         },
     )
 
 
-def share_a_band(work: Band) -> np.ndarray:
-    """Packed pairs of documents that share a key of the band."""
-    numbers, keys = work.keys.keys(band_name(work.band), work.part, work.parts)
-    here = ~np.isin(numbers, work.gone, assume_unique=True)
-    return minhash.pairs(keys[here], numbers[here])
+def share_a_band(work: Band) -> None:
+    """Writes the packed pairs of documents that share a key of the band, sorted."""
+    numbers, keys = work.keys.keys(band_name(work.band), work.part, work.parts, work.gone)
+    np.save(work.output, minhash.pairs(keys, numbers))
 
 
-def write_sets(work: Sets) -> None:
-    """Writes the shingle sets of some documents: one after the other, and where each begins."""
-    rows = documents.read(work.source) if len(work.rows) else []
-    sets = [minhash.shingle_set(minhash.shingles(rows[row]["text"], work.shingle)) for row in work.rows.tolist()]
-    starts = np.cumsum([0, *(len(one) for one in sets)])
-    np.save(f"{work.output}.starts.npy", starts)
-    np.save(f"{work.output}.npy", np.concatenate([np.empty(0, np.uint64), *sets]))
+def split(bands: list[Path], directory: Path) -> list[Range]:
+    """Ranges of packed pairs that hold about as many as one task compares."""
+    files = [np.load(path, mmap_mode="r") for path in bands]
+    sample = minhash.distinct([packed[::SAMPLE] for packed in files])
+    number = -(-sum(len(packed) for packed in files) // similarity.PAIRS) or 1
+    edges = minhash.distinct([sample[len(sample) * np.arange(1, number) // number]]).tolist()
+    lows = [0, *edges]
+    return [
+        Range(bands, low, high, directory / f"candidates-{n:05d}.npy")
+        for n, (low, high) in enumerate(zip(lows, [*edges, 1 << 64], strict=True))
+    ]
 
 
-def compare(work: Pairs) -> np.ndarray:
-    """The exact Jaccard similarity of each pair."""
-    shards = range(len(work.catalog.counts))
-    places = [work.catalog.directory / f"sets-{shard:05d}" for shard in shards]
-    starts = [np.load(f"{place}.starts.npy") for place in places]
-    sets = [np.load(f"{place}.npy", mmap_mode="r") for place in places]
-    edges = np.searchsorted(work.wanted, work.catalog.starts)
-
-    def shingles(number: int) -> np.ndarray:
-        place = int(np.searchsorted(work.wanted, number))
-        shard = int(np.searchsorted(edges, place, side="right")) - 1
-        row = place - int(edges[shard])
-        return sets[shard][starts[shard][row] : starts[shard][row + 1]]
-
-    return np.array([minhash.jaccard(shingles(first), shingles(second)) for first, second in work.pairs.tolist()])
+def merge(work: Range) -> int:
+    """Writes the candidates of a range, each once, and gives their number."""
+    found = []
+    for path in work.bands:
+        packed = np.load(path, mmap_mode="r")
+        first = np.searchsorted(packed, np.uint64(work.low))
+        last = np.searchsorted(packed, np.uint64(work.high)) if work.high < 1 << 64 else len(packed)
+        found.append(packed[first:last])
+    candidates = minhash.distinct(found)
+    similarity.save(work.output, minhash.unpack(candidates))
+    return len(candidates)
 
 
-def choose(catalog: Table, clusters: minhash.Clusters) -> tuple[list[dict[str, Any]], np.ndarray]:
-    """The members of each cluster, those of one cluster together, and [losers, 2] each with the one that stays."""
-    groups = clusters.groups()
-    numbers = np.sort(np.array([number for group in groups for number in group], np.int64))
-    columns = ["id", "url", "date", "length", "planted_from"]
-    table = dict(zip(numbers.tolist(), catalog.rows_of(numbers, columns).to_pylist(), strict=True))
-    members, losing = [], []
-    for group in groups:
-        rows = {number: table[number] for number in group}
-        best = max(group, key=lambda number: (rows[number]["date"], rows[number]["length"], rows[number]["id"]))
-        for number in sorted(group, key=lambda number: rows[number]["id"]):
-            fields = {name: rows[number][name] for name in ("id", "url", "date", "planted_from")}
-            members.append({"cluster": rows[best]["id"], "kept": number == best, **fields})
-            if number != best:
-                losing.append((number, best))
-    members.sort(key=lambda member: (member["cluster"], member["id"]))
-    return members, np.array(losing, np.int64).reshape(-1, 2)
+def verify(work: similarity.Pairs) -> tuple[int, np.ndarray]:
+    """How many candidates are similar, and [joins, 2] as few pairs as join these."""
+    similar = np.load(work.source)[similarity.compare(work)]
+    return len(similar), clusters.join(similar).joins
 
 
-def planted_pairs(catalog: Table, gone: np.ndarray) -> np.ndarray:
+def planted_pairs(catalog: Table, gone: Table) -> np.ndarray:
     """[pairs, 2] numbers of each planted copy's original and of the copy, where both are there still."""
-    sources: dict[int, int] = {}
+    copies, sources, originals = [], [], {}
     for shard, start in enumerate(catalog.starts[:-1]):
-        planted = catalog.shard(shard, ["planted_key"])["planted_key"].to_numpy()
-        sources |= {int(row + start): int(planted[row]) for row in np.flatnonzero(planted)}
-    wanted = np.unique(np.array(list(sources.values()), np.uint64))
-    originals: dict[int, int] = {}
+        keys = catalog.shard(shard, ["planted_key"])["planted_key"].to_numpy()
+        rows = catalog.without(shard, np.flatnonzero(keys), gone)
+        copies += (rows + start).tolist()
+        sources += keys[rows].tolist()
+    wanted = np.array(sources, np.uint64)
     for shard, start in enumerate(catalog.starts[:-1]):
         keys = catalog.shard(shard, ["url_key"])["url_key"].to_numpy()
-        originals |= {int(keys[row]): int(row + start) for row in np.flatnonzero(np.isin(keys, wanted))}
-    absent = set(gone.tolist())
-    pairs = [
-        (originals[source], copy)
-        for copy, source in sources.items()
-        if source in originals and copy not in absent and originals[source] not in absent
-    ]
+        rows = catalog.without(shard, np.flatnonzero(np.isin(keys, wanted)), gone)
+        originals |= dict(zip(keys[rows].tolist(), (rows + start).tolist(), strict=True))
+    pairs = [(originals[key], copy) for key, copy in zip(sources, copies, strict=True) if key in originals]
     return np.array(pairs, np.int64).reshape(-1, 2)
 
 

@@ -9,7 +9,7 @@ import pytest
 import xxhash
 from datasketch import MinHash, MinHashLSH
 
-from stages.curation import catalog, dedup, documents, line_duplicates, minhash
+from stages.curation import catalog, clusters, dedup, documents, line_duplicates, minhash, similarity
 from stages.curation.dedup import Config, Dedup
 from stages.curation.documents import Document
 from stages.interface import Metrics
@@ -41,12 +41,24 @@ def near_copies(number: int, seed: int) -> list[list[str]]:
     return texts
 
 
+def random_text(generator: random.Random) -> str:
+    """No word up to 400, each of up to 12 characters of one of several scripts, of signs or of any plane of Unicode."""
+    ranges = generator.choice([(97, 122), (65, 90), (0xC0, 0x24F), (0x391, 0x3C9), (0x627, 0x64A), (0xE01, 0xE3A),
+                               (0x3042, 0x30FF), (0x4E00, 0x9FFF), (0x1F300, 0x1FAFF), (0, 0xD7FF)])  # fmt: skip
+    count = generator.choice([0, 1, 2, 4, 5, 6, generator.randrange(400)])
+    words = ("".join(chr(generator.randint(*ranges)) for _ in range(generator.randrange(13))) for _ in range(count))
+    return generator.choice([" ", "\n", ", ", "\u3000"]).join(words)
+
+
 @pytest.mark.parametrize(("permutations", "seed", "block"), [(128, 1, 1 << 15), (64, 7, 100), (16, 3, 1)])
 def test_signatures_equal_datasketch(permutations: int, seed: int, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(minhash, "BLOCK", block)
-    shingled = [minhash.shingles(" ".join(words), 5) for words in near_copies(80, seed)]
-    shingled += [[b""], ["ünïcode 東京".encode()]]
-    found = minhash.signatures(shingled, permutations, seed)
+    generator = random.Random(seed)
+    texts = [" ".join(words) for words in near_copies(50, seed)] + [random_text(generator) for _ in range(60)]
+    shingled = [minhash.shingles(body, 5) for body in ["", " \n", "ünïcode 東京", *texts]]
+    assert shingled[0] == shingled[1] == [b""]  # no word at all is one shingle: such documents are alike
+    assert min(len(shingles) for shingles in shingled) == 1 and max(map(len, shingled)) > 200
+    found = minhash.signatures(shingled, minhash.permutations(permutations, seed))
     for row, shingles in zip(found, shingled, strict=True):
         reference = MinHash(num_perm=permutations, seed=seed, hashfunc=xxhash.xxh32_intdigest)
         for shingle in shingles:
@@ -55,7 +67,8 @@ def test_signatures_equal_datasketch(permutations: int, seed: int, block: int, m
 
 
 def test_candidates_are_the_pairs_of_datasketch_lsh() -> None:
-    signatures = minhash.signatures([minhash.shingles(" ".join(words), 3) for words in near_copies(300, 5)], 128, 1)
+    shingled = [minhash.shingles(" ".join(words), 3) for words in near_copies(300, 5)]
+    signatures = minhash.signatures(shingled, minhash.permutations(128, 1))
     number, rows = minhash.bands(0.7, 128, 0.5)
     index = MinHashLSH(num_perm=128, params=(number, rows))
     sketches = [MinHash(hashvalues=row, seed=1, scheme="affine32") for row in signatures]
@@ -172,10 +185,10 @@ def test_exact_similarity_decides_not_the_estimate(tmp_path: Path) -> None:
     texts = [" ".join(words) for words in near_copies(200, 11)]
     run([document(body, f"https://{n}.example/") for n, body in enumerate(texts)], tmp_path)
     kept = documents.read_all(tmp_path / "out")
-    sets = [minhash.shingle_set(minhash.shingles(row["text"], 3)) for row in kept]
+    sets = [similarity.shingle_set(minhash.shingles(row["text"], 3)) for row in kept]
     pairs = [(a, b) for n, a in enumerate(sets) for b in sets[:n]]
     assert 50 < len(kept) < 200
-    assert sum(minhash.jaccard(a, b) >= 0.8 for a, b in pairs) <= 2
+    assert sum(similarity.jaccard(a, b) >= 0.8 for a, b in pairs) <= 2
 
 
 def test_translations_with_the_same_figures_are_no_duplicates(tmp_path: Path) -> None:
@@ -199,7 +212,5 @@ def test_a_page_that_is_there_a_thousand_times_costs_no_million_pairs() -> None:
     keys = np.array([5] * 1000 + [7] * 3 + list(range(10, 20)), np.uint64)
     pairs = minhash.unpack(minhash.pairs(keys, np.arange(len(keys))))
     assert len(pairs) == 999 + 998 + 3
-    clusters = minhash.Clusters()
-    for first, second in pairs.tolist():
-        clusters.join(first, second)
-    assert [len(group) for group in clusters.groups()] == [1000, 3]
+    joined = clusters.join(pairs)
+    assert np.unique(joined.roots, return_counts=True)[1].tolist() == [1000, 3]

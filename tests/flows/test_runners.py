@@ -1,6 +1,9 @@
 """Whoever does the fan-out of curation, and however many files the pages lie in: the same bytes, the same text."""
 
-from collections.abc import Iterator
+import os
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,8 +19,10 @@ from stages.curation.extract import Extract
 from stages.curation.heuristics import Heuristics
 from stages.curation.pii import Pii
 from stages.curation.sources import Page
+from stages.interface import A, B, Kind
 from stages.tasks.pages import pages
-from tests.curation.samples import contents, section
+from tests.curation.samples import PROSE, contents, document, fresh, section, store
+from tests.recorder import Recorder
 
 STEPS = ("extracted", "masked", "deduplicated", "filtered")
 WORKERS = {"one process": 1, "four processes": 4}
@@ -84,3 +89,46 @@ def test_the_same_documents_from_any_number_of_files(clusters: dict[str, Cluster
     assert found[0] == found[1] == found[2]
     originals = [document["planted_from"] or document["url"] for document in found[0][0]]
     assert len(originals) == len(set(originals)) >= 30  # each page once, the page or its copy
+
+
+KILLED = {"bands", "remove"}
+
+
+class Deadly(StageContext):
+    """Kills the worker that has the second item of some fan-outs, when it has done it, once each."""
+
+    def map(self, name: str, function: Callable[[A], B], items: Iterable[A], kind: Kind = "thread") -> list[B]:
+        work = list(enumerate(items))
+        if name in KILLED:
+            return super().map(name, partial(done_then_killed, function, self.scratch / f"killed {name}"), work, kind)
+        return super().map(name, function, (item for _, item in work), kind)
+
+
+def done_then_killed(function: Callable[[A], B], mark: Path, item: tuple[int, A]) -> B:
+    number, work = item
+    result = function(work)
+    if number == 1 and not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return result
+
+
+@pytest.mark.parametrize("who", ["two processes", "dask"])
+def test_workers_killed_in_the_middle_of_dedup_change_nothing(
+    who: str, clusters: dict[str, Cluster], tmp_path: Path
+) -> None:
+    vary = [PROSE.replace("river", f"river {n // 3}").replace("town", f"town {n // 3}") for n in range(24)]
+    rows = [document(f"Menu\n{body} {n % 3}", f"https://{n}.example/") for n, body in enumerate(vary)]
+    source = store(tmp_path / "in", rows, 4)
+    options = Dedup(**{**section("dedup"), "lines": {**section("dedup")["lines"], "bucket_documents": 1000}})
+    killed = fresh(tmp_path / "killed")
+    cluster = clusters.get(who) or Cluster(workers=2)
+    found = []
+    for context in (Recorder(tmp_path), Deadly("dedup", {}, killed, EventLog(killed, "dedup"), cluster)):
+        out = fresh(tmp_path / type(context).__name__)
+        metrics = dedup.run(dedup.Config(1, options), {"documents": source}, {"documents": out}, context)
+        found.append((metrics, contents(out)))
+    context.close()
+    assert found[0] == found[1]
+    assert {path.name for path in killed.glob("killed *")} == {f"killed {name}" for name in KILLED}
+    assert found[0][0]["minhash"]["removed"] == 16 and found[0][0]["lines"]["distinct"] == 1

@@ -1,0 +1,168 @@
+"""The whole stage of de-duplication, from Parquet documents to Parquet documents: against datatrove, how well it finds
+planted near-duplicates, and what ten times as many documents cost.
+
+python -m bench.dedup_stage [--large]     # --large also takes 100,000 and 200,000 documents
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow.parquet as pq
+
+from bench import corpus
+from bench.corpus import Corpus
+from bench.timing import table
+from flows.context import StageContext
+from flows.crew import Cluster
+from flows.events import EventLog
+from stages.curation import dedup
+from stages.curation.dedup import Config, Dedup
+from stages.interface import Metrics
+
+THRESHOLD, SHINGLE, SEED = 0.8, 5, 1
+PEERS = Path(os.environ.get("HERD_PEERS", ".herd/peers")).absolute()
+FILE = 5_000
+"""Documents per file."""
+Rows = Iterator[tuple[str, str, str, str]]
+
+
+class Run(NamedTuple):
+    """One run of the stage: seconds, and the largest memory that its process and one of its workers had, in MB."""
+
+    seconds: float
+    driver: float
+    worker: float
+    metrics: Metrics
+
+
+def stage(directory: Path, workers: int, memory_mb: int) -> Run:
+    """Runs the stage on directory/in in this process, which is new, with that many worker processes."""
+    options = Dedup.model_validate({
+        "memory_mb": memory_mb,
+        "minhash": {"shingle": SHINGLE, "permutations": 128, "threshold": THRESHOLD, "recall_weight": 0.95},
+        "lines": {"most": 6, "bucket_documents": 30_000_000, "characters": 50},
+    })  # fmt: skip
+    os.environ["HERD_BARS"] = "off"
+    out = directory / "out"
+    out.mkdir()
+    start = time.perf_counter()
+    context = StageContext("dedup", {}, directory, EventLog(directory, "dedup"), Cluster(workers=workers))
+    metrics = dedup.run(Config(SEED, options), {"documents": directory / "in"}, {"documents": out}, context)
+    context.close()
+    seconds = time.perf_counter() - start
+    driver, worker = (
+        resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    return Run(seconds, driver, worker, metrics)
+
+
+def run(directory: Path, workers: int, memory_mb: int) -> Run:
+    """`stage` in a process of its own, so that its memory is its own."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(stage, directory, workers, memory_mb).result()
+
+
+def against_datatrove(count: int) -> Rows:
+    if not (PEERS / "datatrove").exists():
+        yield "whole de-duplication against datatrove", "", "", "not installed: make peers"
+        return
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        corpus.store(corpus.corpus(count, SEED), directory / "in", 4)
+        ours = run(directory, 1, 100)
+        for tokenizer, title, bar in (("eng", "as it comes", " (20)"), ("words", "with a plain tokenizer", "")):
+            seconds = datatrove(directory, tokenizer)
+            yield (f"whole de-duplication, documents/s; datatrove {title}", f"{count / ours.seconds:,.0f}",
+                   f"{count / seconds:,.0f}", f"{seconds / ours.seconds:.1f}{bar}")  # fmt: skip
+
+
+def datatrove(directory: Path, tokenizer: str) -> float:
+    """Seconds that datatrove takes, in one process, on the same documents."""
+    environment = os.environ | {"PYTHONPATH": f"{PEERS}:{Path.cwd()}", "OMP_NUM_THREADS": "1"}
+    words = [sys.executable, "-m", "bench.datatrove_peer", directory / "in", directory / tokenizer, tokenizer]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"datatrove failed:\n{done.stderr[-2000:]}")
+    seconds: float = json.loads(done.stdout.splitlines()[-1])["seconds"]
+    return seconds
+
+
+def grams(text: str) -> set[tuple[str, ...]]:
+    """The word n-grams of a text: what the stage is checked with shares no code with it."""
+    words = text.split()
+    return set(zip(*(words[start:] for start in range(SHINGLE)), strict=False))
+
+
+def jaccard(made: Corpus, first: int, second: int) -> float:
+    a, b = grams(made.texts[first]), grams(made.texts[second])
+    return len(a & b) / len(a | b)
+
+
+def found(made: Corpus, directory: Path) -> dict[str, float]:
+    """Recall of planted pairs, and precision of what was removed, by exact similarity."""
+    numbers = {corpus.name(number): number for number in range(len(made.texts))}
+    clusters: dict[str, list[dict[str, Any]]] = {}
+    for row in pq.read_table(directory / "out" / "clusters.parquet").to_pylist():
+        clusters.setdefault(row["cluster"], []).append(row | {"number": numbers[row["url"]]})
+    cluster = {row["number"]: name for name, rows in clusters.items() for row in rows}
+    similar = [pair for pair in made.planted if jaccard(made, *pair) >= THRESHOLD]
+    hits = sum(a in cluster and cluster[a] == cluster.get(b) for a, b in similar)
+    near = to_kept = removed = 0
+    for rows in clusters.values():
+        kept = next(row["number"] for row in rows if row["kept"])
+        for number in (row["number"] for row in rows if not row["kept"]):
+            others = {row["number"]: jaccard(made, number, row["number"]) for row in rows if row["number"] != number}
+            removed += 1
+            near += max(others.values()) >= THRESHOLD
+            to_kept += others[kept] >= THRESHOLD
+    return {"similar": len(similar), "recall": hits / len(similar), "precision": near / removed,
+            "to kept": to_kept / removed}  # fmt: skip
+
+
+def cost(counts: list[int], memory_mb: int) -> Rows:
+    """Quality and cost by the number of documents, at the same memory limit."""
+    runs: dict[int, Run] = {}
+    for count in [100, *counts]:
+        with tempfile.TemporaryDirectory() as name:
+            directory = Path(name)
+            made = corpus.corpus(count, SEED + 1)
+            corpus.store(made, directory / "in", -(-count // FILE))
+            runs[count] = run(directory, len(os.sched_getaffinity(0)), memory_mb)
+            if count == 100:  # what a process has before there is much to do
+                continue
+            quality = found(made, directory)
+        one, least = runs[count], runs[100]
+        yield (f"{count:,} documents: recall of {quality['similar']:,.0f} planted pairs", f"{quality['recall']:.4f}",
+               "", "(0.97)")  # fmt: skip
+        yield "  removed documents similar to another of their cluster", f"{quality['precision']:.4f}", "", "(0.99)"
+        yield "  removed documents similar to the one that stays", f"{quality['to kept']:.4f}", "", ""
+        yield ("  seconds", f"{one.seconds:.1f}", "",
+               f"{one.seconds / runs[counts[0]].seconds:.1f} times {counts[0]:,}" if count > counts[0] else "")  # fmt: skip
+        yield (f"  peak memory of a worker at memory_mb: {memory_mb}, MB", f"{one.worker:.0f}", "",
+               f"{one.worker - least.worker:+.0f} to one with nothing to do")  # fmt: skip
+        yield ("  peak memory of the stage's own process, MB", f"{one.driver:.0f}", "",
+               f"{one.driver - least.driver:+.0f}: {(one.driver - least.driver) / count * 1e6:,.0f} bytes a document")  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.dedup_stage", description=__doc__.split("\n")[0])
+    parser.add_argument("--large", action="store_true", help="also 100,000 and 200,000 documents")
+    large = parser.parse_args().large
+    rows = [*against_datatrove(20_000 if large else 4_000)]
+    rows += cost([20_000, 100_000, 200_000] if large else [20_000], 1)
+    table(rows)
+
+
+if __name__ == "__main__":
+    main()
