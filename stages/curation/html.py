@@ -51,7 +51,7 @@ def decode(body: bytes, content_type: str) -> Extracted | str:
         return "empty"
     if b"\0" in body[:4096] and not body.startswith((b"\xff\xfe", b"\xfe\xff")) and not charset.startswith("utf-16"):
         return "binary"
-    text = _text(body, charset)
+    text = text_of(body, charset)
     if text is None:
         return "unknown encoding"
     if media == "code":
@@ -92,7 +92,8 @@ def _content_type(header: str) -> tuple[str, str]:
     return kind.strip().lower(), found[1].lower() if found else ""
 
 
-def _text(body: bytes, charset: str) -> str | None:
+def text_of(body: bytes, charset: str) -> str | None:
+    """The characters of a page, `charset` being what the server says; None where no encoding fits."""
     from resiliparse.parse.encoding import bytes_to_str, detect_encoding
 
     declared = re.search(rb"(?:charset|encoding)\s*=\s*[\"']?([\w.:-]+)", body[:2048], re.IGNORECASE)
