@@ -6,6 +6,7 @@ multiset are taken per page. Words only: how a library marks lists or tables dec
 """
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -104,7 +105,7 @@ def overlap(gold: str, text: str, ngram: int) -> tuple[float, float, float]:
 
 def ngrams(text: str, ngram: int) -> Counter[tuple[str, ...]]:
     """Of a text with fewer words, all of them as one."""
-    words = WORD.findall(text)
+    words = WORD.findall(unicodedata.normalize("NFC", text))
     return Counter(zip(*(words[start:] for start in range(min(ngram, len(words)))), strict=False))
 
 

@@ -7,6 +7,7 @@ text, lists inside the main content survive, and no markdown marker is left.
 import re
 import unicodedata
 from collections.abc import Callable
+from itertools import accumulate
 from urllib.parse import unquote
 
 from stages.curation.main_element import main_element
@@ -19,19 +20,22 @@ extractor drops text without one."""
 Extracted = tuple[str, str, list[list[int]]]
 """(media, text, ranges of code lines)."""
 
-LIST = re.compile(r"<(/?)ul\b", re.IGNORECASE)
-LINK = re.compile(r"</?a\b[^<>]*>", re.IGNORECASE)
-IMAGE = re.compile(r"<img\b[^<>]*>", re.IGNORECASE)
-DIV = re.compile(r"<(/?)div\b[^<>]*>", re.IGNORECASE)
+LIST = re.compile(r"<(/?)[uU][lL]\b")
+LINK = re.compile(r"</?[aA]\b[^<>]*>")
+IMAGE = re.compile(r"<[iI][mM][gG]\b[^<>]*>")
+DIV = re.compile(r"<(/?)[dD][iI][vV]\b[^<>]*>")
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200b\u200e\u200f\u2060\ufeff\ud800-\udfff]")
 ANY = re.compile(r"<[^<>]*>")
 SKIPPED = (
     "object", "video", "audio", "embed", "area", "svg", ".mw-editsection", ".mw-cite-backlink", ".headerlink",
-    ".linenos", ".gutter", ".toc", ".jp-relatedposts", ".navbox", ".printfooter", ".catlinks",
+    ".linenos", ".gutter", ".toc", ".contents.topic", ".jp-relatedposts", ".navbox", ".printfooter", ".catlinks",
 )  # fmt: skip
+BEGINNING = 4000
+"""Characters of a list that are looked at."""
 DEPTH = 512
 """Levels of nested blocks, as in browsers; the extractor's time grows with their square."""
 FEED = re.compile(r"<(title|description|summary|content(?::encoded)?|body)\b[^>]*>(.*?)</\1\s*>", re.DOTALL)
+HINTS = ("math", "tex", "equation", "formula")
 FORMULA = re.compile(r"\b(?:math|latex|tex|equation|formula|mwe-math\S*)\b", re.IGNORECASE)
 
 
@@ -72,7 +76,7 @@ def main_content(page: str) -> tuple[str, list[list[int]]]:
     """Text of the main content of an HTML page and the ranges of its lines that are code."""
     from resiliparse.extract.html2text import extract_plain_text
 
-    prepared = _flat(_lists(_code(_formulas(main_element(page.replace(MARK, ""))))))
+    prepared = _flat(_lists(_code(_formulas(main_element(page.replace("twitter-tweet", "quotation").replace(MARK, ""))))))
     text = extract_plain_text(
         prepared, main_content=True, list_bullets=False, comments=False, post_meta=False, skip_elements=SKIPPED
     )
@@ -84,7 +88,9 @@ def clean(text: str) -> str:
     text = unicodedata.normalize("NFC", text).replace("\r\n", "\n").replace("\r", "\n").replace("\xa0", " ")
     text = CONTROL.sub("", text)
     text = "\n".join([line.rstrip(" \t") for line in text.split("\n")])
-    return re.sub(r"\n{3,}", "\n\n", text).strip("\n")
+    if "\n\n\n" in text:
+        text = re.sub(r"\n{3,}", "\n\n", text)
+    return text.strip("\n")
 
 
 def _content_type(header: str) -> tuple[str, str]:
@@ -145,6 +151,9 @@ def _mathml(match: re.Match[str]) -> str:
 
 def _image(match: re.Match[str]) -> str:
     """The text of a formula; what other pictures show is none of the page's text."""
+    tag = match[0].lower()
+    if not any(hint in tag for hint in HINTS):
+        return ""
     words = f"{_attribute('class', match[0])} {unquote(_attribute('src', match[0]))}"
     return f" {_attribute('alt', match[0])} " if FORMULA.search(words) else ""
 
@@ -180,20 +189,17 @@ def _lists(page: str) -> str:
 
 
 def _prose(part: str) -> bool:
-    """Whether at most half of the text is links."""
-    inside, outside = 0, 0
-    for number, piece in enumerate(LINK.split(part)):
-        length = len("".join(ANY.sub(" ", piece).split()))
-        if number % 2:
-            inside += length
-        else:
-            outside += length
+    """Whether at most half of the text is links; a long list is judged by its beginning."""
+    pieces = LINK.split(part[:BEGINNING])
+    inside, outside = (len("".join(ANY.sub(" ", "".join(pieces[side::2])).split())) for side in (1, 0))
     return inside <= outside
 
 
 def _flat(page: str) -> str:
     """The page with blocks that are nested deeper than DEPTH made flat."""
     if page.count("<div") + page.count("<DIV") <= DEPTH:
+        return page
+    if max(accumulate(-1 if slash else 1 for slash in DIV.findall(page))) <= DEPTH:
         return page
     depth = 0
 

@@ -7,16 +7,17 @@ All is done on the page's source, where a name is found a hundred times as fast 
 import re
 
 NAMES = (
-    "articleBody", "mw-parser-output", "entry-content", "post-content", "article-content", "article-body",
-    "article__body", "article__content", "article_body", "post-body", "post__content", "postcontent", "story-body",
-    "markdown-body", "theme-doc-markdown", "js-post-body",
+    "articleBody", "mw-parser-output", "entry-content", "post-content", "article-content", "article-body", "post-body",
+    "markdown-body",
 )  # fmt: skip
-"""Values of `class` and `itemprop`: schema.org, MediaWiki, WordPress, Blogger, GitHub, Docusaurus, Stack Exchange."""
+"""Values of `class` and `itemprop`: schema.org, MediaWiki, WordPress, Blogger, GitHub."""
 ELEMENTS = ("article", "main")
 LEAST = 250
 """Characters of text that make an element worth it; teasers have fewer."""
 MOST = 100
 """Places where a name stands that are looked at."""
+WINDOW = 4000
+"""Characters of a page that are searched for text at a time."""
 LEVELS = 4
 """The extractor takes lists near the root of a page for menus."""
 OPENING = re.compile(r"<(\w+)\b[^<>]*\s(?:class|itemprop)\s*=\s*(?:\"[^\"<>]*|'[^'<>]*|[^\s\"'<>]*)", re.IGNORECASE)
@@ -27,12 +28,24 @@ INVISIBLE = re.compile(r"<(script|style|svg|noscript)\b.*?</\1|<[^<>]*>", re.DOT
 def main_element(page: str) -> str:
     """The page with nothing but its main element and the first heading before it; the page as it is where it names no
     such element, or several."""
-    places = [place for name in NAMES if name in page and (place := _named(page, name))]
-    places += [place for name in ELEMENTS if f"<{name}" in page and (place := _only(page, name))]
-    for start, end in places:
-        if len("".join(INVISIBLE.sub("", page[start:end]).split())) >= LEAST:
+    head = page.find("</head>")
+    if head >= 0 and page[head + len("</head>") : head + WINDOW].lstrip().startswith("<body"):
+        page = page[head + len("</head>") :]
+    for name in (*NAMES, *ELEMENTS):
+        if name in page and (place := (_only if name in ELEMENTS else _named)(page, name)) and _long(page, *place):
+            start, end = place
             return f"<html><body>{'<div>' * LEVELS}{_heading(page, start, end)}{page[start:end]}"
     return page
+
+
+def _long(page: str, start: int, end: int) -> bool:
+    """Whether there is text enough between the two places; looks no further than it must."""
+    text = 0
+    while start < end and text < LEAST:
+        part = page[start : min(end, start + WINDOW)]
+        text += len("".join(INVISIBLE.sub("", part).split()))
+        start += WINDOW
+    return text >= LEAST
 
 
 def _named(page: str, name: str) -> tuple[int, int] | None:
@@ -56,12 +69,18 @@ def _named(page: str, name: str) -> tuple[int, int] | None:
 
 
 def _only(page: str, name: str) -> tuple[int, int] | None:
-    """Where the one element of this kind begins and ends."""
-    start = re.search(rf"<{name}\b", page)
-    if not start:
+    """Where the one element of this kind begins and ends; of several, the one with the page's one main heading."""
+    starts = [tag.start() for tag in re.finditer(rf"<{name}\b", page)]
+    if not starts:
         return None
-    end = _end(page, name, start.start())
-    return None if re.compile(rf"<{name}\b").search(page, end) else (start.start(), end)
+    end = _end(page, name, starts[0])
+    if starts[-1] < end:
+        return starts[0], end
+    heading = page.find("<h1")
+    before = [start for start in starts if start < heading]
+    if not before or page.find("<h1", heading + 1) >= 0 or (end := _end(page, name, before[-1])) < heading:
+        return None
+    return before[-1], end
 
 
 def _end(page: str, name: str, start: int) -> int:
