@@ -26,16 +26,17 @@ IMAGE = re.compile(r"<[iI][mM][gG]\b[^<>]*>")
 DIV = re.compile(r"<(/?)[dD][iI][vV]\b[^<>]*>")
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200b\u200e\u200f\u2060\ufeff\ud800-\udfff]")
 ANY = re.compile(r"<[^<>]*>")
-SKIPPED = (
-    "object", "video", "audio", "embed", "area", "svg", ".mw-editsection", ".mw-cite-backlink", ".headerlink",
-    ".linenos", ".gutter", ".toc", ".contents.topic", ".jp-relatedposts", ".navbox", ".printfooter", ".catlinks",
-)  # fmt: skip
-BEGINNING = 4000
+SKIPPED = ("object", "video", "audio", "embed", "area", "svg", ".toc", ".contents.topic", ".jp-relatedposts")
+"""What is no text, and lists that programs add inside the main text, as CSS selectors."""
+GUTTERS = (".linenos", ".gutter", ".lineno", ".line-numbers")
+"""The same beside code: the numbers of its lines."""
+WIKI = (".mw-editsection", ".mw-cite-backlink", ".navbox", ".printfooter", ".catlinks", ".hatnote")
+"""The same in pages of MediaWiki."""
+BEGINNING = 2000
 """Characters of a list that are looked at."""
 DEPTH = 512
 """Levels of nested blocks, as in browsers; the extractor's time grows with their square."""
 FEED = re.compile(r"<(title|description|summary|content(?::encoded)?|body)\b[^>]*>(.*?)</\1\s*>", re.DOTALL)
-HINTS = ("math", "tex", "equation", "formula")
 FORMULA = re.compile(r"\b(?:math|latex|tex|equation|formula|mwe-math\S*)\b", re.IGNORECASE)
 
 
@@ -76,9 +77,11 @@ def main_content(page: str) -> tuple[str, list[list[int]]]:
     """Text of the main content of an HTML page and the ranges of its lines that are code."""
     from resiliparse.extract.html2text import extract_plain_text
 
-    prepared = _flat(_lists(_code(_formulas(main_element(page.replace("twitter-tweet", "quotation").replace(MARK, ""))))))
+    element = main_element(page).replace(MARK, "").replace("twitter-tweet", "quotation")
+    prepared = _flat(_lists(_code(_formulas(element))))
+    skipped = SKIPPED + GUTTERS * (OPEN in prepared) + WIKI * ("mw-editsection" in prepared)
     text = extract_plain_text(
-        prepared, main_content=True, list_bullets=False, comments=False, post_meta=False, skip_elements=SKIPPED
+        prepared, main_content=True, list_bullets=False, comments=False, post_meta=False, skip_elements=skipped
     )
     return _take_code(clean(text))
 
@@ -135,11 +138,12 @@ def _elements(name: str, page: str, replace: Callable[[re.Match[str]], str]) -> 
 
 
 def _formulas(page: str) -> str:
-    """MathML and formula images give way to the TeX or the text that stands for them."""
-    if "<math" in page:
-        page = _elements("math", page, _mathml)
-    if "math/tex" in page:
-        page = _elements("script", page, lambda found: f" {found[2]} " if "math/tex" in found[1] else found[0])
+    """MathML and formula images give way to the TeX or the text that stands for them; other pictures go."""
+    if "math" in page:
+        if "<math" in page:
+            page = _elements("math", page, _mathml)
+        if "math/tex" in page:
+            page = _elements("script", page, lambda found: f" {found[2]} " if "math/tex" in found[1] else found[0])
     return IMAGE.sub(_image, page)
 
 
@@ -152,7 +156,7 @@ def _mathml(match: re.Match[str]) -> str:
 def _image(match: re.Match[str]) -> str:
     """The text of a formula; what other pictures show is none of the page's text."""
     tag = match[0].lower()
-    if not any(hint in tag for hint in HINTS):
+    if not ("math" in tag or "tex" in tag or "equation" in tag or "formula" in tag):
         return ""
     words = f"{_attribute('class', match[0])} {unquote(_attribute('src', match[0]))}"
     return f" {_attribute('alt', match[0])} " if FORMULA.search(words) else ""

@@ -5,6 +5,7 @@ All is done on the page's source, where a name is found a hundred times as fast 
 """
 
 import re
+from itertools import chain
 
 NAMES = (
     "articleBody", "mw-parser-output", "entry-content", "post-content", "article-content", "article-body", "post-body",
@@ -21,7 +22,6 @@ WINDOW = 4000
 LEVELS = 4
 """The extractor takes lists near the root of a page for menus."""
 OPENING = re.compile(r"<(\w+)\b[^<>]*\s(?:class|itemprop)\s*=\s*(?:\"[^\"<>]*|'[^'<>]*|[^\s\"'<>]*)", re.IGNORECASE)
-HEADING = re.compile(r"<h1\b[^<>]*>.*?</h1\s*>", re.DOTALL | re.IGNORECASE)
 INVISIBLE = re.compile(r"<(script|style|svg|noscript)\b.*?</\1|<[^<>]*>", re.DOTALL | re.IGNORECASE)
 
 
@@ -31,9 +31,10 @@ def main_element(page: str) -> str:
     head = page.find("</head>")
     if head >= 0 and page[head + len("</head>") : head + WINDOW].lstrip().startswith("<body"):
         page = page[head + len("</head>") :]
-    for name in (*NAMES, *ELEMENTS):
-        if name in page and (place := (_only if name in ELEMENTS else _named)(page, name)) and _long(page, *place):
-            start, end = place
+    around = next(filter(None, (_only(page, name) for name in ELEMENTS)), (0, len(page)))
+    inside = (_named(page, name, *around) for name in NAMES)
+    for start, end in chain(filter(None, inside), [around]):
+        if end - start < len(page) and _long(page, start, end):
             return f"<html><body>{'<div>' * LEVELS}{_heading(page, start, end)}{page[start:end]}"
     return page
 
@@ -48,12 +49,12 @@ def _long(page: str, start: int, end: int) -> bool:
     return text >= LEAST
 
 
-def _named(page: str, name: str) -> tuple[int, int] | None:
-    """Where the one element of this class or item property begins and ends."""
+def _named(page: str, name: str, begin: int, stop: int) -> tuple[int, int] | None:
+    """Where the one element of this class or item property between the two places begins and ends."""
     found: tuple[int, int] | None = None
-    position = 0
+    position = begin
     for _ in range(MOST):
-        position = page.find(name, position)
+        position = page.find(name, position, stop)
         if position < 0:
             break
         start = page.rfind("<", max(0, position - 1000), position)
@@ -70,9 +71,10 @@ def _named(page: str, name: str) -> tuple[int, int] | None:
 
 def _only(page: str, name: str) -> tuple[int, int] | None:
     """Where the one element of this kind begins and ends; of several, the one with the page's one main heading."""
-    starts = [tag.start() for tag in re.finditer(rf"<{name}\b", page)]
-    if not starts:
+    first = page.find(f"<{name}")
+    if first < 0:
         return None
+    starts = [tag.start() for tag in re.compile(rf"<{name}\b").finditer(page, first)] or [first]
     end = _end(page, name, starts[0])
     if starts[-1] < end:
         return starts[0], end
@@ -103,7 +105,8 @@ def _end(page: str, name: str, start: int) -> int:
 
 def _heading(page: str, start: int, end: int) -> str:
     """The last main heading before the element, if there is none in it."""
-    if HEADING.search(page, start, end):
+    if page.find("<h1", start, end) >= 0:
         return ""
-    found = [heading[0] for heading in HEADING.finditer(page, 0, start)]
-    return found[-1] if found else ""
+    begin = page.rfind("<h1", 0, start)
+    stop = page.find("</h1", begin, start)
+    return f"{page[begin:stop]}</h1>" if 0 <= begin < stop else ""
