@@ -6,10 +6,11 @@ text, lists inside the main content survive, and no markdown marker is left.
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Callable
+from itertools import accumulate
 from urllib.parse import unquote
+
+from stages.curation.main_element import main_element
 
 MARK = "\ue000"
 OPEN, CLOSE = f"{MARK}o", f"{MARK}c"
@@ -19,15 +20,20 @@ extractor drops text without one."""
 Extracted = tuple[str, str, list[list[int]]]
 """(media, text, ranges of code lines)."""
 
-BOILERPLATE = ("nav", "header", "footer", "aside", "form")
-LISTS = ("ul", "ol", "dl")
-ITEMS = ("li", "dt", "dd")
-TAG = re.compile(r"<(?:(/?)([a-zA-Z]+)[^<>]*>|!--)")
-ENDS = {
-    "!--": re.compile(r"-->"),
-    "script": re.compile(r"</script\s*>", re.IGNORECASE),
-    "style": re.compile(r"</style\s*>", re.IGNORECASE),
-}
+LIST = re.compile(r"<(/?)[uU][lL]\b")
+LINK = re.compile(r"</?[aA]\b[^<>]*>")
+IMAGE = re.compile(r"<[iI][mM][gG]\b[^<>]*>")
+DIV = re.compile(r"<(/?)[dD][iI][vV]\b[^<>]*>")
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200b\u200e\u200f\u2060\ufeff\ud800-\udfff]")
+ANY = re.compile(r"<[^<>]*>")
+SKIPPED = ("object", "video", "audio", "embed", "area", "svg", ".toc", ".contents.topic", ".jp-relatedposts")
+"""What is no text, and lists that programs add inside the main text, as CSS selectors."""
+GUTTERS = (".linenos", ".gutter", ".lineno", ".line-numbers")
+"""The same beside code: the numbers of its lines."""
+WIKI = (".mw-editsection", ".mw-cite-backlink", ".navbox", ".printfooter", ".catlinks", ".hatnote")
+"""The same in pages of MediaWiki."""
+BEGINNING = 2000
+"""Characters of a list that are looked at."""
 DEPTH = 512
 """Levels of nested blocks, as in browsers; the extractor's time grows with their square."""
 FEED = re.compile(r"<(title|description|summary|content(?::encoded)?|body)\b[^>]*>(.*?)</\1\s*>", re.DOTALL)
@@ -51,7 +57,7 @@ def decode(body: bytes, content_type: str) -> Extracted | str:
         return "empty"
     if b"\0" in body[:4096] and not body.startswith((b"\xff\xfe", b"\xfe\xff")) and not charset.startswith("utf-16"):
         return "binary"
-    text = _text(body, charset)
+    text = text_of(body, charset)
     if text is None:
         return "unknown encoding"
     if media == "code":
@@ -71,9 +77,11 @@ def main_content(page: str) -> tuple[str, list[list[int]]]:
     """Text of the main content of an HTML page and the ranges of its lines that are code."""
     from resiliparse.extract.html2text import extract_plain_text
 
-    prepared = _lists(_code(_formulas(page.replace(MARK, ""))))
+    element = main_element(page).replace(MARK, "").replace("twitter-tweet", "quotation")
+    prepared = _flat(_lists(_code(_formulas(element))))
+    skipped = SKIPPED + GUTTERS * (OPEN in prepared) + WIKI * ("mw-editsection" in prepared)
     text = extract_plain_text(
-        prepared, main_content=True, preserve_formatting=True, list_bullets=False, alt_texts=False
+        prepared, main_content=True, list_bullets=False, comments=False, post_meta=False, skip_elements=skipped
     )
     return _take_code(clean(text))
 
@@ -81,9 +89,11 @@ def main_content(page: str) -> tuple[str, list[list[int]]]:
 def clean(text: str) -> str:
     """Text in Unicode NFC with \\n line ends, without control characters, trailing spaces and runs of empty lines."""
     text = unicodedata.normalize("NFC", text).replace("\r\n", "\n").replace("\r", "\n").replace("\xa0", " ")
-    text = re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200b\u200e\u200f\u2060\ufeff\ud800-\udfff]", "", text)
-    text = re.sub(r"[ \t]+(?=\n|$)", "", text)
-    return re.sub(r"\n{3,}", "\n\n", text).strip("\n")
+    text = CONTROL.sub("", text)
+    text = "\n".join([line.rstrip(" \t") for line in text.split("\n")])
+    if "\n\n\n" in text:
+        text = re.sub(r"\n{3,}", "\n\n", text)
+    return text.strip("\n")
 
 
 def _content_type(header: str) -> tuple[str, str]:
@@ -92,7 +102,8 @@ def _content_type(header: str) -> tuple[str, str]:
     return kind.strip().lower(), found[1].lower() if found else ""
 
 
-def _text(body: bytes, charset: str) -> str | None:
+def text_of(body: bytes, charset: str) -> str | None:
+    """The characters of a page, `charset` being what the server says; None where no encoding fits."""
     from resiliparse.parse.encoding import bytes_to_str, detect_encoding
 
     declared = re.search(rb"(?:charset|encoding)\s*=\s*[\"']?([\w.:-]+)", body[:2048], re.IGNORECASE)
@@ -126,37 +137,14 @@ def _elements(name: str, page: str, replace: Callable[[re.Match[str]], str]) -> 
     return element.sub(replace, page[: ends[-1]]) + page[ends[-1] :]
 
 
-class _Tag(NamedTuple):
-    """A tag, or with no name a comment, script or style sheet as a whole, and where it stands."""
-
-    start: int
-    end: int
-    slash: str = ""
-    name: str = ""
-
-
-def _tags(page: str) -> Iterator[_Tag]:
-    """The tags in order. A comment or script without an end is taken for the tag it begins with."""
-    position = 0
-    endless: set[str] = set()
-    while found := TAG.search(page, position):
-        name = found[2].lower() if found[2] else "!--"
-        end = None
-        if name in ENDS and not found[1] and name not in endless:
-            end = ENDS[name].search(page, found.end())
-            if end is None:
-                endless.add(name)
-        position = end.end() if end else found.end()
-        yield _Tag(found.start(), position) if end or not found[2] else _Tag(found.start(), position, found[1], name)
-
-
 def _formulas(page: str) -> str:
-    """MathML and formula images give way to the TeX or the text that stands for them."""
-    if "<math" in page:
-        page = _elements("math", page, _mathml)
-    if "math/tex" in page:
-        page = _elements("script", page, lambda found: f" {found[2]} " if "math/tex" in found[1] else found[0])
-    return re.sub(r"<img\b[^>]*>", _formula_image, page, flags=re.IGNORECASE)
+    """MathML and formula images give way to the TeX or the text that stands for them; other pictures go."""
+    if "math" in page:
+        if "<math" in page:
+            page = _elements("math", page, _mathml)
+        if "math/tex" in page:
+            page = _elements("script", page, lambda found: f" {found[2]} " if "math/tex" in found[1] else found[0])
+    return IMAGE.sub(_image, page)
 
 
 def _mathml(match: re.Match[str]) -> str:
@@ -165,9 +153,13 @@ def _mathml(match: re.Match[str]) -> str:
     return f" {source.strip()} " if source else match[0]
 
 
-def _formula_image(match: re.Match[str]) -> str:
+def _image(match: re.Match[str]) -> str:
+    """The text of a formula; what other pictures show is none of the page's text."""
+    tag = match[0].lower()
+    if not ("math" in tag or "tex" in tag or "equation" in tag or "formula" in tag):
+        return ""
     words = f"{_attribute('class', match[0])} {unquote(_attribute('src', match[0]))}"
-    return f" {_attribute('alt', match[0])} " if FORMULA.search(words) else match[0]
+    return f" {_attribute('alt', match[0])} " if FORMULA.search(words) else ""
 
 
 def _attribute(name: str, tag: str) -> str:
@@ -184,60 +176,56 @@ def _code(page: str) -> str:
     return _elements("pre", page, mark)
 
 
-@dataclass
-class _List:
-    """A list that is open: where its tags are, and how much of its text is links."""
-
-    tags: list[_Tag]
-    text: int = 0
-    links: int = 0
-
-
 def _lists(page: str) -> str:
-    """The extractor takes short lists for navigation; those that are prose, not links, become blocks. Blocks nested
-    deeper than DEPTH become flat."""
-    stack: list[_List] = []
-    edits: list[_Tag] = []
-    boilerplate = link = position = depth = 0
-    for tag in _tags(page):
-        if stack:
-            length = len(page[position : tag.start].strip())
-            stack[-1].text += length
-            stack[-1].links += length * bool(link)
-        position = tag.end
-        opens = not tag.slash
-        if tag.name == "a":
-            link = int(opens)
-        elif tag.name == "div":
-            if depth + opens > DEPTH:
-                edits.append(tag)
-            depth = max(0, depth + (1 if opens else -1))
-        elif tag.name in BOILERPLATE:
-            boilerplate = max(0, boilerplate + (1 if opens else -1))
-        elif tag.name in LISTS and opens:
-            stack.append(_List([tag]))
-        elif tag.name in ITEMS and stack:
-            stack[-1].tags.append(tag)
-        elif tag.name in LISTS and stack:
-            done = stack.pop()
-            if 2 * done.links <= done.text and not boilerplate:
-                edits += [*done.tags, tag]
-            if stack:
-                stack[-1].text += done.text
-                stack[-1].links += done.links
-    parts, position = [], 0
-    for tag in sorted(edits):
-        parts += [page[position : tag.start], "" if tag.name == "div" else f"<{tag.slash}div>"]
-        position = tag.end
+    """The extractor takes unordered lists with some links in them, or near the root, for navigation, but never ordered
+    ones: so lists that are prose rather than links become ordered."""
+    parts, position, depth, start = [], 0, 0, 0
+    for tag in LIST.finditer(page):
+        if not tag[1]:
+            start = start if depth else tag.start()
+            depth += 1
+        elif depth:
+            depth -= 1
+            if not depth and _prose(page[start : tag.end()]):
+                parts += [page[position:start], LIST.sub(r"<\1ol", page[start : tag.end()])]
+                position = tag.end()
     return "".join([*parts, page[position:]])
 
 
+def _prose(part: str) -> bool:
+    """Whether at most half of the text is links; a long list is judged by its beginning."""
+    pieces = LINK.split(part[:BEGINNING])
+    inside, outside = (len("".join(ANY.sub(" ", "".join(pieces[side::2])).split())) for side in (1, 0))
+    return inside <= outside
+
+
+def _flat(page: str) -> str:
+    """The page with blocks that are nested deeper than DEPTH made flat."""
+    if page.count("<div") + page.count("<DIV") <= DEPTH:
+        return page
+    if max(accumulate(-1 if slash else 1 for slash in DIV.findall(page))) <= DEPTH:
+        return page
+    depth = 0
+
+    def flatten(tag: re.Match[str]) -> str:
+        nonlocal depth
+        kept = depth + (not tag[1]) <= DEPTH
+        depth = max(0, depth + (-1 if tag[1] else 1))
+        return tag[0] if kept else ""
+
+    return DIV.sub(flatten, page)
+
+
 def _take_code(text: str) -> tuple[str, list[list[int]]]:
-    """The text without the private characters, and the lines that stood between them."""
+    """The text without the private characters and without indentation outside code, and the lines that stood between
+    the characters."""
     lines: list[str] = []
     code: list[list[int]] = []
     start = None
     for line in text.split("\n"):
+        if MARK not in line:
+            lines.append(line if start is not None else line.lstrip(" "))
+            continue
         if OPEN in line:
             start = len(lines)
         ends = CLOSE in line

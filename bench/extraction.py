@@ -1,0 +1,49 @@
+"""Extraction against Resiliparse alone, from a page's bytes to its text, on the pages of three pinned archives.
+
+python -m bench.extraction
+"""
+
+from bench.timing import race, table
+from stages.curation import archives, html
+from stages.curation.sources import SOURCES, select
+
+PAGES = {"articles": 13.0, "blogs": 6.0, "forms": 12.0}
+"""Source -> most MB."""
+
+
+def bodies() -> list[bytes]:
+    """HTML pages, as a crawler got them."""
+    found = archives.fetch_all(sorted({SOURCES[name][0] for name in PAGES}))
+    return [
+        page.body
+        for name, megabytes in PAGES.items()
+        for page in select(SOURCES[name][1](found[SOURCES[name][0]]), megabytes)
+    ]
+
+
+def ours(pages: list[bytes]) -> int:
+    return sum(len(html.decode(body, "text/html")[1]) for body in pages)
+
+
+def alone(pages: list[bytes]) -> int:
+    """As its documentation shows: detect the encoding, parse, extract the main content."""
+    from resiliparse.extract.html2text import extract_plain_text
+    from resiliparse.parse.encoding import detect_encoding
+    from resiliparse.parse.html import HTMLTree
+
+    return sum(
+        len(extract_plain_text(HTMLTree.parse_from_bytes(body, detect_encoding(body)), main_content=True))
+        for body in pages
+    )
+
+
+def main() -> None:
+    pages = bodies()
+    megabytes = sum(map(len, pages)) / 1e6
+    run = race(lambda: ours(pages), lambda: alone(pages))
+    table([(f"{len(pages)} pages, MB/s", f"{megabytes / run.ours:.1f}", f"{megabytes / run.peer:.1f}",
+            f"{run.ratio:.2f} (0.8)")])  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
