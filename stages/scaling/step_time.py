@@ -1,4 +1,4 @@
-"""How long a training step takes under a layout (3.3.2), by a model of its parts: products, TP, CP and DP traffic, bubble.
+"""How long a training step takes under a layout (3.3.2), part by part: products, TP, CP and DP traffic, bubble.
 
 It ranks layouts. Its one free number, the share of the peak that kernels reach, is set so that the first row of Table 4
 comes out; the other two rows are then predictions.
