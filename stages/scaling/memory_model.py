@@ -17,7 +17,6 @@ keeps none, and a bfloat16 residual stream."""
 Recompute = Literal["none", "elementwise", "layer"]
 """What the backward pass computes again instead of keeping: nothing; what costs no matrix product (norms, RoPE, the
 SwiGLU product); or everything but each layer's input."""
-KINDS = ("parameters", "working copy", "gradients", "optimizer", "activations", "logits")
 
 
 @dataclass(frozen=True)

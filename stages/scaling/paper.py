@@ -21,6 +21,7 @@ from stages.scaling.reliability import (
     effective,
     simulate,
 )
+from stages.scaling.storage import stalls
 from stages.statistics import middle
 
 SHAPES = {
@@ -72,7 +73,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         "layouts": layouts,
         "interruptions": interruptions(),
         "reliability": reliability(config.reliability, config.seed),
-        "checkpoint": checkpoint(config.reliability),
+        "checkpoint": stalls(config.reliability, STORAGE),
     }
 
 
@@ -155,22 +156,3 @@ def reliability(options: Reliability, seed: int) -> dict[str, Any]:
         "lost_by_cause": {cause: float(shares.mean()) for cause, shares in found.by_cause.items()},
         "lost_by_kind": {kind: float(shares.mean()) for kind, shares in found.by_kind.items()},
     }
-
-
-def checkpoint(options: Reliability) -> dict[str, Any]:
-    """What a checkpoint of the whole run weighs, and what writing it costs at the storage's two speeds (3.3.1)."""
-    size = options.parameters * options.bytes_per_parameter
-    rows = []
-    for name, speed in STORAGE.items():
-        stall = size / speed
-        best = best_interval(options.rate, stall / 86_400, options.down_days)
-        rows.append({
-            "storage": name,
-            "bytes_per_second": speed,
-            "seconds": stall,
-            "share_of_time": stall / (stall + options.checkpoint_minutes * 60),
-            "best_interval_minutes": best / MINUTES,
-            "effective_at_best": effective(options.rate, best, stall / 86_400, options.down_days),
-        })  # fmt: skip
-    return {"bytes": size, "bytes_per_gpu": size / options.gpus, "interval_minutes": options.checkpoint_minutes,
-            "stalls": rows}  # fmt: skip
