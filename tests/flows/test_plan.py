@@ -110,6 +110,13 @@ def test_the_stage_of_405b_is_told_what_it_reads() -> None:
     assert other["params"][-1] == {"scales/405b.yaml": own["params"][-1]["scales/${scale}.yaml"]}
 
 
+def test_the_documented_output_is_what_the_command_prints(flagship: dict[str, Any]) -> None:
+    printed = (
+        (ROOT / "docs" / "planning.md").read_text().split("$ python -m flows.plan --scale 405b\n")[1].split("```")[0]
+    )
+    assert printed.strip() == "\n".join(command.lines(flagship)).strip(), "put the new output into docs/planning.md"
+
+
 def test_text_is_counted_once_for_each_stage_that_writes_it() -> None:
     assert sum("--out documents=" in str(stage.get("cmd")) for stage in STAGES.values()) == TEXT_STAGES
 
