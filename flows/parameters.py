@@ -25,15 +25,18 @@ class ParameterError(StageError):
 
 
 class Parameters:
-    """The merged tree of both files, and which file each key came from."""
+    """The merged tree of both files, and which file each key came from; with `scale`, as if params.yaml named it."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, scale: str | None = None) -> None:
         self.root = root
         common = _read(root / "params.yaml")
+        if scale is not None:
+            common["scale"] = scale
         self.scale = str(common.get("scale", ""))
         scales = sorted(path.stem for path in (root / "scales").glob("*.yaml"))
         if self.scale not in scales:
-            raise ParameterError(f"params.yaml: scale: {self.scale!r} is not one of {', '.join(scales)}")
+            where = "params.yaml: scale" if scale is None else "scale"
+            raise ParameterError(f"{where}: {self.scale!r} is not one of {', '.join(scales)}")
         self.files = ("params.yaml", f"scales/{self.scale}.yaml")
         self.trees = (common, _read(root / self.files[1]))
         self.merged = _merge(*self.trees, where="", files=self.files)

@@ -47,11 +47,23 @@ def own_scaling_numbers(evidence: Evidence) -> Finding:
 def days_of_training(evidence: Evidence) -> Finding:
     found = evidence.metric("paper", "training")
     detail = (
-        f"16,384 GPUs at 400 TFLOP/s do {found['flops_in_snapshot']:.2e} FLOPs in 54 days; 3.8e25 take "
-        f"{found['days_for_budget']:.1f} days without any interruption. The 54 days of 3.3.4 are a part of the run."
+        f"16,384 GPUs at 400 TFLOP/s do {found['flops_in_snapshot']:.2e} FLOPs in 54 days: 405B on "
+        f"{found['tokens_in_snapshot'] / 1e12:.2f}T of the 15.6T tokens. 3.8e25 take {found['days_for_budget']:.1f} "
+        "days without any interruption. The 54 days of 3.3.4 are a part of the run; how many tokens were trained in "
+        "them is not printed."
     )
+    also = []
+    if plan := evidence.find("plan-405b"):
+        also = [
+            exactly(100 * (plan["flops"] / BUDGET - 1), 1, "%", "FLOPs of the plan of 405B over 3.8e25, minus 1",
+                    Expectation("within", SLACK, exact=True)),
+            finding(_sure(plan["days"]), "days", f"the plan's, at an MFU of {100 * plan['cluster']['mfu']:.0f}%"),
+            finding(_sure(plan["modelled_days"]), "days", "the plan's by the modelled step, with attention's work"),
+            finding(_sure(plan["elapsed_days"]), "days", "the plan's with interruptions at the rate of Table 5"),
+        ]  # fmt: skip
     share, expected = 100 * found["share_of_budget_in_snapshot"], Expectation("below", 100.0, exact=True)
-    return exactly(share, 1, "% of 3.8e25 FLOPs", "share of the budget that 54 days can train", expected, detail)
+    return exactly(share, 1, "% of 3.8e25 FLOPs", "share of the budget that 54 days can train", expected, detail,
+                   tuple(also))  # fmt: skip
 
 
 def hardware_share(evidence: Evidence) -> Finding:
@@ -74,9 +86,16 @@ def effective_training_time(evidence: Evidence) -> Finding:
     for row in found["by_gpus"]:
         best = f"{100 * row['effective_at_best']:.1f} at the best interval, {row['best_interval_minutes']:.1f} min"
         also.append(finding(_sure(100 * row["effective"]), "%", f"{row['gpus']:,} GPUs, closed form ({best})"))
-    worst = sorted(found["lost_by_cause"].items(), key=lambda item: -item[1])[:3]
-    detail = "Simulated with Table 5's counts; interval: the middle 95% of runs. Most is lost to " + ", ".join(
-        f"{cause} ({100 * share:.1f}%)" for cause, share in worst
+    for stall in evidence.metric("paper", "checkpoint", "stalls"):
+        speed = f"{stall['bytes_per_second'] / 1e12:.0f} TB/s, {stall['seconds']:.1f} s each"
+        also.append(finding(_sure(100 * stall["share_of_time"]), "%", f"stalls for checkpoints of 405B at {speed}"))
+    causes, kinds = (
+        ", ".join(f"{name} ({100 * share:.1f}%)" for name, share in sorted(lost.items(), key=lambda item: -item[1])[:3])
+        for lost in (found["lost_by_cause"], found["lost_by_kind"])
+    )
+    detail = (
+        "Simulated with Table 5's counts; interval: the middle 95% of runs. Daly's closed form, with spare nodes "
+        f"always at hand, gives {100 * found['closed_form']:.1f}%. Most is lost to {causes}; by kind: {kinds}"
     )
     return finding(percent(found["effective_time"]), "% of the time", "useful training time, 16,384 GPUs, 54 days",
                    Expectation("above", 90.0), detail=f"{detail}.", also=tuple(also))  # fmt: skip

@@ -1,4 +1,4 @@
-"""Charts of the paper's cluster (3.3): what interruptions cost."""
+"""The paper's cluster (3.3): charts of what interruptions cost, and the table of the plan."""
 
 import numpy as np
 
@@ -41,3 +41,9 @@ def causes_chart(evidence: Evidence) -> str:
         axes.set_yticks(np.arange(len(shown)), [cause for cause, _ in shown])
         axes.set_xlabel("lost time, % of 54 days")
         return svg(figure, "causes", "Time lost by cause of interruption")
+
+
+def plan_table(evidence: Evidence) -> list[dict[str, str]]:
+    """A row per number of the plan: for 405B, what that rests on, and for this run's flagship."""
+    here = {row["what"]: row["value"] for row in evidence.find("plan", "table") or []}
+    return [row | {"here": here.get(row["what"], "")} for row in evidence.metric("plan-405b", "table")]

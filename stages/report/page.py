@@ -152,6 +152,7 @@ def render(evidence: Evidence, config: Config, claims: list[dict[str, Any]], cha
         safety=samples.safety(evidence),
         attacks=samples.attacks(evidence),
         needles={member: needles(evidence, member) for member in MEMBERS},
+        plan=optional(lambda: figures_paper.plan_table(evidence)) or [],
         paper_mix=PAPER_MIX,
         not_reproduced=NOT_REPRODUCED,
     ) + "\n"  # fmt: skip

@@ -11,7 +11,7 @@ import numpy as np
 
 from stages.interface import Context, Metrics, Paths
 from stages.model.llama import LlamaConfig
-from stages.scaling.flops import training_flops
+from stages.scaling.flops import tokens_for, training_flops
 from stages.scaling.reliability import (
     INTERRUPTIONS,
     MINUTES,
@@ -21,6 +21,7 @@ from stages.scaling.reliability import (
     effective,
     simulate,
 )
+from stages.scaling.storage import stalls
 from stages.statistics import middle
 
 SHAPES = {
@@ -41,6 +42,10 @@ DAYS, GPUS, TFLOPS = 54.0, 16_384, 400e12
 """3.3.4 and Table 4: days of the snapshot, GPUs, FLOP/s of each."""
 PEAK = 989e12
 """Dense bfloat16 FLOP/s of an H100."""
+STORAGE = {"sustained": 2e12, "peak": 7e12}
+"""3.3.1: bytes per second that the storage takes."""
+CHECKPOINT_PER_GPU = (1e6, 4e9)
+"""3.3.1: bytes of a checkpoint per GPU, from and to."""
 TABLE_4 = (
     {"gpus": 8192, "tp": 8, "cp": 1, "pp": 16, "dp": 64, "length": 8192, "sequences": 32, "tflops": 430, "mfu": 43},
     {"gpus": 16384, "tp": 8, "cp": 1, "pp": 16, "dp": 128, "length": 8192, "sequences": 16, "tflops": 400, "mfu": 41},
@@ -68,6 +73,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         "layouts": layouts,
         "interruptions": interruptions(),
         "reliability": reliability(config.reliability, config.seed),
+        "checkpoint": stalls(config.reliability, STORAGE),
     }
 
 
@@ -96,6 +102,8 @@ def training() -> dict[str, float]:
     return {
         "flops_in_snapshot": DAYS * per_day,
         "share_of_budget_in_snapshot": DAYS * per_day / BUDGET,
+        "tokens_in_snapshot": tokens_for(DAYS * per_day, model("405B").parameters),
+        "share_of_tokens_in_snapshot": tokens_for(DAYS * per_day, model("405B").parameters) / TRAINED_TOKENS,
         "days_for_budget": BUDGET / per_day,
     }
 
@@ -126,23 +134,25 @@ def interruptions() -> dict[str, Any]:
 
 def reliability(options: Reliability, seed: int) -> dict[str, Any]:
     """Effective training time of the simulated runs with what 95% of them reach, and how it changes with more GPUs."""
-    useful, lost = simulate(options, seed)
-    write, restart = options.write_days, options.restart_minutes * MINUTES
+    found = simulate(options, seed)
+    write, down = options.write_days, options.down_days
     interval = options.checkpoint_minutes * MINUTES
 
     def at(gpus: int) -> dict[str, float]:
         rate = options.rate * gpus / options.gpus
-        best = best_interval(rate, write, restart)
+        best = best_interval(rate, write, down)
         return {
             "gpus": gpus,
-            "effective": effective(rate, interval, write, restart),
+            "effective": effective(rate, interval, write, down),
             "best_interval_minutes": best / MINUTES,
-            "effective_at_best": effective(rate, best, write, restart),
+            "effective_at_best": effective(rate, best, write, down),
         }
 
     return {
-        "effective_time": {"value": float(useful.mean()), **middle(useful.tolist()), "n": options.runs},
+        "effective_time": {"value": float(found.useful.mean()), **middle(found.useful.tolist()), "n": options.runs},
+        "closed_form": effective(options.rate, interval, write, down),
         "write_seconds": write * 86_400,
         "by_gpus": [at(options.gpus * 2**power // 8) for power in range(8)],
-        "lost_by_cause": {cause: float(shares.mean()) for cause, shares in lost.items()},
+        "lost_by_cause": {cause: float(shares.mean()) for cause, shares in found.by_cause.items()},
+        "lost_by_kind": {kind: float(shares.mean()) for kind, shares in found.by_kind.items()},
     }

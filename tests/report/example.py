@@ -35,6 +35,8 @@ def write(root: Path) -> dict[str, Path]:
     for name, value in {**curation(), **pretraining(), **posttraining(data), **safety(data)}.items():
         save(metrics / f"{name}.json", value)
     save(metrics / "paper.json", paper_numbers())
+    for name, value in (("plan", "603.0K"), ("plan-405b", "405,845,000,192")):
+        save(metrics / f"{name}.json", planned(value))
     save(data / "herd.json", herd())
     curves(root / "curves")
     contamination(data / "contamination")
@@ -68,11 +70,27 @@ def paper_numbers() -> dict[str, Any]:
             "flops_of_printed_optimum": 3.99e25, "parameters_for_printed_tokens": 383e9,
             "flops_of_the_flagship": 3.8e25,
         },
-        "training": {"flops_in_snapshot": 3.06e25, "share_of_budget_in_snapshot": 0.805, "days_for_budget": 67.1},
+        "training": {"flops_in_snapshot": 3.06e25, "share_of_budget_in_snapshot": 0.805, "days_for_budget": 67.1,
+                     "tokens_in_snapshot": 12.56e12, "share_of_tokens_in_snapshot": 0.805},
         "interruptions": {"unexpected": 419, "hours_between": 3.09, "hardware_share": 0.773,
                           "hardware_share_with_maintenance": 0.85, "gpu_share": 0.64, "faulty_gpu_share": 0.353},
         "reliability": {"effective_time": around(0.93, 0.006, 200), "write_seconds": 2.8, "by_gpus": at,
-                        "lost_by_cause": {"faulty GPU": 0.024, "GPU HBM3 memory": 0.012, "software bug": 0.009}},
+                        "closed_form": 0.928,
+                        "lost_by_cause": {"faulty GPU": 0.024, "GPU HBM3 memory": 0.012, "software bug": 0.009},
+                        "lost_by_kind": {"checkpoints": 0.004, "lost work": 0.026, "detection": 0.016,
+                                         "waiting for a node": 0.0, "restart": 0.027}},
+        "checkpoint": {"bytes": 4.86e12, "bytes_per_gpu": 2.97e8, "interval_minutes": 10, "stalls": [
+            {"storage": name, "bytes_per_second": speed, "seconds": 4.86e12 / speed, "share_of_time": share,
+             "effective": 0.928, "best_interval_minutes": best, "effective_at_best": 0.94}
+            for name, speed, share, best in (("sustained", 2e12, 0.004, 3.9), ("peak", 7e12, 0.0012, 2.1))]},
+    }  # fmt: skip
+
+
+def planned(parameters: str) -> dict[str, Any]:
+    """What stages.pretraining.plan makes, cut to what the report reads."""
+    return {
+        "flops": 3.8e25, "days": 66.2, "modelled_days": 71.2, "elapsed_days": 71.3, "cluster": {"mfu": 0.41},
+        "table": [{"what": "parameters", "value": parameters, "rests on": "without embedding and head"}],
     }  # fmt: skip
 
 

@@ -90,6 +90,16 @@ def test_every_chart_is_drawn_and_answers_are_escaped(whole) -> None:
     assert "&lt;question&gt;" in text and "<question>" not in text
 
 
+def test_the_plan_of_405b_stands_beside_this_runs(whole) -> None:
+    text, claims, _, _ = whole
+    row = re.search(r"<tr><td>parameters</td>.*?</tr>", text, flags=re.S)
+    assert row and "405,845,000,192" in row[0] and "603.0K" in row[0]
+    assert "2.43" in text and "0.69" in text  # seconds that writing a checkpoint of 405B takes at 2 and at 7 TB/s
+    days = next(claim for claim in claims if claim["id"] == "infra-03")
+    assert {beside["ours"] for beside in days["also"]} >= {66.2, 71.2, 71.3}
+    assert days["also"][0]["verdict"] == "exact"
+
+
 def test_the_same_run_gives_the_same_bytes(whole, tmp_path: Path) -> None:
     text, claims, metrics, inputs = whole
     assert make(inputs, tmp_path / "again") == (text, claims, metrics)

@@ -1,0 +1,93 @@
+"""Plans a run on a cluster: what pretraining the flagship of a scale takes, and which layouts fit. No device is needed.
+
+    python -m flows.plan --scale 405b
+    python -m flows.plan --scale 405b --layout 8x1x16x128    # TP x CP x PP x DP, in every phase
+    python -m flows.plan --scale toy --herd data/herd.json   # the sizes that a run has fitted
+    python -m flows.plan --scale 405b --json -               # everything, as JSON
+
+Ends with 1 where the planned layout cannot run or does not fit, and says why.
+"""
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from flows.parameters import Parameters
+from flows.project import ROOT
+from stages.interface import StageError
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m flows.plan", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--scale", help="a file of scales/ (default: the one params.yaml names)")
+    parser.add_argument("--herd", type=Path, metavar="PATH", help="sizes as a run fitted them; else from the ladder")
+    parser.add_argument("--layout", metavar="TPxCPxPPxDP", help="check this layout instead of the scale's")
+    parser.add_argument("--json", metavar="PATH", help="also write the plan as JSON; - prints nothing else")
+    arguments = parser.parse_args()
+    try:
+        found = plan(arguments.scale, arguments.herd, arguments.layout)
+    except StageError as error:
+        sys.exit(f"plan: {error}")
+    text = json.dumps(found, indent=1, ensure_ascii=False) + "\n"
+    if arguments.json == "-":
+        sys.stdout.write(text)
+    else:
+        print("\n".join(lines(found)))
+        if arguments.json:
+            path = Path(arguments.json)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+    sys.exit(1 if found["problems"] else 0)
+
+
+def plan(scale: str | None = None, herd: Path | None = None, layout: str | None = None) -> dict[str, Any]:
+    """The plan of a scale, the present one unless it is named."""
+    from stages.pretraining import plan as stage  # imports torch: 2 s that --help does without
+
+    config = Parameters(ROOT, scale).read(stage.Config)
+    if layout is not None:
+        config = replace(config, plan=config.plan.model_copy(update={"layouts": [_layout(layout)]}))
+    return stage.plan(config, herd)
+
+
+def _layout(text: str) -> Any:
+    from stages.scaling.planner import PlannedLayout
+
+    if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*){3}", text):
+        raise StageError(f"--layout {text}: expected TPxCPxPPxDP, for example 8x1x16x128")
+    tp, cp, pp, dp = map(int, text.split("x"))
+    return PlannedLayout(length=sys.maxsize, tp=tp, cp=cp, pp=pp, dp=dp)
+
+
+def lines(found: Mapping[str, Any]) -> Iterator[str]:
+    """The plan for a terminal."""
+    from stages.scaling import summary
+
+    yield f"Plan of the flagship at scale {found['scale']}"
+    yield from columns(found["table"])
+    yield ""
+    yield from columns(summary.phases(found))
+    if found["cluster"]["devices"] > 1:
+        yield ""
+        yield from columns(summary.layouts(found) or [{"best for": "no layout fits"}])
+    for problem in found["problems"]:
+        yield f"\ncannot run: {problem}"
+
+
+def columns(rows: Sequence[Mapping[str, str]]) -> Iterator[str]:
+    """Rows of text under their names, in columns."""
+    names = list(rows[0])
+    widths = [max(len(name), *(len(row[name]) for row in rows)) for name in names]
+    for row in ({name: name for name in names}, *rows):
+        yield "  ".join(row[name].ljust(width) for name, width in zip(names, widths, strict=True)).rstrip()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+"""Layouts, their memory and their step time: against the paper's Table 4, and against what torch really allocates."""
+
+import pytest
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from stages.model.llama import Llama, LlamaConfig
+from stages.scaling import paper
+from stages.scaling.layouts import Layout, Work, candidates, problems, slots, stage_layers
+from stages.scaling.memory_model import Memory, in_flight, rank_memory, rank_parameters, stage_memory
+from stages.scaling.step_time import Speeds, attention_flops, best, bubble_share, per_device, step_time
+from stages.training.language_modelling import next_token_loss
+from stages.training.loader import TokenBatch
+from stages.training.loop import Training, optimizer_for, precision
+
+FLAGSHIP = paper.model("405B")
+H100 = Speeds(flops=989e12, efficiency=0.52, node=450e9, network=50e9)
+KEPT = Memory("bf16", "fused", "elementwise", virtual=8)
+TABLE_4 = [
+    (Layout(row["tp"], row["cp"], row["pp"], row["dp"]), Work(row["length"], row["dp"] * row["sequences"]), row)
+    for row in paper.TABLE_4
+]
+
+
+@pytest.mark.parametrize("layout, work, row", TABLE_4)
+def test_table_4_runs_and_fits_in_80_gb(layout: Layout, work: Work, row: dict) -> None:
+    """3.3.2: no activation checkpointing at 8K. It fits where norms and the SwiGLU product are computed again, not
+    where all that an unfused layer keeps is kept: that reading of "no checkpointing" is an assumption."""
+    assert problems(layout, FLAGSHIP, work, devices=row["gpus"], devices_per_node=8, virtual=8) == []
+    assert rank_memory(FLAGSHIP, layout, work, KEPT)["total"] < 80e9
+    assert rank_memory(FLAGSHIP, layout, work, Memory("bf16", "fused", "none", 8))["total"] > 80e9
+
+
+def test_one_efficiency_gives_the_three_rows_of_table_4() -> None:
+    """430, 400 and 380 TFLOP/s; set by the first, the others come out 2% and 6% high."""
+    found = [per_device(FLAGSHIP, work, layout, step_time(FLAGSHIP, layout, work, H100, devices_per_node=8,
+                                                          virtual=8).total) for layout, work, _ in TABLE_4]  # fmt: skip
+    misses = [rate / (row["tflops"] * 1e12) - 1 for rate, (_, _, row) in zip(found, TABLE_4, strict=True)]
+    assert abs(misses[0]) < 0.01 and abs(misses[1]) < 0.03 and abs(misses[2]) < 0.08
+    assert found == sorted(found, reverse=True)
+
+
+@pytest.mark.parametrize("layout, work, row", TABLE_4)
+def test_no_layout_beats_the_papers_by_much(layout: Layout, work: Work, row: dict) -> None:
+    found = best(FLAGSHIP, work, H100, KEPT, devices=row["gpus"], devices_per_node=8, limit=80e9)
+    seconds = [option.seconds for option in found]
+    assert len(found) == 5 and seconds == sorted(seconds)
+    for option in found:
+        assert problems(option.layout, FLAGSHIP, work, devices=row["gpus"], devices_per_node=8,
+                        virtual=option.virtual) == []  # fmt: skip
+        assert option.bytes <= 80e9
+    papers = step_time(FLAGSHIP, layout, work, H100, devices_per_node=8, virtual=8).total
+    assert seconds[0] <= papers < 1.05 * seconds[0]
+
+
+@pytest.mark.parametrize(
+    "change, named",
+    [
+        ({"dp": 64}, "= 8,192 is not the 16,384 devices"),
+        ({"tp": 16, "dp": 64}, "key-value heads: 8 cannot be divided by TP 16"),
+        ({"tp": 16, "dp": 64}, "TP 16 leaves the node"),
+        ({"tp": 3}, "heads: 128 cannot be divided by TP 3"),
+        ({"pp": 20}, "layers: neither 126 nor 128"),
+        ({"cp": 3}, "sequence: 8,192 tokens cannot be divided into 2 x CP 3 chunks"),
+        ({"dp": 3}, "batch: 2,048 sequences cannot be divided by DP 3 x 1 per micro-batch; 2,046 can"),
+    ],
+)
+def test_a_layout_that_cannot_run_is_told_why(change: dict, named: str) -> None:
+    layout = Layout(**({"tp": 8, "cp": 1, "pp": 16, "dp": 128} | change))
+    found = problems(layout, FLAGSHIP, Work(8192, 2048), devices=16_384, devices_per_node=8)
+    assert any(named in problem for problem in found), found
+
+
+def test_candidates_are_all_that_have_no_problem() -> None:
+    model, work = LlamaConfig(256, 64, 6, 8, 4, 192), Work(64, 16)
+    found = set(candidates(model, work, devices=16, devices_per_node=4))
+    every = {
+        (Layout(tp, cp, pp, 16 // (tp * cp * pp)), virtual)
+        for tp in (1, 2, 4, 8, 16) for cp in (1, 2, 4, 8, 16) for pp in (1, 2, 4, 8, 16) for virtual in range(1, 9)
+        if 16 % (tp * cp * pp) == 0
+    }  # fmt: skip
+    runs = {one for one in every if not problems(one[0], model, work, devices=16, devices_per_node=4, virtual=one[1])}
+    assert found == runs and len(found) > 10
+
+
+def test_a_pipeline_holds_each_layer_once() -> None:
+    """3.3.2: one layer less on the first and on the last stage: 126 layers on 16 stages."""
+    held = [stage_layers(FLAGSHIP, 16, 8, stage) for stage in range(16)]
+    assert held == [7, *[8] * 14, 7] and sum(held) == 126 and slots(FLAGSHIP) == 128
+    whole = sum(rank_parameters(FLAGSHIP, Layout(pp=16), 8, stage)[0] for stage in range(16))
+    assert whole == FLAGSHIP.parameters
+
+
+def test_bubble_and_pieces_in_flight() -> None:
+    assert bubble_share(Layout(pp=16), 32, 8) == 15 / (8 * 32)  # 3.3.2: (PP - 1) / (V M)
+    assert [in_flight(Layout(pp=4), 8, stage, 1) for stage in range(4)] == [4, 3, 2, 1]
+    assert in_flight(Layout(pp=4), 8, 0, 2) == 2 * 3 + 4 + 1
+    assert in_flight(Layout(pp=4), 2, 0, 2) == 4  # no more than there are
+
+
+def training(kind: str) -> Training:
+    return Training(beta1=0.9, beta2=0.95, eps=1e-8, weight_decay=0.1, clip=1.0, precision=kind,
+                    micro_tokens=1024, checkpoint_seconds=60)  # fmt: skip
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_weights_gradients_and_moments_are_those_of_the_real_model(tied: bool) -> None:
+    model = Llama(LlamaConfig(512, 64, 3, 4, 2, 176, tie_word_embeddings=tied)).initialise(1)
+    optimizer = optimizer_for(model, training("fp32"))
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    size = lambda tensors: sum(tensor.numel() * tensor.element_size() for tensor in tensors)  # noqa: E731
+    found = rank_memory(model.config, Layout(), Work(64, 1), Memory("fp32", "eager"))
+    assert found["parameters"] == size(model.parameters())
+    assert found["gradients"] == size(parameter.grad for parameter in model.parameters())
+    moments = [tensor for name, tensor in optimizer.state().items() if not name.endswith("/steps")]
+    assert found["optimizer"] == size(moments)
+
+
+@pytest.mark.parametrize("kind", ["fp32", "bf16"])
+@pytest.mark.parametrize(
+    "config, sequences, length",
+    [
+        (LlamaConfig(512, 64, 2, 4, 2, 176), 2, 256),
+        (LlamaConfig(1024, 128, 3, 4, 2, 352, tie_word_embeddings=True), 4, 256),
+        (LlamaConfig(256, 96, 5, 4, 4, 384), 2, 512),
+    ],
+)
+def test_activations_are_within_a_tenth_of_the_measured_peak(
+    config: LlamaConfig, sequences: int, length: int, kind: str
+) -> None:
+    """The allocator's own peak in forward and backward pass, above the weights and gradients that lay there before."""
+    model = Llama(config).initialise(1)
+    generator = torch.Generator().manual_seed(1)
+    tokens = torch.randint(0, config.vocab_size, (sequences, length), generator=generator)
+    batch = TokenBatch(tokens, tokens, torch.zeros_like(tokens))
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+
+    def forward_and_backward() -> None:
+        with precision(training(kind)):
+            value, _ = next_token_loss(model, batch)
+        (value / tokens.numel()).backward()
+
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+        forward_and_backward()
+    events = [event for event in profiled.profiler.kineto_results.events() if event.name() == "[memory]"]
+    now = peak = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        now += event.nbytes()
+        peak = max(peak, now)
+    found = rank_memory(config, Layout(), Work(length, sequences, sequences), Memory(kind, "eager"))
+    assert found["activations"] + found["logits"] + found["working copy"] == pytest.approx(peak, rel=0.1)
+
+
+def test_every_dimension_takes_its_share() -> None:
+    work = Work(8192, 64)
+    alone = stage_memory(FLAGSHIP, Layout(), work, Memory(), 0)
+    by_tensor = stage_memory(FLAGSHIP, Layout(tp=8), work, Memory(), 0)
+    by_data = stage_memory(FLAGSHIP, Layout(dp=8), work, Memory(), 0)
+    by_context = stage_memory(FLAGSHIP, Layout(cp=8), work, Memory(), 0)
+    assert by_tensor["activations"] == alone["activations"] / 8 == by_context["activations"]
+    assert by_tensor["gradients"] == pytest.approx(alone["gradients"] / 8, rel=1e-4)  # all but the norms
+    assert by_data["optimizer"] == by_context["optimizer"] == alone["optimizer"] / 8
+    assert by_data["gradients"] == alone["gradients"]
+
+
+def test_attention_costs_what_its_products_do() -> None:
+    """Two products of T x T x d per layer forward, twice that backward, halved by causality."""
+    model = LlamaConfig(256, 64, 3, 4, 2, 176)
+    length = 128
+    assert attention_flops(model, length) * length == 3 * 3 * 2 * (2 * length * length * 64) / 2
