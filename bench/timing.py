@@ -1,7 +1,7 @@
 """Two ways of doing the same, timed in turns in one process, so that a busy machine slows both."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -30,6 +30,23 @@ def race(ours: Callable[[], Any], peer: Callable[[], Any], rounds: int = 3) -> R
             results[name] = call()
             seconds[name].append(time.perf_counter() - start)
     return Race(median(seconds["ours"]), median(seconds["peer"]), (results["ours"], results["peer"]))
+
+
+def turns(calls: Mapping[str, Callable[[], Any]], rounds: int) -> tuple[dict[str, list[float]], dict[str, list[Any]]]:
+    """Seconds and results of any number of calls made in turns; the first round warms up and is not timed."""
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    results: dict[str, list[Any]] = {name: [call()] for name, call in calls.items()}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            results[name].append(call())
+            seconds[name].append(time.perf_counter() - start)
+    return seconds, results
+
+
+def ratio(seconds: Mapping[str, Sequence[float]], ours: str, peer: str) -> float:
+    """How many times faster ours is: the median over the rounds, each of which both lived through."""
+    return median(theirs / mine for mine, theirs in zip(seconds[ours], seconds[peer], strict=True))
 
 
 def table(rows: list[tuple[str, str, str, str]]) -> None:

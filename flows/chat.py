@@ -11,11 +11,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
-
 from stages.interface import StageError
+from stages.model import generate
 from stages.model.files import context_length, is_chat, load_model
-from stages.model.generate import decode
 from stages.model.llama import Llama
 from stages.tokenizer import bpe
 from stages.tokenizer.chat import ChatFormat, Message
@@ -75,12 +73,12 @@ def lines() -> Iterator[str]:
 
 def stream(model: Llama, chat: ChatFormat, prompt: list[int], arguments: argparse.Namespace) -> Iterator[str]:
     """The answer in pieces of text; a character of several tokens comes when its last one is there."""
-    generator = torch.Generator().manual_seed(arguments.seed)
     tokens: list[int] = []
     shown = ""
-    for _, token in decode(
-        model, [prompt], arguments.max_new_tokens, set(chat.stop), arguments.temperature, arguments.top_p, generator
-    ):
+    for _, token in generate.stream(
+        model, [prompt], max_new_tokens=arguments.max_new_tokens, stop=chat.stop, temperature=arguments.temperature,
+        top_p=arguments.top_p, seed=arguments.seed,
+    ):  # fmt: skip
         tokens.append(token)
         text = chat.tokenizer.decode(tokens, skip_special_tokens=True).lstrip()
         if not text.endswith("\ufffd"):

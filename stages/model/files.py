@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from stages.interface import StageError
-from stages.model.llama import Llama, LlamaConfig, RewardModel
+from stages.model.llama import Llama, LlamaConfig, RewardModel, RopeScaling
 from stages.tokenizer.chat import CHAT_TEMPLATE
 
 M = TypeVar("M", Llama, RewardModel)
@@ -33,12 +33,15 @@ def save_model(
     """
     directory.mkdir(parents=True, exist_ok=True)
     ids = special_ids(tokenizer)
-    config = model.config.to_json() | {
+    config = model.config.to_json()
+    scaling = config.pop("rope_scaling")
+    rope = {"rope_type": "llama3" if scaling else "default", "rope_theta": model.config.rope_theta} | (scaling or {})
+    config |= {
         "architectures": [ARCHITECTURES[type(model)]],
         "model_type": "llama",
         "hidden_act": "silu",
         "max_position_embeddings": context_length,
-        "rope_parameters": {"rope_type": "default", "rope_theta": model.config.rope_theta},
+        "rope_parameters": rope,
         "attention_bias": False,
         "mlp_bias": False,
         "torch_dtype": "float32",
@@ -69,15 +72,22 @@ def load_config(directory: Path) -> LlamaConfig:
         raise StageError(f"{directory} is no model directory: it has no config.json")
     values = json.loads(path.read_text())
     rope = values.get("rope_parameters") or values.get("rope_scaling") or {}
+    kind = rope.get("rope_type", rope.get("type", "default"))
     other = {
         "model_type": values.get("model_type", "llama") != "llama",
         "hidden_act": values.get("hidden_act", "silu") != "silu",
-        "rope_parameters": rope.get("rope_type", rope.get("type", "default")) != "default",
+        "rope_parameters": kind not in ("default", "llama3"),
     }
     unknown = [f"{name} {values.get(name, rope)!r}" for name, differs in other.items() if differs]
     if unknown:
         raise StageError(f"{path}: this model does not compute {', '.join(unknown)}; use a plain Llama")
     values.setdefault("rope_theta", rope.get("rope_theta", 10_000.0))
+    fields = RopeScaling.__dataclass_fields__
+    # Released configs name the original context here, which a missing key must not silently take from the defaults.
+    absent = [name for name in fields if kind == "llama3" and name not in rope]
+    if absent:
+        raise StageError(f"{path}: rope_parameters of rope_type llama3 lacks {', '.join(absent)}")
+    values["rope_scaling"] = {name: rope[name] for name in fields} if kind == "llama3" else None
     return LlamaConfig(**{field: values[field] for field in LlamaConfig.__dataclass_fields__ if field in values})
 
 

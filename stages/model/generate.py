@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import torch
 from torch import Tensor
 
+from stages.interface import StageError
 from stages.model.llama import Cache, Llama
 
 
@@ -22,33 +23,47 @@ def generate(
 ) -> list[list[int]]:
     """The tokens each prompt is continued with, in the prompts' order, without the stop token that ended them.
 
-    Tokens that end with the sequence `ending` are complete too, and keep it. Temperature 0 takes the likeliest token.
-    Prompts of like length share a batch, finished ones leave it. The result is a function of the arguments: batch b
-    draws from its own generator, seeded with (seed, b).
+    Tokens that end with the sequence `ending` are complete too, and keep it. Temperature 0 takes the likeliest token;
+    otherwise prompt i draws with its own random numbers, a function of (seed, i): who else is in its batch is nothing
+    to it. Prompts of like length share a batch, finished ones leave it.
     """
     order = sorted(range(len(prompts)), key=lambda index: (len(prompts[index]), index))
+    stops = list(stop)
     results: list[list[int]] = [[] for _ in prompts]
-    for number, first in enumerate(range(0, len(order), batch_size)):
+    for first in range(0, len(order), batch_size):
         rows = order[first : first + batch_size]
-        generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
-        batch = [prompts[row] for row in rows]
-        for row, token in decode(model, batch, max_new_tokens, set(stop), temperature, top_p, generator, ending):
-            results[rows[row]].append(token)
+        drawn = stream(
+            model, [prompts[row] for row in rows], max_new_tokens=max_new_tokens, stop=stops, ending=ending,
+            temperature=temperature, top_p=top_p, seed=seed, names=rows,
+        )  # fmt: skip
+        for row, token in drawn:
+            results[row].append(token)
     return results
 
 
 @torch.inference_mode()
-def decode(
+def stream(
     model: Llama,
     prompts: Sequence[Sequence[int]],
+    *,
     max_new_tokens: int,
-    stop: set[int],
-    temperature: float,
-    top_p: float,
-    generator: torch.Generator,
+    stop: Iterable[int],
     ending: Sequence[int] = (),
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    seed: int = 0,
+    names: Sequence[int] | None = None,
 ) -> Iterator[tuple[int, int]]:
-    """Yields (row, token) as they are drawn, one batch of prompts at a time; a row ends with no word."""
+    """Yields (prompt, token) as they are drawn, all prompts as one batch; a prompt's answer ends with no word.
+
+    Arguments as in `generate`; `names` are the prompts' numbers, which their random numbers depend on.
+    """
+    names = range(len(prompts)) if names is None else names
+    if not all(prompts):
+        empty = next(name for name, prompt in zip(names, prompts, strict=True) if not prompt)
+        raise StageError(f"prompt {empty} has no tokens: begin it with <|begin_of_text|>")
+    if temperature < 0 or not 0 < top_p <= 1:
+        raise StageError(f"temperature {temperature} must not be negative, top_p {top_p} lie above 0 and up to 1")
     longest = max(len(prompt) for prompt in prompts)
     tokens = torch.zeros(len(prompts), longest, dtype=torch.long)
     padding = torch.tensor([longest - len(prompt) for prompt in prompts])
@@ -56,15 +71,17 @@ def decode(
         tokens[row, padding[row] :] = torch.tensor(prompt, dtype=torch.long)
     dtype = model.lm_head.weight.dtype
     caches = [Cache(len(prompts), longest + max_new_tokens, model.config, dtype) for _ in model.model.layers]
-    rows = torch.arange(len(prompts))
-    stops, last = torch.tensor(sorted(stop)), torch.tensor(ending)
+    rows = torch.tensor(names)
+    randomness = random_numbers(names, max_new_tokens, seed) if temperature > 0 else None
+    stops, last = torch.tensor(sorted(set(stop))), torch.tensor(ending)
     recent = torch.full((len(prompts), len(ending)), -1)
     offset = 0
-    for _ in range(max_new_tokens):
+    for number in range(max_new_tokens):
         starts = starts_after(padding, offset + tokens.shape[1])
         hidden = model.model(tokens, starts, offset, caches)[:, -1]
         offset += tokens.shape[1]
-        drawn = draw(model.lm_head(hidden), temperature, top_p, generator)
+        logits = model.lm_head(hidden)
+        drawn = logits.argmax(-1) if randomness is None else draw(logits, temperature, top_p, randomness[:, number])
         going = ~torch.isin(drawn, stops)
         yield from zip(rows[going].tolist(), drawn[going].tolist(), strict=True)
         if ending:
@@ -73,6 +90,7 @@ def decode(
         if not going.all():
             keep = going.nonzero().squeeze(1)
             rows, padding, drawn, recent = rows[keep], padding[keep], drawn[keep], recent[keep]
+            randomness = None if randomness is None else randomness[keep]
             for cache in caches:
                 cache.keep(keep)
         if not len(rows):
@@ -86,14 +104,24 @@ def starts_after(padding: Tensor, length: int) -> Tensor:
     return torch.minimum(index, padding[:, None])
 
 
-def draw(logits: Tensor, temperature: float, top_p: float, generator: torch.Generator) -> Tensor:
-    """One token for each row of logits [B, V]."""
-    if temperature == 0:
-        return logits.argmax(-1)
-    probabilities = (logits.float() / temperature).softmax(-1)
+def random_numbers(names: Sequence[int], count: int, seed: int) -> Tensor:
+    """[len(names), count] uniform numbers from [0, 1); a row is a function of its name and the seed."""
+    generators = (torch.Generator().manual_seed(seed * 1_000_003 + name) for name in names)
+    return torch.stack([torch.rand(count, generator=generator, dtype=torch.float64) for generator in generators])
+
+
+def nucleus(probabilities: Tensor, top_p: float) -> Tensor:
+    """Probabilities [B, V] with 0 for all but the smallest set of tokens whose mass reaches `top_p`."""
+    ordered, index = probabilities.sort(dim=-1, descending=True, stable=True)
+    ordered[ordered.cumsum(-1) - ordered >= top_p] = 0
+    return torch.zeros_like(probabilities).scatter_(-1, index, ordered)
+
+
+def draw(logits: Tensor, temperature: float, top_p: float, uniform: Tensor) -> Tensor:
+    """One token for each row of logits [B, V]: where the cumulative distribution passes `uniform` [B]."""
+    probabilities = (logits.double() / temperature).softmax(-1)
     if top_p < 1:
-        ordered, index = probabilities.sort(dim=-1, descending=True)
-        # The smallest set of tokens whose mass reaches top_p: what comes after it goes.
-        ordered[ordered.cumsum(-1) - ordered >= top_p] = 0
-        probabilities = torch.zeros_like(probabilities).scatter_(-1, index, ordered)
-    return torch.multinomial(probabilities, 1, generator=generator).squeeze(-1)
+        probabilities = nucleus(probabilities, top_p)
+    mass = probabilities.cumsum(-1)
+    # right: a token of probability 0, whose mass is that of the one before, is never taken.
+    return torch.searchsorted(mass, uniform[:, None] * mass[:, -1:], right=True).squeeze(-1)

@@ -5,6 +5,7 @@ boundary: `starts` tells each position where its document begins.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import torch
@@ -14,6 +15,40 @@ from torch.nn import functional as F
 QUERY_BLOCK = 64
 """Query rows per attention block on a CPU: keys after the block's end are never touched, which beats one masked
 product over the whole square, and a block of scores still fits the cache."""
+
+
+@dataclass(frozen=True)
+class RopeScaling:
+    """Llama 3.1's RoPE for contexts beyond the one trained on; names and defaults as in its config.json.
+
+    Frequencies that turn less than `low_freq_factor` times in the original context are slowed by `factor`, those that
+    turn more than `high_freq_factor` times stay, between them it is interpolated. Not in the paper: 3.4.2 reaches 128K
+    by training alone, the released models have this besides.
+    """
+
+    factor: float = 8.0
+    low_freq_factor: float = 1.0
+    high_freq_factor: float = 4.0
+    original_max_position_embeddings: int = 8192
+
+    def __post_init__(self) -> None:
+        if self.factor < 1 or self.high_freq_factor <= self.low_freq_factor:
+            raise ValueError(f"factor must be at least 1 and high_freq_factor above low_freq_factor: {self}")
+
+    def __call__(self, frequencies: Tensor) -> Tensor:
+        """The slowed frequencies, in radians per position."""
+        wavelength = 2 * math.pi / frequencies
+        turns = self.original_max_position_embeddings / wavelength
+        smooth = (turns - self.low_freq_factor) / (self.high_freq_factor - self.low_freq_factor)
+        between = (1 - smooth) * frequencies / self.factor + smooth * frequencies
+        slowed = torch.where(
+            wavelength > self.original_max_position_embeddings / self.low_freq_factor,
+            frequencies / self.factor,
+            between,
+        )
+        return torch.where(
+            wavelength < self.original_max_position_embeddings / self.high_freq_factor, frequencies, slowed
+        )
 
 
 @dataclass(frozen=True)
@@ -29,8 +64,11 @@ class LlamaConfig:
     rope_theta: float = 500_000.0
     rms_norm_eps: float = 1e-5
     tie_word_embeddings: bool = False
+    rope_scaling: RopeScaling | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.rope_scaling, Mapping):  # as `to_json` gave it
+            object.__setattr__(self, "rope_scaling", RopeScaling(**self.rope_scaling))
         if self.hidden_size % self.num_attention_heads or self.head_dim % 2:
             raise ValueError(f"hidden_size {self.hidden_size} needs an even width for each of its heads: {self}")
         if self.num_attention_heads % self.num_key_value_heads:
@@ -113,11 +151,14 @@ def attend(q: Tensor, k: Tensor, v: Tensor, blocks: list[AttentionBlock]) -> Ten
     return out.transpose(1, 2).reshape(batch, -1, heads * width)
 
 
-def rope(positions: Tensor, head_dim: int, theta: float) -> tuple[Tensor, Tensor]:
+def rope(positions: Tensor, head_dim: int, theta: float, scaling: RopeScaling | None = None) -> tuple[Tensor, Tensor]:
     """Cosine and sine of RoPE (theta 500,000 in the paper), [B or 1, 1, T, D], for integer positions [B or 1, T]."""
     exponent = torch.arange(0, head_dim, 2, device=positions.device, dtype=torch.float32) / head_dim
     # 1 / theta^e, not theta^-e: it is what others compute, and the last bit of it is 0.01 rad at position 128K.
-    angles = positions[..., None].float() * (1.0 / theta**exponent)  # [B, T, D/2]
+    frequencies = 1.0 / theta**exponent
+    if scaling is not None:
+        frequencies = scaling(frequencies)
+    angles = positions[..., None].float() * frequencies  # [B, T, D/2]
     angles = torch.cat([angles, angles], dim=-1)[:, None]
     return angles.cos(), angles.sin()
 
@@ -229,7 +270,7 @@ class Decoder(nn.Module):
         elif caches is not None:
             # While generating, a row's only document begins after its padding: there positions count from.
             positions = (positions - starts[:, -1:]).clamp_min(0)
-        cos, sin = rope(positions, self.config.head_dim, self.config.rope_theta)
+        cos, sin = rope(positions, self.config.head_dim, self.config.rope_theta, self.config.rope_scaling)
         step = Step(cos, sin, attention_blocks(starts, offset, length), offset, caches)
         x = self.embed_tokens(tokens)
         for index, layer in enumerate(self.layers):

@@ -1,13 +1,15 @@
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import torch
 import transformers
+from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from stages.interface import StageError
 from stages.model.files import context_length, is_chat, load_config, load_model, save_model
-from stages.model.llama import Llama, RewardModel
+from stages.model.llama import Cache, Llama, LlamaConfig, RewardModel, RopeScaling, rope
 from tests.fixtures import VOCAB_SIZE, World, contents, shape, sharp
 
 SHAPES = [
@@ -15,7 +17,28 @@ SHAPES = [
     {"tie_word_embeddings": False},
     {"tie_word_embeddings": False, "num_key_value_heads": 4},
     {"tie_word_embeddings": True, "num_key_value_heads": 1, "rope_theta": 10_000.0, "rms_norm_eps": 1e-6},
+    # Of the four frequencies one stays, one is interpolated, two are slowed.
+    {"rope_theta": 10_000.0, "rope_scaling": RopeScaling(original_max_position_embeddings=128)},
 ]
+
+
+def rope_parameters(config: LlamaConfig) -> dict:
+    """As transformers takes them."""
+    if config.rope_scaling is None:
+        return {"rope_type": "default", "rope_theta": config.rope_theta}
+    return {"rope_type": "llama3", "rope_theta": config.rope_theta} | asdict(config.rope_scaling)
+
+
+@torch.no_grad()
+def with_cache(model: Llama, tokens: torch.Tensor, pieces: list[int]) -> torch.Tensor:
+    """The logits of tokens [B, T] when they come in pieces."""
+    caches = [Cache(len(tokens), tokens.shape[1], model.config, torch.float32) for _ in model.model.layers]
+    found, offset = [], 0
+    for piece in tokens.split(pieces, dim=1):
+        starts = torch.zeros(len(tokens), offset + piece.shape[1], dtype=torch.long)
+        found.append(model.lm_head(model.model(piece, starts, offset, caches)))
+        offset += piece.shape[1]
+    return torch.cat(found, dim=1)
 
 
 def some_tokens(length: int = 100) -> torch.Tensor:
@@ -33,37 +56,56 @@ def test_transformers_opens_our_directory_and_gives_the_same_logits(
     assert not any(report[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     assert theirs.dtype == torch.float32
     assert sum(p.numel() for p in theirs.parameters()) == model.config.parameters
-    assert torch.allclose(model(some_tokens()), theirs(some_tokens()).logits, atol=1e-5, rtol=1e-5)
+    assert theirs.config.rope_parameters == rope_parameters(model.config)
+    tokens = some_tokens()
+    expected = theirs(tokens).logits
+    assert torch.allclose(model(tokens), expected, atol=1e-5, rtol=1e-5)
+    pieces, cache, offset = [70, 1, 1, 5, 23], transformers.DynamicCache(), 0
+    assert torch.allclose(with_cache(model, tokens, pieces), expected, atol=1e-5, rtol=1e-5)
+    for piece in tokens.split(pieces, dim=1):  # theirs with a cache too
+        given = theirs(piece, past_key_values=cache, use_cache=True).logits
+        assert torch.allclose(model(tokens)[:, offset : offset + piece.shape[1]], given, atol=1e-5, rtol=1e-5)
+        offset += piece.shape[1]
+    assert isinstance(transformers.AutoModelForCausalLM.from_pretrained(tmp_path), transformers.LlamaForCausalLM)
 
 
 @pytest.mark.parametrize("changes", SHAPES)
 @torch.no_grad()
 def test_a_llama_of_transformers_gives_the_same_logits_here(changes: dict, tmp_path: Path) -> None:
-    values = shape(**changes).to_json()
-    theta = values.pop("rope_theta")
+    config = shape(**changes)
+    values = {name: value for name, value in config.to_json().items() if not name.startswith("rope")}
     torch.manual_seed(2)
-    parameters = {"rope_type": "default", "rope_theta": theta}
-    config = transformers.LlamaConfig(**values, rope_parameters=parameters, max_position_embeddings=128)
+    config = transformers.LlamaConfig(**values, rope_parameters=rope_parameters(config), max_position_embeddings=128)
     theirs = sharp(transformers.LlamaForCausalLM(config))
     theirs.save_pretrained(tmp_path)
     ours = load_model(tmp_path).eval()
     assert load_config(tmp_path) == shape(**changes)
-    assert torch.allclose(ours(some_tokens()), theirs(some_tokens()).logits, atol=1e-5, rtol=1e-5)
+    expected = theirs(some_tokens()).logits
+    assert torch.allclose(ours(some_tokens()), expected, atol=1e-5, rtol=1e-5)
+    assert torch.allclose(with_cache(ours, some_tokens(), [3, 90, 7]), expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("scaling", [None, RopeScaling()])
 @torch.no_grad()
-def test_positions_turn_as_in_transformers_even_far_out() -> None:
-    from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
-
-    from stages.model.llama import rope
-
+def test_positions_turn_as_in_transformers_even_far_out(scaling: RopeScaling | None) -> None:
+    """8B's heads, at positions up to 128K; with Llama 3.1's own scaling."""
+    ours = LlamaConfig(128_256, 4096, 32, 32, 8, 14_336, rope_scaling=scaling)
     config = transformers.LlamaConfig(
-        hidden_size=512, num_attention_heads=4, rope_parameters={"rope_type": "default", "rope_theta": 500_000.0}
+        hidden_size=4096, num_attention_heads=32, rope_parameters=rope_parameters(ours), max_position_embeddings=131_072
     )
-    positions = torch.tensor([[0, 1, 8191, 131_071]])
+    positions = torch.tensor([[0, 1, 8191, 8192, 131_071]])
     cos, sin = LlamaRotaryEmbedding(config)(torch.zeros(1), positions)
-    ours = rope(positions, 128, 500_000.0)
-    assert torch.equal(ours[0][:, 0], cos) and torch.equal(ours[1][:, 0], sin)
+    found = rope(positions, ours.head_dim, ours.rope_theta, scaling)
+    assert torch.equal(found[0][:, 0], cos) and torch.equal(found[1][:, 0], sin)
+
+
+def test_scaling_slows_what_turns_less_than_once_and_leaves_what_turns_often() -> None:
+    frequencies = 2 * torch.pi / torch.tensor([100.0, 2047.0, 2049.0, 4096.0, 8191.0, 8193.0, 1e6])
+    slower = frequencies / RopeScaling()(frequencies)
+    assert slower[:2].tolist() == [1, 1] and slower[-2:].tolist() == [8, 8]
+    assert slower[2] < 1.01 and slower[3] == pytest.approx(1 / (2 / 3 / 8 + 1 / 3)) and 7.9 < slower[4] < 8
+    with pytest.raises(ValueError, match="high_freq_factor above"):
+        RopeScaling(high_freq_factor=1.0)
 
 
 @torch.no_grad()
@@ -111,8 +153,15 @@ def test_what_this_model_cannot_compute_is_refused(world: World, tmp_path: Path)
         load_model(tmp_path)
     save_model(Llama(shape()), tmp_path, world.tokenizer, 64)
     config = json.loads((tmp_path / "config.json").read_text())
-    scaling = {"rope_type": "llama3", "rope_theta": 500_000.0, "factor": 8.0}
-    for wrong in ({"rope_parameters": scaling}, {"hidden_act": "gelu"}, {"model_type": "mixtral"}):
+    yarn = {"rope_type": "yarn", "rope_theta": 500_000.0, "factor": 8.0}
+    lacking = yarn | {"rope_type": "llama3"}
+    others = (
+        {"rope_parameters": yarn},
+        {"rope_parameters": lacking},
+        {"hidden_act": "gelu"},
+        {"model_type": "mixtral"},
+    )
+    for wrong in others:
         (tmp_path / "config.json").write_text(json.dumps(config | wrong))
         with pytest.raises(StageError, match=next(iter(wrong))):
             load_model(tmp_path)

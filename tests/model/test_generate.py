@@ -2,11 +2,14 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
 import torch
 import transformers
+from transformers.generation.logits_process import TemperatureLogitsWarper, TopPLogitsWarper
 
+from stages.interface import StageError
 from stages.model.files import save_model
-from stages.model.generate import decode, draw, generate
+from stages.model.generate import draw, generate, nucleus, random_numbers, stream
 from stages.model.llama import Cache, Llama
 from tests.fixtures import VOCAB_SIZE, World, shape, sharp
 
@@ -78,41 +81,75 @@ def test_the_cache_is_smaller_by_heads_over_key_value_heads() -> None:
     assert sizes[4] / sizes[1] == 4 and sizes[4] / sizes[2] == 2
 
 
-def test_top_p_draws_from_the_smallest_set_that_reaches_it_and_from_all_of_it() -> None:
-    probabilities = torch.tensor([0.05, 0.40, 0.10, 0.30, 0.15])
-    logits = probabilities.log().expand(4000, 5)
+def test_top_p_keeps_what_transformers_keeps() -> None:
     generator = torch.Generator().manual_seed(3)
+    for scale, temperature in ((0.1, 1.0), (1.0, 1.0), (4.0, 0.7), (4.0, 2.0)):
+        logits = scale * torch.randn(50, 400, generator=generator)
+        probabilities = (logits / temperature).softmax(-1)
+        for top_p in (0.01, 0.3, 0.9, 0.999):
+            expected = TopPLogitsWarper(top_p)(None, TemperatureLogitsWarper(temperature)(None, logits)).softmax(-1)
+            kept = nucleus(probabilities, top_p)
+            assert torch.equal(kept > 0, expected > 0)
+            assert torch.allclose(kept / kept.sum(-1, keepdim=True), expected, rtol=1e-4, atol=1e-7)
+
+
+def test_draws_follow_the_distribution_and_never_leave_the_nucleus() -> None:
+    probabilities = torch.tensor([0.05, 0.40, 0.0, 0.10, 0.30, 0.15])
+    logits = probabilities.log().expand(4000, 6)
+    uniform = random_numbers(range(4000), 1, seed=3)[:, 0]
 
     def shares(temperature: float, top_p: float) -> torch.Tensor:
-        return draw(logits, temperature, top_p, generator).bincount(minlength=5) / 4000
+        return draw(logits, temperature, top_p, uniform).bincount(minlength=6) / 4000
 
     nucleus = shares(1.0, 0.75)  # 0.40, 0.30, 0.15: the first two reach 0.70 only
-    assert nucleus[[0, 2]].sum() == 0
-    assert torch.allclose(nucleus[[1, 3, 4]], torch.tensor([0.40, 0.30, 0.15]) / 0.85, atol=0.03)
-    assert shares(1.0, 0.01).tolist() == [0, 1, 0, 0, 0]
+    assert nucleus[[0, 2, 3]].sum() == 0
+    assert torch.allclose(nucleus[[1, 4, 5]], torch.tensor([0.40, 0.30, 0.15]) / 0.85, atol=0.03)
+    assert shares(1.0, 0.01).tolist() == [0, 1, 0, 0, 0, 0]
     assert torch.allclose(shares(1.0, 1.0), probabilities, atol=0.03)
     squared = probabilities**2 / (probabilities**2).sum()
     assert torch.allclose(shares(0.5, 1.0), squared, atol=0.03)
-    assert shares(0.0, 1.0).tolist() == [0, 1, 0, 0, 0]
+    halves = torch.tensor([0.0, 0.0, 1.0, 0.0, 1.0, 0.0]).log().expand(4, 6)
+    edges = torch.tensor([0.0, 0.5 - 1e-9, 0.5, 1 - 1e-9], dtype=torch.float64)
+    assert draw(halves, 1.0, 1.0, edges).tolist() == [2, 2, 4, 4]
 
 
-def test_a_seed_decides_what_is_drawn() -> None:
-    model = Llama(shape()).initialise(4).eval()
-    prompts = some_prompts([5] * 6)
+def test_a_seed_decides_what_is_drawn_and_the_batch_does_not() -> None:
+    model = sharp(Llama(shape()).initialise(4), scale=3.0)
+    prompts = some_prompts([5, 9, 1, 40, 5, 5])
+    stop = set(range(0, PLAIN, 9))
+
+    def sampled(prompts: list[list[int]], seed: int = 1, batch_size: int = 128) -> list[list[int]]:
+        return generate(model, prompts, max_new_tokens=20, stop=stop, temperature=1.0, top_p=0.9, seed=seed,
+                        batch_size=batch_size)  # fmt: skip
+
     torch.manual_seed(0)
-    first = generate(model, prompts, max_new_tokens=10, stop=(), temperature=1.0, seed=1)
+    first = sampled(prompts)
     torch.manual_seed(1)
-    assert first == generate(model, prompts, max_new_tokens=10, stop=(), temperature=1.0, seed=1)
-    assert first != generate(model, prompts, max_new_tokens=10, stop=(), temperature=1.0, seed=2)
-    same = generate(model, [prompts[0]] * 2, max_new_tokens=10, stop=(), temperature=1.0, seed=1)
-    assert same[0] != same[1]
+    assert first == sampled(prompts) and first != sampled(prompts, seed=2)
+    for batch_size in (1, 2, 4):
+        assert first == sampled(prompts, batch_size=batch_size)
+    assert first[:2] == sampled(prompts[:2])  # what follows is nothing to them
+    assert len({tuple(answer) for answer in sampled([prompts[0]] * 4)}) > 1
+
+
+def test_what_cannot_be_continued_is_refused() -> None:
+    model = Llama(shape())
+    assert generate(model, [], max_new_tokens=3, stop=()) == []
+    with pytest.raises(StageError, match="prompt 1 has no tokens"):
+        generate(model, [[1], []], max_new_tokens=3, stop=())
+    with pytest.raises(StageError, match="top_p 0"):
+        generate(model, [[1]], max_new_tokens=3, stop=(), temperature=1.0, top_p=0)
 
 
 def test_tokens_stream_as_they_are_drawn() -> None:
     model = sharp(Llama(shape()).initialise(5))
     prompts = some_prompts([4, 9])
-    stream = decode(model, prompts, 8, set(), 0.0, 1.0, torch.Generator())
-    rows = list(stream)
-    assert [row for row, _ in rows] == [0, 1] * 8
-    answers = generate(model, prompts, max_new_tokens=8, stop=())
+    forward, passes = model.model.forward, []
+    model.model.forward = lambda *given: passes.append(1) or forward(*given)  # type: ignore[method-assign, func-returns-value]
+    tokens = stream(model, prompts, max_new_tokens=8, stop=(), temperature=0.8, seed=3)
+    first = [next(tokens), next(tokens)]
+    assert len(passes) == 1  # the first tokens are there before the second is computed
+    rows = [*first, *tokens]
+    assert [row for row, _ in rows] == [0, 1] * 8 and len(passes) == 8
+    answers = generate(model, prompts, max_new_tokens=8, stop=(), temperature=0.8, seed=3)
     assert [[token for row, token in rows if row == number] for number in (0, 1)] == answers

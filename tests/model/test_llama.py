@@ -4,7 +4,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stages.model.llama import QUERY_BLOCK, Llama, LlamaConfig, attend, attention_blocks, document_starts
-from tests.fixtures import VOCAB_SIZE, shape, sharp
+from stages.training.language_modelling import held_out_losses, next_token_loss
+from stages.training.loader import IGNORE, TokenBatch
+from stages.training.loop import precision as loop_precision
+from tests.fixtures import VOCAB_SIZE, settings, shape, sharp
 
 HERD = {
     8_030_261_248: LlamaConfig(128_256, 4096, 32, 32, 8, 14_336),
@@ -39,6 +42,45 @@ def test_document_1_moves_no_logit_of_document_2(dtype: torch.dtype, boundary: i
     assert torch.equal(before[:, boundary:], after[:, boundary:])
     assert not torch.equal(before[:, :boundary], after[:, :boundary])
     assert not torch.equal(logits(tokens, None)[:, boundary:], logits(other, None)[:, boundary:])
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_document_1_moves_no_bit_of_what_document_2_teaches_or_is_measured_at(precision: str) -> None:
+    """Loss and gradients of training, and the held-out loss, of windows whose targets lie in document 2."""
+    boundary, training = QUERY_BLOCK + 17, settings(precision=precision)
+    tokens = packed(4, boundary)
+    other = tokens.clone()
+    other[:, 1:boundary] = (tokens[:, 1:boundary] + 1) % BEGIN
+    targets = tokens.roll(-1, dims=1)
+    targets[:, :boundary] = targets[:, -1] = IGNORE
+
+    def learnt(tokens: Tensor, masked: bool = True) -> list[Tensor]:
+        """Training loss and gradients, held-out losses. The embedding's gradient adds up what each position gives."""
+        model = sharp(Llama(shape(tie_word_embeddings=False)).initialise(1)).train()
+        batch = TokenBatch(tokens, targets, document_starts(tokens, BEGIN) if masked else None)
+        with loop_precision(training):
+            loss, _ = next_token_loss(model, batch)
+        loss.backward()
+        held_out = held_out_losses(model, OneBatch(batch), len(tokens), training)
+        return [loss.detach(), torch.from_numpy(held_out), *(p.grad for p in model.parameters() if p.grad is not None)]
+
+    for before, after in zip(learnt(tokens), learnt(other), strict=True):
+        assert torch.equal(before, after)
+    unmasked = zip(learnt(tokens, False), learnt(other, False), strict=True)
+    assert not any(torch.equal(before, after) for before, after in unmasked)
+
+
+class OneBatch:
+    """A mixture that holds one batch."""
+
+    def __init__(self, batch: TokenBatch) -> None:
+        self._batch = batch
+
+    def distinct(self, samples: int) -> int:
+        return samples
+
+    def batch(self, first: int, count: int) -> TokenBatch:
+        return self._batch
 
 
 def test_a_packed_document_has_the_logits_it_has_alone() -> None:
