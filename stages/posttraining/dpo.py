@@ -1,6 +1,6 @@
 """Direct preference optimisation (4.1.4): header and termination tokens masked, and a likelihood term on the chosen."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -15,13 +15,14 @@ from stages.model.files import context_length, load_model, save_model
 from stages.model.llama import Llama
 from stages.posttraining.data import Comparison, read_rows
 from stages.posttraining.preferences import strong
-from stages.posttraining.sequences import Rows, Shuffled, content_digest, pad, row
+from stages.posttraining.sequences import Rows, Shuffled, content_digest, pad, row, shown
 from stages.posttraining.versions import Tuning, train_versions
 from stages.tokenizer import bpe
 from stages.tokenizer.chat import ChatFormat
 from stages.training.curve import write_curve
 from stages.training.loader import IGNORE
 from stages.training.loop import Training, precision
+from stages.training.sample import Sample
 
 
 class DPO(Section):
@@ -75,6 +76,12 @@ class PreferenceBatches:
         chosen = self.order.rows(step)
         rows = [self.rows[index][0] for index in chosen] + [self.rows[index][1] for index in chosen]
         return [PreferenceRows(**vars(pad(rows, self.chat.pad)), reference=self.reference[:, chosen].flatten())]
+
+    def samples(self, step: int) -> Iterator[Sample]:
+        """Each pair of a step, with the tokens whose likelihood counts."""
+        for index in self.order.rows(step):
+            chosen, rejected = (shown(*row) for row in self.rows[index])
+            yield Sample(f"pair {index} of {len(self.pairs)}", {"chosen": chosen, "rejected": rejected})
 
 
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:

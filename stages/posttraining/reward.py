@@ -1,6 +1,6 @@
 """The reward model (4.1.2): the pretrained model with a scalar head, trained to rank edited > chosen > rejected."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -25,6 +25,7 @@ from stages.tokenizer import bpe
 from stages.tokenizer.chat import ChatFormat
 from stages.training.curve import write_curve
 from stages.training.loop import Training, precision
+from stages.training.sample import Row, Sample
 
 
 class Reward(Section):
@@ -73,6 +74,14 @@ class PairBatches:
         rows = [row(self.chat, e.prompt, better) for e, better, _ in chosen]
         rows += [row(self.chat, e.prompt, worse) for e, _, worse in chosen]
         return [PairRows(**vars(pad(rows, self.chat.pad)))]
+
+    def samples(self, step: int) -> Iterator[Sample]:
+        """Each pair of a step: the reward at the last token of each counts in the loss, no token as a target."""
+        for index in self.order.rows(step):
+            example, better, worse = self.pairs[index]
+            rows = {role: row(self.chat, example.prompt, text) for role, text in (("better", better), ("worse", worse))}
+            sides = {role: Row(tokens, [False] * len(tokens)) for role, (tokens, _) in rows.items()}
+            yield Sample(f"pair {index} of {len(self.pairs)}", sides)
 
 
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:

@@ -1,6 +1,6 @@
 """Supervised finetuning (4.1.3): cross-entropy on the responses, the prompts masked."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -12,13 +12,14 @@ from stages.interface import Context, Metrics, Paths
 from stages.model.files import context_length, load_model, save_model
 from stages.model.llama import Llama
 from stages.posttraining.data import Demonstration, read_rows
-from stages.posttraining.sequences import Rows, Shuffled, content_digest, pad, row
+from stages.posttraining.sequences import Rows, Shuffled, content_digest, pad, row, shown
 from stages.posttraining.versions import Tuning, train_versions
 from stages.tokenizer import bpe
 from stages.tokenizer.chat import ChatFormat
 from stages.training.curve import write_curve
 from stages.training.loader import IGNORE
 from stages.training.loop import Training
+from stages.training.sample import Sample
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,12 @@ class DialogBatches:
     def __call__(self, step: int) -> Sequence[Rows]:
         chosen = [self.dialogs[index] for index in self.order.rows(step)]
         return [pad([row(self.chat, prompt, response) for prompt, response in chosen], self.chat.pad)]
+
+    def samples(self, step: int) -> Iterator[Sample]:
+        """Each dialog of a step: its response counts in the loss."""
+        for index in self.order.rows(step):
+            dialog = shown(*row(self.chat, *self.dialogs[index]))
+            yield Sample(f"dialog {index} of {len(self.dialogs)}", {"dialog": dialog})
 
 
 def response_loss(model: Llama, batch: Rows) -> tuple[Tensor, dict[str, float]]:

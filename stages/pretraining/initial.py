@@ -1,6 +1,6 @@
 """Initial pretraining (3.4.1): warm-up, cosine, and a ramp of batch size and sequence length."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -17,6 +17,7 @@ from stages.training.curve import tail_mean, write_curve
 from stages.training.language_modelling import MixtureBatches, next_token_loss
 from stages.training.loader import Mixture, TokenBatch, TokenShards
 from stages.training.loop import Training, train
+from stages.training.sample import Sample
 from stages.training.schedule import Schedule
 
 
@@ -74,6 +75,10 @@ class RampBatches:
     def __call__(self, step: int) -> Sequence[TokenBatch]:
         part, step = self.locate(step)
         return part(step)
+
+    def samples(self, step: int) -> Iterator[Sample]:
+        part, step = self.locate(step)
+        return part.samples(step)
 
     def locate(self, step: int) -> tuple[MixtureBatches, int]:
         """The part of the ramp that a step lies in, and its number there; raises IndexError beyond the last one."""

@@ -1,12 +1,12 @@
 """Token shards and the mixture drawn from them.
 
-What sample k is depends on the seed, the mixture and k only: not on batch size, restarts or who asks. So a run can
-resume at any sample, and any step can be looked at afterwards.
+What sample k is depends on the seed, the mixture and k only: not on batch size, number of ranks, restarts or who asks.
+So a run can resume at any sample, and any step can be looked at afterwards.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -113,7 +113,11 @@ class Mixture:
 
     def batch(self, first: int, size: int) -> TokenBatch:
         """Samples first .. first + size - 1."""
-        rows = torch.from_numpy(np.stack([self.window(sample) for sample in range(first, first + size)]))
+        return self.gather(range(first, first + size))
+
+    def gather(self, samples: Sequence[int]) -> TokenBatch:
+        """These samples, in this order."""
+        rows = torch.from_numpy(np.stack([self.window(sample) for sample in samples]))
         return batch_of(rows, self.shards.begin_of_text, self.mask)
 
     def distinct(self, samples: int) -> int:
