@@ -14,6 +14,8 @@ from stages.training.loader import IGNORE, Mixture, TokenBatch, TokenShards
 from stages.training.loop import Training, precision
 from stages.training.sample import Row, Sample
 
+COUNTS = "every token counts in the loss but the first of a sequence and of a document"
+
 
 def next_token_loss(model: Llama, batch: TokenBatch) -> tuple[Tensor, dict[str, float]]:
     """Negative log-likelihood in nats, summed over the targets."""

@@ -7,6 +7,7 @@ whole, and nothing draws from a global generator.
 import math
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -92,6 +93,21 @@ Loss = Callable[[Any, Any], tuple[Tensor, dict[str, float]]]
 History = list[dict[str, float]]
 """A row per step: step (from 1), tokens (so far), lr, spike (1 or 0), loss, grad_norm, and the loss function's other
 means."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One call of `train`, so that each of its steps can be looked at afterwards.
+
+    A stage that trains has a function `runs(config, inputs, item, metrics)` beside `run`: its trainings, in the order
+    of their curves and from the same batches. `metrics` are those it left when it ran, None before it has.
+    """
+
+    title: str
+    batches: Batches
+    steps: int
+    counts: str
+    """What counts in the loss, in words."""
 
 
 def optimizer_for(model: nn.Module, training: Training) -> AdamW:
