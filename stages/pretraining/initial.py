@@ -98,10 +98,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     shares = config.mix.shares()
     batches = phase_batches(config, shards, plan)
     steps = sum(batches.steps)
-    schedule = Schedule(
-        config.learning_rate.at(size.parameters), steps, max(1, round(config.initial.warmup_share * steps)), "cosine",
-        config.initial.floor,
-    )  # fmt: skip
+    schedule = schedule_of(config, size, steps)
     model = Llama(size).initialise(config.seed)
     context.note(f"{size.parameters:,} parameters, {steps:,} steps, peak learning rate {schedule.peak:.2g}")
     history, _ = train(model, batches, next_token_loss, schedule, config.training,
@@ -136,6 +133,12 @@ def runs(config: Config, inputs: Paths, item: Mapping[str, str], metrics: Metric
     """The phase's one training."""
     batches = phase_batches(config, TokenShards(inputs["tokens"]), member_of(inputs["herd"], item["member"]))
     return [Run("initial", batches, sum(batches.steps), COUNTS)]
+
+
+def schedule_of(config: Config, size: LlamaConfig, steps: int) -> Schedule:
+    """Warm-up and cosine over so many steps, at the peak rate of a model of this size."""
+    warmup = max(1, round(config.initial.warmup_share * steps))
+    return Schedule(config.learning_rate.at(size.parameters), steps, warmup, "cosine", config.initial.floor)
 
 
 def phase_batches(config: Config, shards: TokenShards, plan: Mapping[str, Any]) -> RampBatches:

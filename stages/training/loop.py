@@ -127,21 +127,23 @@ def train(
     title: str,
     average_at: Collection[int] = (),
     first_step: int = 0,
+    until: int | None = None,
 ) -> tuple[History, Average]:
     """Trains `model` in place for schedule.steps steps, going on from `scratch` where a killed run left off.
 
     Also keeps the mean of the weights after the steps `average_at` (counted from 1). `first_step` is where this run
-    starts on the curves it draws. Raises StageError at a loss that is not finite, at `spike_steps` spikes in a row, and
-    where the disk is full; the last good checkpoint stays.
+    starts on the curves it draws, `until` a step to end after before the schedule does. Raises StageError at a loss
+    that is not finite, at `spike_steps` spikes in a row, and where the disk is full; the last good checkpoint stays.
     """
     state = TrainingState(model, optimizer_for(model, training), Average(), batches.fingerprint)
     if state.resume(scratch, context.note):
-        context.note(f"{title}: goes on at step {state.step} of {schedule.steps}")
+        context.note(f"{title}: goes on at step {state.step} of {steps}")
     model.train()
+    steps = schedule.steps if until is None else min(until, schedule.steps)
     seen = state.history[-1]["tokens"] if state.history else 0
     saved = time.monotonic()
     with Checkpoints(scratch, training.keep_checkpoints) as checkpoints:
-        while state.step < schedule.steps:
+        while state.step < steps:
             started = time.monotonic()
             lr = schedule(state.step)
             row = step(model, batches(state.step), loss, state.optimizer, lr, training)
@@ -161,7 +163,7 @@ def train(
             now = time.monotonic()
             speed = (seen - before) / (now - started)
             context.scalars(first_step + state.step, row | {"lr": lr, "tokens_per_second": speed})
-            context.progress(title, state.step, schedule.steps)
+            context.progress(title, state.step, steps)
             if spike:
                 tell_spike(state, batches, training, scratch, context, title, first_step)
             checkpoints.check()
