@@ -20,6 +20,7 @@ test: setup data lint  ## everything that must hold, offline from here on
 
 bench: setup  ## speed and quality beside peers, measured in turns in the same run
 	python -m bench.dedup
+	python -m bench.checkpoint
 
 setup: $(VENV)/.installed
 
