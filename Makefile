@@ -22,6 +22,7 @@ bench: setup  ## speed and quality beside peers, measured in turns in the same r
 	python -m bench.dedup
 	python -m bench.training
 	python -m bench.generation
+	python -m bench.checkpoint
 
 setup: $(VENV)/.installed
 

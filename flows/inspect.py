@@ -1,60 +1,96 @@
-"""Prints what a model saw at one step of its initial pretraining: each sample's bucket, window and text.
+"""Prints what a model saw at one step of its training: each sample's name and text, and what counts in the loss.
 
     python -m flows.inspect pretrain@flagship --step 100 [--samples 4]
+    python -m flows.inspect dpo@2 --step 12
 
-Which sample that is follows from the seed and the step alone, so nothing has to be trained to look.
+STAGE is any stage of dvc.yaml that trains (`dvc stage list` names them): pretrain, long_context, anneal, reward, sft,
+dpo, ... Steps are counted from 1, as on the stage's curves. Which samples they hold follows from the seed and the step
+alone, so nothing is trained to look.
 """
 
 import argparse
+import errno
+import importlib
+import json
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from flows.dag import Dag
 from flows.parameters import Parameters
 from flows.project import ROOT
-from stages.interface import StageError
+from flows.stage import parse
+from stages.interface import Metrics, Paths, StageError
+
+if TYPE_CHECKING:  # what it is made of imports torch, which takes a second to say what is wrong with a stage's name
+    from stages.training.sample import Sample
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m flows.inspect", description=__doc__.split("\n")[0])
-    parser.add_argument("stage", metavar="pretrain@MEMBER", help="whose pretraining")
-    parser.add_argument("--step", type=int, required=True, help="step, counted from 0")
+    parser.add_argument("stage", metavar="STAGE", help="a stage that trains, for example pretrain@flagship or dpo@1")
+    parser.add_argument("--step", type=int, required=True, help="step, counted from 1 as on the stage's curves")
     parser.add_argument("--samples", type=int, default=4, help="samples of the step to print (default: 4)")
     arguments = parser.parse_args()
     try:
-        for line in seen(arguments.stage, arguments.step, arguments.samples):
+        for line in seen(ROOT, arguments.stage, arguments.step, arguments.samples):
             print(line)
     except StageError as error:
         sys.exit(f"inspect: {error}")
 
 
-def seen(stage: str, step: int, samples: int) -> Iterator[str]:
+def seen(root: Path, stage: str, step: int, samples: int) -> Iterator[str]:
     """A line of facts and the text of each of the step's first samples; raises StageError where there is none."""
-    kind, _, member = stage.partition("@")
-    if kind != "pretrain" or member not in ("small", "medium", "flagship"):
-        raise StageError(f"{stage}: choose pretrain@small, pretrain@medium or pretrain@flagship")
-    for path in ("data/tokens", "data/herd.json", "models/tokenizer"):
-        if not (ROOT / path).exists():
-            raise StageError(f"{path} does not exist; run `dvc repro fit`")
-    from stages.pretraining import initial
-    from stages.pretraining.phase import member_of
-    from stages.tokenizer import bpe
-    from stages.training.loader import TokenShards
-
-    config = Parameters(ROOT).read(initial.Config)
-    tokenizer = bpe.load(ROOT / "models" / "tokenizer")
-    tokens = member_of(ROOT / "data" / "herd.json", member)["tokens"] * config.pretraining.initial
-    batches = initial.ramp_batches(config, TokenShards(ROOT / "data" / "tokens"), tokens)
+    found = Dag.read(root, [stage]).stages.get(stage)
+    words = str(found.cmd).split() if found is not None else []
+    command = parse(words[words.index("flows.stage") + 1 :]) if "flows.stage" in words else None
+    module = importlib.import_module(f"stages.{command.stage}") if command else None
+    if command is None or not hasattr(module, "runs"):
+        raise StageError(f"{stage}: no single stage that trains; choose one as pretrain@small, sft@1 or own_sft")
+    config = Parameters(root).read(module.Config)  # type: ignore[union-attr]
+    inputs = {name: root / path for name, path in command.inputs.items()}
+    metrics = json.loads((root / command.metrics).read_text()) if (root / command.metrics).exists() else None
     try:
-        part, place = batches.locate(step)
-    except IndexError:
-        last = sum(batches.steps) - 1
-        raise StageError(f"--step {step}: {stage} has the steps 0 to {last}") from None
-    first = place * part.size
-    yield f"step {step} of {sum(batches.steps)}: {part.size} samples of {part.mixture.length} tokens"
-    for sample in range(first, first + min(samples, part.size)):
-        bucket, window = part.mixture.locate(sample)
-        yield f"\n--- sample {sample}: {bucket}, window {window} of {part.mixture.windows[bucket]}"
-        yield tokenizer.decode(part.mixture.window(sample)[:-1].tolist(), skip_special_tokens=False)
+        yield from printed(module, config, inputs, command.item, metrics, step, samples)
+    except FileNotFoundError as error:
+        raise StageError(f"{error.filename} does not exist; run `dvc repro {stage}`") from None
+
+
+def printed(
+    module: Any, config: Any, inputs: Paths, item: Mapping[str, str], metrics: Metrics | None, step: int, samples: int
+) -> Iterator[str]:
+    """As `seen`, of a stage's module."""
+    from stages.tokenizer import bpe
+
+    directory = next(inputs[name] for name in ("tokenizer", "policy", "base") if name in inputs)
+    if not directory.exists():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(directory))
+    tokenizer, runs = bpe.load(directory), module.runs(config, inputs, item, metrics)
+    total, place = sum(run.steps for run in runs), step - 1
+    if not 0 <= place < total:
+        raise StageError(f"--step {step}: there are the steps 1 to {total}")
+    for run in runs:
+        if place < run.steps:
+            break
+        place -= run.steps
+    yield f"step {step} of {total}: {run.title}, its step {place + 1} of {run.steps}; {run.counts}"
+    for sample in islice(run.batches.samples(place), samples):
+        yield f"\n--- {sample.name}"
+        for role, count, tokens in parts(sample):
+            text = tokenizer.decode(tokens, skip_special_tokens=False)
+            yield f"[{role}: {'in the loss' if count else 'not in the loss'}]\n{text}" if count is not None else text
+
+
+def parts(sample: "Sample") -> Iterator[tuple[str, bool | None, list[int]]]:
+    """(role, whether it counts in the loss, tokens): of a text, which counts as a whole, one piece and None."""
+    for role, row in sample.rows.items():
+        if role == "text":
+            yield role, None, list(row.tokens)
+        else:
+            yield from ((role, count, tokens) for count, tokens in row.runs())
 
 
 if __name__ == "__main__":

@@ -159,7 +159,8 @@ def settings(**changes: Any) -> Training:
         "clip": 1.0,
         "precision": "fp32",
     }
-    return Training(**(usual | {"micro_tokens": 100_000, "checkpoint_seconds": 1e6} | changes))
+    usual |= {"micro_tokens": 100_000, "checkpoint_seconds": 1e6, "keep_checkpoints": 2}
+    return Training(**(usual | {"spike_window": 0, "spike_deviations": 6.0, "spike_steps": 0} | changes))
 
 
 def tuning(**changes: Any) -> Tuning:

@@ -1,6 +1,6 @@
 """Direct preference optimisation (4.1.4): header and termination tokens masked, and a likelihood term on the chosen."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -15,13 +15,14 @@ from stages.model.files import context_length, load_model, save_model
 from stages.model.llama import Llama
 from stages.posttraining.data import Comparison, read_rows
 from stages.posttraining.preferences import strong
-from stages.posttraining.sequences import Rows, Shuffled, content_digest, pad, row
-from stages.posttraining.versions import Tuning, train_versions
+from stages.posttraining.sequences import Rows, Shuffled, content_digest, pad, row, shown
+from stages.posttraining.versions import Tuning, train_versions, version_runs
 from stages.tokenizer import bpe
 from stages.tokenizer.chat import ChatFormat
 from stages.training.curve import write_curve
 from stages.training.loader import IGNORE
-from stages.training.loop import Training, precision
+from stages.training.loop import Run, Training, precision
+from stages.training.sample import Sample
 
 
 class DPO(Section):
@@ -76,13 +77,16 @@ class PreferenceBatches:
         rows = [self.rows[index][0] for index in chosen] + [self.rows[index][1] for index in chosen]
         return [PreferenceRows(**vars(pad(rows, self.chat.pad)), reference=self.reference[:, chosen].flatten())]
 
+    def samples(self, step: int) -> Iterator[Sample]:
+        """Each pair of a step, with the tokens whose likelihood counts."""
+        for index in self.order.rows(step):
+            chosen, rejected = (shown(*row) for row in self.rows[index])
+            yield Sample(f"pair {index} of {len(self.pairs)}", {"chosen": chosen, "rejected": rejected})
+
 
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
     """policy (the SFT model), comparisons -> model, curve (CSV). The latest round's comparisons only (4.1.4)."""
-    comparisons = strong(read_rows(inputs["comparisons"] / "comparisons.jsonl", Comparison))
-    if not comparisons:
-        raise StageError(f"{inputs['comparisons']}: no comparison is strong enough to train on")
-    pairs = [(c.example.prompt, c.edited if c.edited is not None else c.chosen, c.rejected) for c in comparisons]
+    pairs = preferred(inputs)
     model, history = optimise(config.dpo, config.training, config.seed, load_model(inputs["policy"]),
                               ChatFormat(bpe.load(inputs["policy"])), pairs, context, "DPO")  # fmt: skip
     save_model(model, outputs["model"], inputs["policy"], context_length(inputs["policy"]), chat=True)
@@ -93,6 +97,42 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         "steps": config.dpo.tuning.steps,
         **{name: float(np.mean([row[name] for row in last])) for name in names},
     }
+
+
+def runs(config: Config, inputs: Paths, item: Mapping[str, str], metrics: Metrics | None) -> Sequence[Run]:
+    """The versions that are averaged; the reference model's likelihoods, which no sample shows, are left out."""
+    pairs, settings = preferred(inputs), config.dpo
+    chat = ChatFormat(bpe.load(inputs["policy"]))
+    rows = rows_of(settings, chat, pairs)
+    batches = preference_batches(settings, config.seed, chat, pairs, rows, torch.zeros(2, len(pairs)))
+    return version_runs(batches, settings.tuning, "DPO", "of each response the tokens that count are marked")
+
+
+def preferred(inputs: Paths) -> list[Pair]:
+    """The pairs to train on, an edited response in the place of the chosen one; StageError where there are none."""
+    comparisons = strong(read_rows(inputs["comparisons"] / "comparisons.jsonl", Comparison))
+    if not comparisons:
+        raise StageError(f"{inputs['comparisons']}: no comparison is strong enough to train on")
+    return [(c.example.prompt, c.edited if c.edited is not None else c.chosen, c.rejected) for c in comparisons]
+
+
+def rows_of(settings: DPO, chat: ChatFormat, pairs: Sequence[Pair]) -> list[Any]:
+    """(chosen, rejected) of each pair as tokens and targets."""
+    formatting = not settings.mask_formatting
+    return [
+        (row(chat, prompt, chosen, formatting), row(chat, prompt, rejected, formatting))
+        for prompt, chosen, rejected in pairs
+    ]
+
+
+def preference_batches(
+    settings: DPO, seed: int, chat: ChatFormat, pairs: Sequence[Pair], rows: Sequence[Any], reference: Tensor
+) -> Callable[[int], PreferenceBatches]:
+    """The batches of each version; `reference` [2, pairs] are the log-likelihoods under the model before training."""
+    content, size = content_digest(pairs), settings.tuning.batch
+    return lambda version: PreferenceBatches(
+        pairs, rows, reference, chat, Shuffled(len(pairs), size, seed + version, content)
+    )
 
 
 def optimise(
@@ -106,18 +146,10 @@ def optimise(
     title: str,
 ) -> tuple[Llama, list[dict[str, float]]]:
     """`model` optimised on `pairs`, with itself as the reference; and the first version's curve."""
-    formatting = not settings.mask_formatting
-    rows = [
-        (row(chat, prompt, chosen, formatting), row(chat, prompt, rejected, formatting))
-        for prompt, chosen, rejected in pairs
-    ]
+    rows = rows_of(settings, chat, pairs)
     reference = torch.stack([reference_log_likelihood(model, [pair[side] for pair in rows], chat, training)
                              for side in (0, 1)])  # fmt: skip
-    content = content_digest(pairs)
-
-    def batches(version: int) -> PreferenceBatches:
-        order = Shuffled(len(pairs), settings.tuning.batch, seed + version, content)
-        return PreferenceBatches(pairs, rows, reference, chat, order)
+    batches = preference_batches(settings, seed, chat, pairs, rows, reference)
 
     def loss(model: Llama, batch: PreferenceRows) -> tuple[Tensor, dict[str, float]]:
         return preference_loss(model, batch, settings)

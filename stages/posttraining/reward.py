@@ -1,6 +1,6 @@
 """The reward model (4.1.2): the pretrained model with a scalar head, trained to rank edited > chosen > rejected."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -19,12 +19,13 @@ from stages.model.llama import RewardModel
 from stages.posttraining.data import Comparison, read_rows
 from stages.posttraining.preferences import strong
 from stages.posttraining.sequences import Rows, Shuffled, content_digest, pad, row
-from stages.posttraining.versions import Tuning, train_versions
+from stages.posttraining.versions import Tuning, train_versions, version_runs
 from stages.tasks.example import Example
 from stages.tokenizer import bpe
 from stages.tokenizer.chat import ChatFormat
 from stages.training.curve import write_curve
-from stages.training.loop import Training, precision
+from stages.training.loop import Run, Training, precision
+from stages.training.sample import Row, Sample
 
 
 class Reward(Section):
@@ -74,27 +75,22 @@ class PairBatches:
         rows += [row(self.chat, e.prompt, worse) for e, _, worse in chosen]
         return [PairRows(**vars(pad(rows, self.chat.pad)))]
 
+    def samples(self, step: int) -> Iterator[Sample]:
+        """Each pair of a step: the reward at the last token of each counts in the loss, no token as a target."""
+        for index in self.order.rows(step):
+            example, better, worse = self.pairs[index]
+            rows = {role: row(self.chat, example.prompt, text) for role, text in (("better", better), ("worse", worse))}
+            sides = {role: Row(tokens, [False] * len(tokens)) for role, (tokens, _) in rows.items()}
+            yield Sample(f"pair {index} of {len(self.pairs)}", sides)
+
 
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
     """base (a pretrained model), comparisons -> model, curve (CSV)."""
-    comparisons = strong(read_rows(inputs["comparisons"] / "all.jsonl", Comparison))
-    held = round(len(comparisons) * config.reward.held_out)
-    if held < 1 or held > len(comparisons) // 2:
-        raise StageError(
-            f"{inputs['comparisons']}: {len(comparisons)} comparisons are too few to train a reward model on and hold "
-            f"out {config.reward.held_out:g} of them: raise posttraining.prompts.compared or lower "
-            "posttraining.reward.held_out"
-        )
-    # Every so many-th: each round and each task is held out alike.
-    every = len(comparisons) // held
-    kept = [c for place, c in enumerate(comparisons) if place % every == 0]
-    pairs = [pair for place, c in enumerate(comparisons) if place % every for pair in rankings(c)]
     chat = ChatFormat(bpe.load(inputs["base"]))
-    tuning, content = config.reward.tuning, content_digest(pairs)
+    pairs, kept = divided(config.reward, inputs)
     model, histories = train_versions(
-        load_model(inputs["base"], RewardModel),
-        lambda version: PairBatches(pairs, chat, Shuffled(len(pairs), tuning.batch, config.seed + version, content)),
-        ranking_loss, tuning, config.training, scratch=context.scratch, context=context, title="reward model",
+        load_model(inputs["base"], RewardModel), pair_batches(config, chat, pairs), ranking_loss, config.reward.tuning,
+        config.training, scratch=context.scratch, context=context, title="reward model",
     )  # fmt: skip
     save_model(model, outputs["model"], inputs["base"], context_length(inputs["base"]))
     write_curve(outputs["curve"], histories[0])
@@ -111,6 +107,37 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         "accuracy_by_task": {t: statistics.proportion(float(r.sum()), len(r)) for t, r in by_task.items()},
         "train_loss": float(np.mean([h["loss"] for h in histories[0][-20:]])),
     }
+
+
+def divided(settings: Reward, inputs: Paths) -> tuple[list[Ranked], list[Comparison]]:
+    """The pairs to train on and the comparisons held out; StageError where there are too few of both."""
+    comparisons = strong(read_rows(inputs["comparisons"] / "all.jsonl", Comparison))
+    held = round(len(comparisons) * settings.held_out)
+    if held < 1 or held > len(comparisons) // 2:
+        raise StageError(
+            f"{inputs['comparisons']}: {len(comparisons)} comparisons are too few to train a reward model on and hold "
+            f"out {settings.held_out:g} of them: raise posttraining.prompts.compared or lower "
+            "posttraining.reward.held_out"
+        )
+    # Every so many-th: each round and each task is held out alike.
+    every = len(comparisons) // held
+    kept = [c for place, c in enumerate(comparisons) if place % every == 0]
+    pairs = [pair for place, c in enumerate(comparisons) if place % every for pair in rankings(c)]
+    return pairs, kept
+
+
+def pair_batches(config: Config, chat: ChatFormat, pairs: Sequence[Ranked]) -> Callable[[int], PairBatches]:
+    """The batches of each version."""
+    content, size = content_digest(pairs), config.reward.tuning.batch
+    return lambda version: PairBatches(pairs, chat, Shuffled(len(pairs), size, config.seed + version, content))
+
+
+def runs(config: Config, inputs: Paths, item: Mapping[str, str], metrics: Metrics | None) -> Sequence[Run]:
+    """The versions that are averaged."""
+    pairs, _ = divided(config.reward, inputs)
+    batches = pair_batches(config, ChatFormat(bpe.load(inputs["base"])), pairs)
+    return version_runs(batches, config.reward.tuning, "reward model",
+                        "the reward at the last token of each response counts in the loss")  # fmt: skip
 
 
 def rankings(comparison: Comparison) -> list[Ranked]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from stages.tokenizer.chat import ChatFormat, ask
 from stages.training.loader import IGNORE
 from stages.training.permutation import mix, permute
+from stages.training.sample import Row
 
 
 @dataclass
@@ -40,6 +41,11 @@ def row(chat: ChatFormat, prompt: str, response: str, formatting: bool = True) -
     if not formatting:
         targets[-2] = IGNORE
     return tokens, targets
+
+
+def shown(tokens: Sequence[int], targets: Sequence[int]) -> Row:
+    """A row of `row` as people look at it."""
+    return Row.of(tokens, targets, IGNORE)
 
 
 def pad(rows: Sequence[tuple[list[int], list[int]]], filler: int) -> Rows:

@@ -1,6 +1,6 @@
 """Supervised finetuning (4.1.3): cross-entropy on the responses, the prompts masked."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -12,13 +12,14 @@ from stages.interface import Context, Metrics, Paths
 from stages.model.files import context_length, load_model, save_model
 from stages.model.llama import Llama
 from stages.posttraining.data import Demonstration, read_rows
-from stages.posttraining.sequences import Rows, Shuffled, content_digest, pad, row
-from stages.posttraining.versions import Tuning, train_versions
+from stages.posttraining.sequences import Rows, Shuffled, content_digest, pad, row, shown
+from stages.posttraining.versions import Tuning, train_versions, version_runs
 from stages.tokenizer import bpe
 from stages.tokenizer.chat import ChatFormat
 from stages.training.curve import write_curve
 from stages.training.loader import IGNORE
-from stages.training.loop import Training
+from stages.training.loop import Run, Training
+from stages.training.sample import Sample
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,15 @@ class DialogBatches:
         chosen = [self.dialogs[index] for index in self.order.rows(step)]
         return [pad([row(self.chat, prompt, response) for prompt, response in chosen], self.chat.pad)]
 
+    def samples(self, step: int) -> Iterator[Sample]:
+        """Each dialog of a step: its response counts in the loss."""
+        for index in self.order.rows(step):
+            dialog = shown(*row(self.chat, *self.dialogs[index]))
+            yield Sample(f"dialog {index} of {len(self.dialogs)}", {"dialog": dialog})
+
+
+COUNTS = "the response counts in the loss, the prompt does not"
+
 
 def response_loss(model: Llama, batch: Rows) -> tuple[Tensor, dict[str, float]]:
     """Negative log-likelihood in nats, summed over the responses' tokens."""
@@ -53,11 +63,32 @@ def response_loss(model: Llama, batch: Rows) -> tuple[Tensor, dict[str, float]]:
 
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
     """policy (a base or an earlier chat model), demonstrations -> model, curve (CSV)."""
-    demonstrations = read_rows(inputs["demonstrations"] / "demonstrations.jsonl", Demonstration)
-    dialogs = [(d.example.prompt, d.response) for d in demonstrations]
+    dialogs = demonstrated(inputs)
     model, losses = finetune(config.sft, config.training, config.seed, inputs, outputs, dialogs, context, "SFT")
     del model
     return {"demonstrations": len(dialogs), "steps": config.sft.steps, "train_loss": losses}
+
+
+def runs(config: Config, inputs: Paths, item: Mapping[str, str], metrics: Metrics | None) -> Sequence[Run]:
+    """The versions that are averaged."""
+    chat = ChatFormat(bpe.load(inputs["policy"]))
+    return version_runs(dialog_batches(config.sft, config.seed, chat, demonstrated(inputs)), config.sft, "SFT", COUNTS)
+
+
+def demonstrated(inputs: Paths) -> list[tuple[str, str]]:
+    """(prompt, response) of each demonstration."""
+    demonstrations = read_rows(inputs["demonstrations"] / "demonstrations.jsonl", Demonstration)
+    return [(d.example.prompt, d.response) for d in demonstrations]
+
+
+def dialog_batches(
+    tuning: Tuning, seed: int, chat: ChatFormat, dialogs: Sequence[tuple[str, str]]
+) -> Callable[[int], DialogBatches]:
+    """The batches of each version."""
+    content = content_digest(dialogs)
+    return lambda version: DialogBatches(
+        dialogs, chat, Shuffled(len(dialogs), tuning.batch, seed + version, content)
+    )  # fmt: skip
 
 
 def finetune(
@@ -72,11 +103,9 @@ def finetune(
 ) -> tuple[Llama, float]:
     """Finetunes inputs["policy"] on (prompt, response) pairs, writes outputs["model"]; with its last training loss."""
     chat = ChatFormat(bpe.load(inputs["policy"]))
-    content = content_digest(dialogs)
     model, histories = train_versions(
-        load_model(inputs["policy"]),
-        lambda version: DialogBatches(dialogs, chat, Shuffled(len(dialogs), tuning.batch, seed + version, content)),
-        response_loss, tuning, training, scratch=context.scratch / title, context=context, title=title,
+        load_model(inputs["policy"]), dialog_batches(tuning, seed, chat, dialogs), response_loss, tuning, training,
+        scratch=context.scratch / title, context=context, title=title,
     )  # fmt: skip
     save_model(model, outputs["model"], inputs["policy"], context_length(inputs["policy"]), chat=True)
     if "curve" in outputs:

@@ -10,7 +10,7 @@ from pydantic import Field
 from stages.interface import Context, Section
 from stages.model.llama import Llama, RewardModel
 from stages.training.checkpoint import Average
-from stages.training.loop import Batches, History, Loss, Training, train
+from stages.training.loop import Batches, History, Loss, Run, Training, train
 from stages.training.schedule import Schedule
 
 M = TypeVar("M", Llama, RewardModel)
@@ -30,6 +30,18 @@ class Tuning(Section):
     """Share of the steps in which the learning rate rises (assumption)."""
 
 
+def version_runs(batches: Callable[[int], Batches], tuning: Tuning, title: str, counts: str) -> list[Run]:
+    """What `train_versions` trains, one run for each rate."""
+    return [
+        Run(version_title(title, number, tuning), batches(number), tuning.steps, counts)
+        for number in range(len(tuning.rates))
+    ]
+
+
+def version_title(title: str, number: int, tuning: Tuning) -> str:
+    return f"{title} {number + 1}" if len(tuning.rates) > 1 else title
+
+
 def train_versions(
     model: M, batches: Callable[[int], Batches], loss: Loss, tuning: Tuning, training: Training, *, scratch: Path,
     context: Context, title: str,
@@ -41,10 +53,9 @@ def train_versions(
     for number, rate in enumerate(tuning.rates):
         model.load_state_dict(start)
         schedule = Schedule(rate, tuning.steps, max(1, round(tuning.warmup_share * tuning.steps)), "linear")
-        name = f"{title} {number + 1}" if len(tuning.rates) > 1 else title
         history, _ = train(
             model, batches(number), loss, schedule, training, scratch=scratch / f"version-{number}", context=context,
-            title=name, first_step=number * tuning.steps,
+            title=version_title(title, number, tuning), first_step=number * tuning.steps,
         )  # fmt: skip
         average.add(model)
         histories.append(history)

@@ -4,9 +4,9 @@ final pretrained model.
 Beside it a control is trained: the same tokens at the rate annealing starts from, on the default mix.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
@@ -18,11 +18,12 @@ from stages.model.llama import Llama
 from stages.pretraining.phase import Pretraining, bucket_losses, member_of, validation_losses
 from stages.scaling.ladder import LearningRate
 from stages.tokenizer.corpus import Mix
+from stages.training import spikes
 from stages.training.checkpoint import Average
 from stages.training.curve import write_curve
-from stages.training.language_modelling import MixtureBatches, next_token_loss
+from stages.training.language_modelling import COUNTS, MixtureBatches, next_token_loss
 from stages.training.loader import Mixture, Part, TokenShards
-from stages.training.loop import History, Training, train
+from stages.training.loop import History, Run, Training, train
 from stages.training.schedule import Decay, Schedule
 
 
@@ -52,10 +53,7 @@ class Config:
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
     """tokens, tokenizer, herd, model -> model (the average), curve (CSV)."""
     shards = TokenShards(inputs["tokens"])
-    plan = member_of(inputs["herd"], context.item["member"])
-    length = config.pretraining.length
-    size = max(1, config.pretraining.batch_tokens // length)
-    steps = max(config.annealing.checkpoints, round(plan["tokens"] * config.pretraining.annealing / (size * length)))
+    steps, annealed, default = phase_batches(config, shards, member_of(inputs["herd"], context.item["member"]))
     count = config.annealing.checkpoints
     checkpoints = [steps * number // count for number in range(1, count + 1)]
 
@@ -63,22 +61,19 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         return validation_losses(model, shards, config.mix.shares(), config.pretraining, config.training, config.seed)
 
     def continued(
-        title: str, part: Part, mix: Mix, decay: Decay, average_at: Collection[int]
+        title: str, batches: MixtureBatches, decay: Decay, average_at: Collection[int], first_step: int = 0
     ) -> tuple[Llama, History, Average]:
         """The model of the phase before, trained for this one's tokens."""
         model = load_model(inputs["model"])
-        # Its own seed: the windows of the initial phase's beginning must not come first again.
-        mixture = Mixture(shards, part, mix.shares(), length, config.seed + 100)
-        batches = MixtureBatches(mixture, size, config.training.micro_tokens)
         peak = config.learning_rate.at(model.config.parameters) * config.annealing.start
         history, average = train(
             model, batches, next_token_loss, Schedule(peak, steps, decay=decay), config.training,
-            scratch=context.scratch / title, context=context, title=title, average_at=average_at,
+            scratch=context.scratch / title, context=context, title=title, average_at=average_at, first_step=first_step,
         )  # fmt: skip
         return model, history, average
 
     before = losses(load_model(inputs["model"]))
-    model, history, average = continued("annealing", "anneal", config.annealing.mix, "linear", checkpoints)
+    model, history, average = continued("annealing", annealed, "linear", checkpoints)
     last = losses(model)
     model.load_state_dict(average.mean, strict=False)  # a tied head has no entry of its own
     after = losses(model)
@@ -86,7 +81,8 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     write_curve(outputs["curve"], history)
     metrics: Metrics = {
         "steps": steps,
-        "tokens": steps * size * length,
+        "tokens": steps * annealed.size * annealed.mixture.length,
+        "spikes": spikes.count(history),
         "averaged_checkpoints": average.count,
         "loss_before": statistics.mean(before),
         "loss_last_checkpoint": statistics.mean(last),
@@ -98,8 +94,32 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         ),
     }
     if config.annealing.control:
-        control, _, _ = continued("control", "train", config.mix, "constant", ())
+        control, _, _ = continued("control", default, "constant", (), steps)
         without = losses(control)
         metrics["loss_control"] = statistics.mean(without)
         metrics["against_control"] = statistics.mean(after - without)
     return metrics
+
+
+def runs(config: Config, inputs: Paths, item: Mapping[str, str], metrics: Metrics | None) -> Sequence[Run]:
+    """Annealing, and the control after it."""
+    plan = member_of(inputs["herd"], item["member"])
+    steps, annealed, default = phase_batches(config, TokenShards(inputs["tokens"]), plan)
+    found = [Run("annealing", annealed, steps, COUNTS)]
+    return [*found, Run("control", default, steps, COUNTS)] if config.annealing.control else found
+
+
+def phase_batches(
+    config: Config, shards: TokenShards, plan: Mapping[str, Any]
+) -> tuple[int, MixtureBatches, MixtureBatches]:
+    """The phase's number of steps, what is annealed on, and what its control is trained on."""
+    length = config.pretraining.length
+    size = max(1, config.pretraining.batch_tokens // length)
+    steps = max(config.annealing.checkpoints, round(plan["tokens"] * config.pretraining.annealing / (size * length)))
+
+    def batches(part: Part, mix: Mix) -> MixtureBatches:
+        # Its own seed: the windows of the initial phase's beginning must not come first again.
+        mixture = Mixture(shards, part, mix.shares(), length, config.seed + 100)
+        return MixtureBatches(mixture, size, config.training.micro_tokens)
+
+    return steps, batches("anneal", config.annealing.mix), batches("train", config.mix)

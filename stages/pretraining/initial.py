@@ -1,8 +1,8 @@
 """Initial pretraining (3.4.1): warm-up, cosine, and a ramp of batch size and sequence length."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
@@ -13,10 +13,12 @@ from stages.model.llama import Llama, LlamaConfig
 from stages.pretraining.phase import Pretraining, bucket_losses, member_of, validation_losses
 from stages.scaling.ladder import LearningRate
 from stages.tokenizer.corpus import Mix
+from stages.training import spikes
 from stages.training.curve import tail_mean, write_curve
-from stages.training.language_modelling import MixtureBatches, next_token_loss
+from stages.training.language_modelling import COUNTS, MixtureBatches, next_token_loss
 from stages.training.loader import Mixture, TokenBatch, TokenShards
-from stages.training.loop import Training, train
+from stages.training.loop import Run, Training, train
+from stages.training.sample import Sample
 from stages.training.schedule import Schedule
 from stages.training.upsampling import limited
 
@@ -76,6 +78,10 @@ class RampBatches:
         part, step = self.locate(step)
         return part(step)
 
+    def samples(self, step: int) -> Iterator[Sample]:
+        part, step = self.locate(step)
+        return part.samples(step)
+
     def locate(self, step: int) -> tuple[MixtureBatches, int]:
         """The part of the ramp that a step lies in, and its number there; raises IndexError beyond the last one."""
         for part, steps in zip(self.parts, self.steps, strict=True):
@@ -91,12 +97,9 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     plan = member_of(inputs["herd"], context.item["member"])
     size = LlamaConfig(**plan["config"])
     shares = config.mix.shares()
-    batches = ramp_batches(config, shards, plan["tokens"] * config.pretraining.initial)
+    batches = phase_batches(config, shards, plan)
     steps = sum(batches.steps)
-    schedule = Schedule(
-        config.learning_rate.at(size.parameters), steps, max(1, round(config.initial.warmup_share * steps)), "cosine",
-        config.initial.floor,
-    )  # fmt: skip
+    schedule = schedule_of(config, size, steps)
     model = Llama(size).initialise(config.seed)
     context.note(f"{size.parameters:,} parameters, {steps:,} steps, peak learning rate {schedule.peak:.2g}")
     history, _ = train(model, batches, next_token_loss, schedule, config.training,
@@ -120,11 +123,29 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         "epochs_allowed": config.pretraining.epochs,
         "peak_learning_rate": schedule.peak,
         "train_loss": tail_mean(history),
+        "spikes": spikes.count(history),
         "validation_loss": statistics.mean(losses),
         "validation_loss_by_bucket": bucket_losses(
             model, shards, shares, config.pretraining, config.training, config.seed
         ),
     }
+
+
+def runs(config: Config, inputs: Paths, item: Mapping[str, str], metrics: Metrics | None) -> Sequence[Run]:
+    """The phase's one training."""
+    batches = phase_batches(config, TokenShards(inputs["tokens"]), member_of(inputs["herd"], item["member"]))
+    return [Run("initial", batches, sum(batches.steps), COUNTS)]
+
+
+def schedule_of(config: Config, size: LlamaConfig, steps: int) -> Schedule:
+    """Warm-up and cosine over so many steps, at the peak rate of a model of this size."""
+    warmup = max(1, round(config.initial.warmup_share * steps))
+    return Schedule(config.learning_rate.at(size.parameters), steps, warmup, "cosine", config.initial.floor)
+
+
+def phase_batches(config: Config, shards: TokenShards, plan: Mapping[str, Any]) -> RampBatches:
+    """The batches of a member's initial phase."""
+    return ramp_batches(config, shards, plan["tokens"] * config.pretraining.initial)
 
 
 def ramp_batches(config: Config, shards: TokenShards, tokens: float) -> RampBatches:

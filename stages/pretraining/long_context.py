@@ -1,9 +1,11 @@
 """Long-context training (3.4.2): the sequence length rises in steps, each only after the one before has been mastered.
 
 The gate asks two things of the model: its short-context loss has recovered, and needles are found up to the present
-length. A length that is not mastered within `segments` segments ends the phase, and the gate's log says so.
+length. A length that is not mastered within `segments` segments ends the phase, and the gate's log says so: the model
+keeps what it has learnt there, and its context length is the last one mastered, or what it was pretrained at.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -11,7 +13,7 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from stages import statistics
-from stages.interface import Context, Metrics, Paths, Section
+from stages.interface import Context, Metrics, Paths, Section, StageError
 from stages.model.files import load_model, save_model
 from stages.model.llama import Llama
 from stages.pretraining.needles import needle_accuracy
@@ -20,10 +22,11 @@ from stages.scaling.ladder import LearningRate
 from stages.tokenizer import bpe
 from stages.tokenizer.chat import ChatFormat
 from stages.tokenizer.corpus import Mix
+from stages.training import spikes
 from stages.training.curve import write_curve
-from stages.training.language_modelling import MixtureBatches, next_token_loss
+from stages.training.language_modelling import COUNTS, MixtureBatches, next_token_loss
 from stages.training.loader import Mixture, TokenShards
-from stages.training.loop import History, Training, train
+from stages.training.loop import History, Run, Training, train
 from stages.training.schedule import Schedule
 
 
@@ -70,7 +73,6 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     chat = ChatFormat(bpe.load(inputs["tokenizer"]))
     model = load_model(inputs["model"])
     plan = member_of(inputs["herd"], context.item["member"])
-    segment_tokens = plan["tokens"] * config.pretraining.long_context / len(settings.lengths)
     lengths = [config.pretraining.length, *settings.lengths]
 
     def short_losses() -> np.ndarray:
@@ -83,21 +85,24 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     for rung, length in enumerate(settings.lengths, start=1):
         passed = False
         for segment in range(settings.segments):
-            history += train_segment(config, context, model, shards, length, segment_tokens, len(log), history)
+            history += train_segment(config, context, model, shards, plan, length, len(log), history)
             loss = statistics.mean(short_losses() - before)
             found = needle_accuracy(model, chat, lengths[: rung + 1], settings.needles, config.seed)
             worst = min(sum(r["accuracy"] for r in found if r["length"] == each) / len({r["depth"] for r in found})
                         for each in lengths[: rung + 1])  # fmt: skip
-            passed = loss["value"] <= settings.loss_tolerance and worst >= settings.needle_threshold
-            log.append(
-                {"length": length, "segment": segment + 1, "loss_change": loss, "needles": worst, "passed": passed}
-            )
+            recovered, solved = loss["value"] <= settings.loss_tolerance, worst >= settings.needle_threshold
+            passed = recovered and solved
+            log.append({"length": length, "segment": segment + 1, "loss_change": loss, "needles": worst,
+                        "recovered": recovered, "solved": solved, "passed": passed})  # fmt: skip
             if passed:
                 break
-        reached = length
         if not passed:
-            context.note(f"length {length} was not mastered (needles {worst:.2f}): the context grows no further")
+            context.note(
+                f"length {length} was not mastered (needles {worst:.2f}, short-context loss {loss['value']:+.4f}): "
+                f"the context grows no further, {reached} tokens it is"
+            )
             break
+        reached = length
     context.table("gate", [{**row, "loss_change": row["loss_change"]["value"]} for row in log])
     save_model(model, outputs["model"], inputs["tokenizer"], reached)
     write_curve(outputs["curve"], history)
@@ -106,6 +111,8 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         "gates_passed": sum(row["passed"] for row in log),
         "lengths": len(settings.lengths),
         "context_length": reached,
+        "trained_length": log[-1]["length"],
+        "spikes": spikes.count(history),
         "needles": found,
         "short_loss_change": loss,
     }
@@ -116,20 +123,40 @@ def train_segment(
     context: Context,
     model: Llama,
     shards: TokenShards,
+    plan: Mapping[str, Any],
     length: int,
-    tokens: float,
     number: int,
     history: History,
 ) -> History:
     """Trains one segment at `length`; its rows continue the curve in `history`."""
-    size = max(1, config.pretraining.batch_tokens // length)
-    steps = max(1, round(tokens / (size * length)))
-    mixture = Mixture(shards, "train", config.mix.shares(), length, config.seed + 10 + number)
+    steps, batches = segment_batches(config, shards, plan, length, number)
     rate = config.learning_rate.at(model.config.parameters) * config.long_context.rate
     rows, _ = train(
-        model, MixtureBatches(mixture, size, config.training.micro_tokens), next_token_loss,
-        Schedule(rate, steps, decay="constant"), config.training, scratch=context.scratch / f"segment-{number}",
-        context=context, title=f"length {length}", first_step=len(history),
+        model, batches, next_token_loss, Schedule(rate, steps, decay="constant"), config.training,
+        scratch=context.scratch / f"segment-{number}", context=context, title=f"length {length}",
+        first_step=len(history),
     )  # fmt: skip
     step, seen = (history[-1]["step"], history[-1]["tokens"]) if history else (0, 0)
     return [row | {"step": row["step"] + step, "tokens": row["tokens"] + seen} for row in rows]
+
+
+def segment_batches(
+    config: Config, shards: TokenShards, plan: Mapping[str, Any], length: int, number: int
+) -> tuple[int, MixtureBatches]:
+    """Steps and batches of segment number `number` of the phase, which is at `length`."""
+    tokens = plan["tokens"] * config.pretraining.long_context / len(config.long_context.lengths)
+    size = max(1, config.pretraining.batch_tokens // length)
+    mixture = Mixture(shards, "train", config.mix.shares(), length, config.seed + 10 + number)
+    return max(1, round(tokens / (size * length))), MixtureBatches(mixture, size, config.training.micro_tokens)
+
+
+def runs(config: Config, inputs: Paths, item: Mapping[str, str], metrics: Metrics | None) -> Sequence[Run]:
+    """The segments that were trained: which lengths they had the gate decided."""
+    if metrics is None:
+        raise StageError("the gate decides what lengths are trained: nothing can be looked at before the stage has run")
+    shards, plan = TokenShards(inputs["tokens"]), member_of(inputs["herd"], item["member"])
+    found = []
+    for number, row in enumerate(metrics["gate"]):
+        steps, batches = segment_batches(config, shards, plan, row["length"], number)
+        found.append(Run(f"length {row['length']}, segment {row['segment']}", batches, steps, COUNTS))
+    return found

@@ -2,7 +2,7 @@
 wrong. Its result is the member's final chat model."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -13,12 +13,14 @@ from stages.model.files import context_length, save_model
 from stages.posttraining.data import Demonstration, read_rows
 from stages.posttraining.dpo import DPO, Pair, optimise
 from stages.posttraining.respond import Responder, Sampling
-from stages.posttraining.sft import finetune
-from stages.posttraining.versions import Tuning
+from stages.posttraining.sft import COUNTS, dialog_batches, finetune
+from stages.posttraining.versions import Tuning, version_runs
 from stages.tasks import generate
 from stages.tasks.example import Example
 from stages.tasks.safety import false_refusal, violates
-from stages.training.loop import Training
+from stages.tokenizer import bpe
+from stages.tokenizer.chat import ChatFormat
+from stages.training.loop import Run, Training
 
 
 class SafetyTuning(Section):
@@ -38,6 +40,10 @@ class SafetyTuning(Section):
     """The DPO step; with no wrong answer left it is skipped."""
 
 
+Dialog = tuple[str, str]
+"""(prompt, response)."""
+
+
 @dataclass(frozen=True)
 class Config:
     seed: Annotated[int, "seed"]
@@ -49,11 +55,8 @@ class Config:
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
     """policy (the last DPO model), demonstrations (helpful ones) -> model."""
     settings = config.safety
-    adversarial = generate("safety", "sft", settings.prompts, config.seed)
-    helpful = read_rows(inputs["demonstrations"] / "demonstrations.jsonl", Demonstration)
-    generator = random.Random(config.seed)
-    chosen = generator.sample(helpful, min(len(helpful), round(settings.helpful * len(adversarial))))
-    dialogs = [(e.prompt, e.answer) for e in adversarial] + [(d.example.prompt, d.response) for d in chosen]
+    adversarial, chosen = demonstrated(config, inputs)
+    dialogs = [*adversarial, *chosen]
     model, _ = finetune(settings.sft, config.training, config.seed, inputs, outputs, dialogs, context, "safety SFT")
 
     responder = Responder.load(outputs["model"])
@@ -67,6 +70,22 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         save_model(model, outputs["model"], inputs["policy"], context_length(inputs["policy"]), chat=True)
     return {"safety_prompts": len(adversarial), "helpful_prompts": len(chosen), "wrong_answers": len(pairs),
             "answers": len(examples) * settings.answers}  # fmt: skip
+
+
+def demonstrated(config: Config, inputs: Paths) -> tuple[list[Dialog], list[Dialog]]:
+    """The SFT data: dialogs on safety, and helpful ones."""
+    adversarial = generate("safety", "sft", config.safety.prompts, config.seed)
+    helpful = read_rows(inputs["demonstrations"] / "demonstrations.jsonl", Demonstration)
+    count = min(len(helpful), round(config.safety.helpful * len(adversarial)))
+    chosen = random.Random(config.seed).sample(helpful, count)
+    return [(e.prompt, e.answer) for e in adversarial], [(d.example.prompt, d.response) for d in chosen]
+
+
+def runs(config: Config, inputs: Paths, item: Mapping[str, str], metrics: Metrics | None) -> Sequence[Run]:
+    """The SFT step. What DPO is trained on are answers of the model in between, which is not kept."""
+    safe, helpful = demonstrated(config, inputs)
+    batches = dialog_batches(config.safety.sft, config.seed, ChatFormat(bpe.load(inputs["policy"])), safe + helpful)
+    return version_runs(batches, config.safety.sft, "safety SFT", COUNTS)
 
 
 def mistakes(examples: Sequence[Example], answers: Sequence[Sequence[str]]) -> list[Pair]:

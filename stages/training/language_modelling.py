@@ -1,16 +1,20 @@
 """Next-token prediction on packed documents: the loss, the batches, and the held-out loss of a model."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from stages.interface import StageError
 from stages.model.llama import Llama
 from stages.training.loader import IGNORE, Mixture, TokenBatch, TokenShards
 from stages.training.loop import Training, precision
+from stages.training.sample import Row, Sample
+
+COUNTS = "every token counts in the loss but the first of a sequence and of a document"
 
 
 def next_token_loss(model: Llama, batch: TokenBatch) -> tuple[Tensor, dict[str, float]]:
@@ -22,22 +26,54 @@ def next_token_loss(model: Llama, batch: TokenBatch) -> tuple[Tensor, dict[str, 
 
 @dataclass(frozen=True)
 class MixtureBatches:
-    """Batches of `size` consecutive samples of a mixture, in micro-batches of at most `micro_tokens` tokens."""
+    """Batches of `size` consecutive samples of a mixture, in micro-batches of at most `micro_tokens` tokens.
+
+    Of `world` data-parallel ranks, rank r takes each step's samples r, r + world, ...: together they train on what one
+    rank alone would. The fingerprint does not tell them apart, so a checkpoint goes on with another number of ranks.
+    """
 
     mixture: Mixture
     size: int
     micro_tokens: int
     first_sample: int = 0
+    rank: int = 0
+    world: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rank < self.world:
+            raise ValueError(f"rank {self.rank} of {self.world}")
+        if self.size % self.world:
+            raise StageError(
+                f"{self.size} sequences of {self.mixture.length} tokens a step cannot be dealt evenly to {self.world} "
+                "data-parallel ranks; change pretraining.shared.batch_tokens, the ramp, or the number of ranks"
+            )
 
     @property
     def fingerprint(self) -> str:
         return f"{self.mixture.fingerprint}/{self.size}/{self.first_sample}"
 
     def __call__(self, step: int) -> Sequence[TokenBatch]:
-        first = self.first_sample + step * self.size
+        numbers = self.numbers(step)
         micro = max(1, self.micro_tokens // self.mixture.length)
-        cuts = range(first, first + self.size, micro)
-        return [self.mixture.batch(cut, min(micro, first + self.size - cut)) for cut in cuts]
+        return [self.mixture.gather(numbers[cut : cut + micro]) for cut in range(0, len(numbers), micro)]
+
+    def numbers(self, step: int) -> range:
+        """The mixture's samples that this rank takes in a step."""
+        first = self.first_sample + step * self.size
+        return range(first + self.rank, first + self.size, self.world)
+
+    def of_rank(self, rank: int, world: int) -> "MixtureBatches":
+        """The same batches as one of `world` data-parallel ranks sees them; StageError where they cannot be shared."""
+        return replace(self, rank=rank, world=world)
+
+    def samples(self, step: int) -> Iterator[Sample]:
+        """Bucket and window of each sample, with its tokens."""
+        for number in self.numbers(step):
+            bucket, window = self.mixture.locate(number)
+            batch = self.mixture.batch(number, 1)
+            row = Row.of(batch.tokens[0].tolist(), batch.targets[0].tolist(), IGNORE)
+            name = f"sample {number}: {bucket}, window {window} of {self.mixture.windows[bucket]}"
+            yield Sample(name, {"text": row})
 
 
 @torch.inference_mode()

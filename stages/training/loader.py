@@ -1,12 +1,12 @@
 """Token shards and the mixture drawn from them.
 
-What sample k is depends on the seed, the mixture and k only: not on batch size, restarts or who asks. So a run can
-resume at any sample, and any step can be looked at afterwards.
+What sample k is depends on the seed, the mixture and k only: not on batch size, number of ranks, restarts or who asks.
+So a run can resume at any sample, and any step can be looked at afterwards.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -68,25 +68,27 @@ class TokenBatch:
 class Mixture:
     """Windows of `length` tokens from buckets in exact shares (3.1.2), each bucket in a shuffled order of its own.
 
-    Out of every CYCLE samples each bucket gives its share, to the nearest sample. A bucket that runs out starts its
+    Out of every `cycle` samples each bucket gives its share, to the nearest sample. A bucket that runs out starts its
     next epoch in a new order; `epochs` says how often each was gone through.
     """
 
     CYCLE = 1000
 
     def __init__(
-        self, shards: TokenShards, part: Part, shares: Mapping[str, float], length: int, seed: int, mask: bool = True
-    ) -> None:
+        self, shards: TokenShards, part: Part, shares: Mapping[str, float], length: int, seed: int, mask: bool = True,
+        cycle: int = CYCLE,
+    ) -> None:  # fmt: skip
         self.shards, self.part, self.length, self.seed, self.mask = shards, part, length, seed, mask
+        self.cycle = cycle
         self.buckets = sorted(bucket for bucket, share in shares.items() if share > 0)
         self.data = {bucket: shards.tokens(part, bucket) for bucket in self.buckets}
         self.windows = {bucket: (len(data) - 1) // length for bucket, data in self.data.items()}
         for bucket, count in self.windows.items():
             if count < 1:
                 raise StageError(f"{shards.directory}: bucket {bucket} has fewer than {length} tokens for one window")
-        quota = _apportion({bucket: shares[bucket] for bucket in self.buckets}, self.CYCLE)
+        quota = _apportion({bucket: shares[bucket] for bucket in self.buckets}, self.cycle)
         order = [bucket for bucket in self.buckets for _ in range(quota[bucket])]
-        self._order = [order[permute(place, self.CYCLE, mix(seed))] for place in range(self.CYCLE)]
+        self._order = [order[permute(place, self.cycle, mix(seed))] for place in range(self.cycle)]
         self._rank = [self._order[:place].count(bucket) for place, bucket in enumerate(self._order)]
         self._quota = quota
 
@@ -98,7 +100,7 @@ class Mixture:
 
     def locate(self, sample: int) -> tuple[str, int]:
         """(bucket, window) of sample number `sample`."""
-        cycle, place = divmod(sample, self.CYCLE)
+        cycle, place = divmod(sample, self.cycle)
         bucket = self._order[place]
         draw = cycle * self._quota[bucket] + self._rank[place]
         epoch, index = divmod(draw, self.windows[bucket])
@@ -113,14 +115,18 @@ class Mixture:
 
     def batch(self, first: int, size: int) -> TokenBatch:
         """Samples first .. first + size - 1."""
-        rows = torch.from_numpy(np.stack([self.window(sample) for sample in range(first, first + size)]))
+        return self.gather(range(first, first + size))
+
+    def gather(self, samples: Sequence[int]) -> TokenBatch:
+        """These samples, in this order."""
+        rows = torch.from_numpy(np.stack([self.window(sample) for sample in samples]))
         return batch_of(rows, self.shards.begin_of_text, self.mask)
 
     def distinct(self, samples: int) -> int:
         """How many of the first `samples` samples come before any window comes a second time."""
         left = dict(self.windows)
         for sample in range(samples):
-            bucket = self._order[sample % self.CYCLE]
+            bucket = self._order[sample % self.cycle]
             if not left[bucket]:
                 return sample
             left[bucket] -= 1
@@ -128,7 +134,7 @@ class Mixture:
 
     def tokens_drawn(self, samples: int) -> dict[str, int]:
         """Tokens from each bucket in the first `samples` samples."""
-        cycles, rest = divmod(samples, self.CYCLE)
+        cycles, rest = divmod(samples, self.cycle)
         tail = self._order[:rest]
         return {b: (cycles * self._quota[b] + tail.count(b)) * self.length for b in self.buckets}
 

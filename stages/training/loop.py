@@ -6,17 +6,20 @@ whole, and nothing draws from a global generator.
 
 import math
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from stages.interface import Context, Section, StageError
-from stages.training.checkpoint import Average, TrainingState
+from stages.training import spikes
+from stages.training.checkpoint import Average, Checkpoints, TrainingState
 from stages.training.optimizer import AdamW
+from stages.training.sample import Sample
 from stages.training.schedule import Schedule
 
 
@@ -39,6 +42,24 @@ class Training(Section):
     """Tokens computed at once; a larger batch is cut into micro-batches of this size (assumption; fits the memory)."""
     checkpoint_seconds: float = Field(gt=0)
     """Seconds between checkpoints of the training state: how much a kill loses, never the result (assumption)."""
+    keep_checkpoints: int = Field(ge=1)
+    """Checkpoints of a run that are kept; with one there is none to fall back on when it is damaged (assumption)."""
+    spike_window: int = Field(ge=0)
+    """Steps before the present one whose median loss tells what is usual; 0: no step is called a spike (assumption)."""
+    spike_deviations: float = Field(gt=0)
+    """Robust standard deviations above that median at which a loss is a spike: it is logged with the batch's samples
+    (assumption; paper 3.4.1: few spikes, none of which needed an intervention)."""
+    spike_steps: int = Field(ge=0)
+    """Spikes in a row that stop the run as diverged, the checkpoint from before them kept; 0: never (assumption)."""
+
+    @model_validator(mode="after")
+    def _median_lags_behind(self) -> "Training":
+        if 2 * self.spike_steps > self.spike_window:
+            raise ValueError(
+                f"spike_steps {self.spike_steps} is more than half of spike_window {self.spike_window}: "
+                "the median would have followed the spikes by then"
+            )
+        return self
 
 
 class Batch(Protocol):
@@ -61,12 +82,32 @@ class Batches(Protocol):
 
     def __call__(self, step: int) -> Sequence[Any]: ...
 
+    def samples(self, step: int) -> Iterator[Sample]:
+        """What the step trains on, for people: in the order of the batch."""
+        ...
+
 
 Loss = Callable[[Any, Any], tuple[Tensor, dict[str, float]]]
 """(model, micro-batch) -> the loss summed over the micro-batch, and other sums worth a curve."""
 
 History = list[dict[str, float]]
-"""A row per step: step (from 1), tokens (so far), loss, lr, grad_norm, and the loss function's other means."""
+"""A row per step: step (from 1), tokens (so far), lr, spike (1 or 0), loss, grad_norm, and the loss function's other
+means."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One call of `train`, so that each of its steps can be looked at afterwards.
+
+    A stage that trains has a function `runs(config, inputs, item, metrics)` beside `run`: its trainings, in the order
+    of their curves and from the same batches. `metrics` are those it left when it ran, None before it has.
+    """
+
+    title: str
+    batches: Batches
+    steps: int
+    counts: str
+    """What counts in the loss, in words."""
 
 
 def optimizer_for(model: nn.Module, training: Training) -> AdamW:
@@ -86,40 +127,75 @@ def train(
     title: str,
     average_at: Collection[int] = (),
     first_step: int = 0,
+    until: int | None = None,
 ) -> tuple[History, Average]:
     """Trains `model` in place for schedule.steps steps, going on from `scratch` where a killed run left off.
 
     Also keeps the mean of the weights after the steps `average_at` (counted from 1). `first_step` is where this run
-    starts on the curves it draws. Raises StageError at a loss that is not finite; the last checkpoint stays.
+    starts on the curves it draws, `until` a step to end after before the schedule does. Raises StageError at a loss
+    that is not finite, at `spike_steps` spikes in a row, and where the disk is full; the last good checkpoint stays.
     """
     state = TrainingState(model, optimizer_for(model, training), Average(), batches.fingerprint)
-    if state.resume(scratch):
-        context.note(f"{title}: goes on at step {state.step} of {schedule.steps}")
+    if state.resume(scratch, context.note):
+        context.note(f"{title}: goes on at step {state.step} of {steps}")
     model.train()
+    steps = schedule.steps if until is None else min(until, schedule.steps)
     seen = state.history[-1]["tokens"] if state.history else 0
     saved = time.monotonic()
-    while state.step < schedule.steps:
-        started = time.monotonic()
-        lr = schedule(state.step)
-        row = step(model, batches(state.step), loss, state.optimizer, lr, training)
-        if not math.isfinite(row["loss"]) or not math.isfinite(row["grad_norm"]):
-            raise StageError(
-                f"{title}: step {state.step + 1}: loss {row['loss']}, gradient norm {row['grad_norm']}; "
-                f"lower the learning rate ({lr:g}) or look at the batch; the last good state is in {scratch}"
-            )
-        seen += row.pop("batch_tokens")
-        state.step += 1
-        state.history.append({"step": state.step, "tokens": seen, "lr": lr} | row)
-        if state.step in average_at:
-            state.average.add(model)
-        now = time.monotonic()
-        speed = (seen - (state.history[-2]["tokens"] if len(state.history) > 1 else 0)) / (now - started)
-        context.scalars(first_step + state.step, row | {"lr": lr, "tokens_per_second": speed})
-        context.progress(title, state.step, schedule.steps)
-        if now - saved > training.checkpoint_seconds:
-            state.save(scratch)
-            saved = time.monotonic()
+    with Checkpoints(scratch, training.keep_checkpoints) as checkpoints:
+        while state.step < steps:
+            started = time.monotonic()
+            lr = schedule(state.step)
+            row = step(model, batches(state.step), loss, state.optimizer, lr, training)
+            if not math.isfinite(row["loss"]) or not math.isfinite(row["grad_norm"]):
+                raise StageError(
+                    f"{title}: step {first_step + state.step + 1}: loss {row['loss']}, gradient norm "
+                    f"{row['grad_norm']}; lower the learning rate ({lr:g}) or look at the batch: "
+                    f"{spikes.names(batches, state.step)}; the last good state is in {scratch}"
+                )
+            before = seen
+            seen += row.pop("batch_tokens")
+            spike = spikes.is_spike(row["loss"], state.history, training.spike_window, training.spike_deviations)
+            state.step += 1
+            state.history.append({"step": state.step, "tokens": seen, "lr": lr, "spike": float(spike)} | row)
+            if state.step in average_at:
+                state.average.add(model)
+            now = time.monotonic()
+            speed = (seen - before) / (now - started)
+            context.scalars(first_step + state.step, row | {"lr": lr, "tokens_per_second": speed})
+            context.progress(title, state.step, steps)
+            if spike:
+                tell_spike(state, batches, training, scratch, context, title, first_step)
+            checkpoints.check()
+            # None while the loss is off: the last one is from before it went.
+            if not spike and now - saved > training.checkpoint_seconds:
+                checkpoints.save(state)
+                saved = time.monotonic()
     return state.history, state.average
+
+
+def tell_spike(
+    state: TrainingState,
+    batches: Batches,
+    training: Training,
+    scratch: Path,
+    context: Context,
+    title: str,
+    first_step: int,
+) -> None:
+    """Logs the spike that the last step was, with its batch; StageError where it ends a row of `spike_steps`."""
+    *before, row = state.history
+    usual = spikes.threshold([each["loss"] for each in before[-training.spike_window :]], training.spike_deviations)
+    context.note(
+        f"{title}: step {first_step + state.step}: loss {row['loss']:.4g} is a spike (above {usual:.4g}), gradient "
+        f"norm {row['grad_norm']:.4g}, on {spikes.names(batches, state.step - 1)}"
+    )
+    last = state.history[-training.spike_steps :] if training.spike_steps else []
+    if last and len(last) == training.spike_steps and all(each["spike"] for each in last):
+        raise StageError(
+            f"{title}: diverged: the last {training.spike_steps} steps up to {first_step + state.step} were spikes; "
+            f"lower the learning rate ({row['lr']:g}) or raise training.spike_steps; the state before is in {scratch}"
+        )
 
 
 def step(

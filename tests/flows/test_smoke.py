@@ -111,7 +111,7 @@ def test_from_nothing_under_the_other_driver_the_same_bytes_come_out(clone: Path
 
 
 def test_what_a_model_saw_at_a_step_is_printed(clone: Path) -> None:
-    run = command(clone, sys.executable, "-m", "flows.inspect", "pretrain@small", "--step", "5", "--samples", "2")
+    run = command(clone, sys.executable, "-m", "flows.inspect", "pretrain@small", "--step", "6", "--samples", "2")
     assert run.returncode == 0, run.stderr
     config = Parameters(clone).read(initial.Config)
     tokens = member_of(clone / "data" / "herd.json", "small")["tokens"] * config.pretraining.initial
@@ -120,4 +120,4 @@ def test_what_a_model_saw_at_a_step_is_printed(clone: Path) -> None:
     for row in batch.tokens[:2].tolist():
         assert tokenizer.decode(row, skip_special_tokens=False) in run.stdout
     beyond = command(clone, sys.executable, "-m", "flows.inspect", "pretrain@small", "--step", "1000000")
-    assert beyond.returncode == 1 and "has the steps 0 to" in beyond.stderr
+    assert beyond.returncode == 1 and "there are the steps 1 to" in beyond.stderr

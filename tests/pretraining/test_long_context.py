@@ -51,14 +51,32 @@ def test_a_gate_that_asks_nothing_lets_every_length_through(world: World, tmp_pa
 def test_needles_that_are_not_found_stop_it_at_the_first_length(world: World, tmp_path: Path) -> None:
     metrics, context = run(world, tmp_path, needle_threshold=1.0)
     assert rows(metrics) == [(48, 1, False), (48, 2, False)]
-    assert metrics["gates_passed"] == 0 and metrics["context_length"] == 48
-    assert any("48 was not mastered" in note for note in context.notes)
+    assert metrics["gates_passed"] == 0
+    # What is claimed is what was mastered, not what was trained at.
+    assert metrics["context_length"] == context_length(tmp_path / "model") == PRETRAINING.length
+    assert metrics["trained_length"] == 48
+    assert [(row["recovered"], row["solved"]) for row in metrics["gate"]] == [(True, False)] * 2
+    assert any("48 was not mastered (needles 0.00" in note for note in context.notes)
+
+
+def test_the_context_is_the_last_length_mastered(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Needles are found up to 64 and not at 80."""
+
+    def found(model: Any, chat: Any, lengths: Any, per_depth: int, seed: int) -> list[dict[str, Any]]:
+        accuracy = {length: float(length < 80) for length in lengths}
+        return [{"length": n, "depth": depth, "accuracy": accuracy[n], "n": 1} for n in lengths for depth in DEPTHS]
+
+    monkeypatch.setattr(long_context, "needle_accuracy", found)
+    metrics, _ = run(world, tmp_path, needle_threshold=1.0)
+    assert rows(metrics) == [(48, 1, True), (64, 1, True), (80, 1, False), (80, 2, False)]
+    assert metrics["context_length"] == context_length(tmp_path / "model") == 64
+    assert (metrics["trained_length"], metrics["gates_passed"], metrics["lengths"]) == (80, 2, 3)
 
 
 def test_a_short_context_loss_that_has_not_recovered_stops_it_too(world: World, tmp_path: Path) -> None:
     metrics, _ = run(world, tmp_path, loss_tolerance=0.0, segments=1, rate=1.0)
     for row in metrics["gate"]:
-        assert row["passed"] == (row["loss_change"]["value"] <= 0)
+        assert row["passed"] == row["recovered"] == (row["loss_change"]["value"] <= 0)
     assert len(metrics["gate"]) == 1 + metrics["gates_passed"] or metrics["gates_passed"] == 3
 
 

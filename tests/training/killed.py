@@ -100,8 +100,9 @@ def main() -> None:
     importlib.import_module("torch._dynamo")  # as the first optimizer does: seconds, once instead of in each child
     for name, run in runs(world, world.documents).items():
         generator = random.Random(name)
-        # Few enough that each run is killed before its end; a checkpoint is four writes.
-        dooms = [{"steps": generator.randrange(2, 5)}, {"writes": generator.randrange(1, 9)},
+        # Few enough that each run is killed before its end, and the first late enough that a checkpoint is whole: it is
+        # written beside the next step. One is six writes.
+        dooms = [{"steps": generator.randrange(3, 5)}, {"writes": generator.randrange(1, 9)},
                  {"steps": generator.randrange(1, 4)}, {"writes": generator.randrange(1, 9)}]  # fmt: skip
         codes = [child(run, out / name / "straight")]
         codes += [child(run, out / name / "killed", **doom) for doom in dooms]

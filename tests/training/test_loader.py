@@ -1,6 +1,7 @@
 import json
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,33 @@ def test_micro_batches_are_the_batch_in_its_order(world: World) -> None:
             assert torch.equal(torch.cat([piece.tokens for piece in pieces]), whole(step)[0].tokens)
             assert sum(piece.weight for piece in pieces) == whole(step)[0].weight
         assert cut.fingerprint == whole.fingerprint
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 4, 6, 12])
+def test_ranks_together_see_the_batch_of_one(world: World, world_size: int) -> None:
+    """Rank r of R takes the samples r, r + R, ... of a step, in micro-batches of its own; the state fits any R."""
+    whole = MixtureBatches(mixture(world), 12, 1_000_000)
+    for micro_tokens in (32, 64, 1_000_000):
+        ranks = [replace(whole, micro_tokens=micro_tokens).of_rank(rank, world_size) for rank in range(world_size)]
+        assert {rank.fingerprint for rank in ranks} == {whole.fingerprint}
+        for step in range(3):
+            (batch,) = whole(step)
+            pieces = [rank(step) for rank in ranks]
+            assert len({len(piece) for piece in pieces}) == 1  # no rank waits for another's collective
+            for rank, piece in enumerate(pieces):
+                for name in ("tokens", "targets", "starts"):
+                    joined = torch.cat([getattr(micro, name) for micro in piece])
+                    assert torch.equal(joined, getattr(batch, name)[rank::world_size])
+            assert sum(micro.weight for piece in pieces for micro in piece) == batch.weight
+    with pytest.raises(StageError, match="12 sequences of 32 tokens a step cannot be dealt evenly to 5"):
+        whole.of_rank(0, 5)
+
+
+def test_a_larger_batch_goes_on_where_a_smaller_one_would_have(world: World) -> None:
+    """The order of the samples does not depend on the batch size, so a ramp can change it at any sample."""
+    data = mixture(world)
+    small, large = MixtureBatches(data, 4, 1_000_000), MixtureBatches(data, 12, 1_000_000, first_sample=8)
+    assert torch.equal(large(0)[0].tokens, torch.cat([small(step)[0].tokens for step in (2, 3, 4)]))
 
 
 @pytest.mark.parametrize("seed", [1, 2])

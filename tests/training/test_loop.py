@@ -1,16 +1,21 @@
+import errno
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
 from torch import Tensor
 
 from stages.interface import StageError
 from stages.model.files import load_model
 from stages.model.llama import Llama
-from stages.training.checkpoint import KEEP, Average
+from stages.training import checkpoint, spikes
+from stages.training.checkpoint import Average, TrainingState
 from stages.training.curve import tail_mean, write_curve
 from stages.training.language_modelling import MixtureBatches, held_out, held_out_losses, next_token_loss
 from stages.training.loader import Mixture
@@ -131,7 +136,6 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(w
 def test_a_checkpoint_of_other_data_is_refused(world: World, tmp_path: Path) -> None:
     often = settings(checkpoint_seconds=1e-9)
     run(world, tmp_path, batches(world), often, steps=3)
-    assert len(list(tmp_path.glob("step-*"))) == KEEP
     with pytest.raises(StageError, match="trained on other data"):
         run(world, tmp_path, batches(world, seed=2), often, steps=3)
     with pytest.raises(StageError, match="trained on other data"):
@@ -148,6 +152,130 @@ def test_a_torn_checkpoint_counts_for_nothing(world: World, tmp_path: Path) -> N
     resumed, _, _ = run(world, tmp_path / "b", batches(world), often, steps=5)
     assert same(resumed, straight)
     assert json.loads((newest / "state.json").read_text())["step"] == 5
+
+
+@pytest.mark.parametrize("keep", [1, 3])
+def test_as_many_checkpoints_are_kept_as_asked_for(world: World, tmp_path: Path, keep: int) -> None:
+    run(world, tmp_path, batches(world), settings(checkpoint_seconds=1e-9, keep_checkpoints=keep), steps=5)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"step-{n:09d}" for n in range(6 - keep, 6)]
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "optimizer.safetensors", "state.json", "sha256.json"])
+@pytest.mark.parametrize("harm", ["flip", "cut", "gone"])
+def test_a_damaged_checkpoint_is_put_aside_and_the_one_before_it_taken(
+    file: str, harm: str, world: World, tmp_path: Path
+) -> None:
+    often = settings(checkpoint_seconds=1e-9)
+    straight, _, _ = run(world, tmp_path, batches(world), often, steps=3)
+    path = tmp_path / "step-000000003" / file
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data if harm == "flip" else data[: len(data) // 2])
+    if harm == "gone":
+        path.unlink()
+    model, notes = load_model(world.model), list[str]()
+    state = TrainingState(model, optimizer_for(model, often), Average(), batches(world).fingerprint)
+    assert state.resume(tmp_path, notes.append) and state.step == 2
+    assert len(notes) == 1 and "step-000000003 is damaged" in notes[0] and "the checkpoint before it" in notes[0]
+    resumed, _, _ = run(world, tmp_path, batches(world), often, steps=3)
+    assert same(resumed, straight)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "step-000000002", "step-000000003", "damaged-step-000000003"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("at", range(1, 7))
+def test_a_full_disk_is_said_and_the_checkpoint_before_stays_whole(
+    at: int, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever of the writes of the third checkpoint it is that finds no space."""
+    writes, fsync = [], checkpoint.os.fsync
+
+    def full(file: int) -> None:
+        writes.append(file)
+        if len(writes) == 2 * 6 + at:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(file)
+
+    often = settings(checkpoint_seconds=1e-9)
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint.os, "fsync", full)
+        with pytest.raises(StageError, match=r"no space left for the checkpoint of step 3 .*free some and run again"):
+            run(world, tmp_path / "a", batches(world), often, steps=9)
+    whole = [path.name for path in sorted((tmp_path / "a").iterdir())]
+    assert whole[:2] == ["step-000000001", "step-000000002"] and "partial" not in whole
+    resumed, _, _ = run(world, tmp_path / "a", batches(world), often, steps=9)
+    straight, _, _ = run(world, tmp_path / "b", batches(world), settings(), steps=9)
+    assert same(resumed, straight)
+
+
+def test_a_full_disk_is_known_by_what_safetensors_says_of_it(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """safetensors raises an error of its own, with the system's number in its text; any other stays what it is."""
+    model = load_model(world.model)
+    state = TrainingState(model, optimizer_for(model, settings()), Average(), "data", step=1)
+
+    def failing(text: str) -> Any:
+        def save_file(*_: Any) -> None:
+            raise SafetensorError(f"Error while serializing: I/O error: {text}")
+
+        return save_file
+
+    monkeypatch.setattr(checkpoint, "save_file", failing("No space left on device (os error 28)"))
+    with pytest.raises(StageError, match=str(tmp_path)):
+        state.save(tmp_path)
+    monkeypatch.setattr(checkpoint, "save_file", failing("Input/output error (os error 5)"))
+    with pytest.raises(SafetensorError, match="os error 5"):
+        state.save(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def spiking(at: Sequence[int], by: float = 100.0) -> Any:
+    """A loss that is so much higher at some steps, the gradient as ever."""
+    calls: list[int] = []
+
+    def loss(model: Llama, batch: Any) -> tuple[Tensor, dict[str, float]]:
+        calls.append(1)
+        value, extra = next_token_loss(model, batch)
+        return value + (by * batch.weight if len(calls) in at else 0.0), extra
+
+    return loss
+
+
+def test_a_spike_is_logged_with_its_batch(world: World, tmp_path: Path) -> None:
+    watchful = settings(spike_window=6)
+    context = Recorder(tmp_path)
+    data = batches(world, size=10)
+    history, _ = train(load_model(world.model), data, spiking([9, 12]), Schedule(1e-3, 14), watchful,
+                       scratch=tmp_path, context=context, title="test", first_step=100)  # fmt: skip
+    assert [row["step"] for row in history if row["spike"]] == [9, 12] and spikes.count(history) == 2
+    assert [note.split(":")[1] for note in context.notes] == [" step 109", " step 112"]
+    for note, step in zip(context.notes, (8, 11), strict=True):
+        for number in range(step * 10, step * 10 + spikes.NAMED):
+            bucket, window = data.mixture.locate(number)
+            assert f"sample {number}: {bucket}, window {window} of {data.mixture.windows[bucket]}" in note
+        assert note.endswith("and others")
+
+
+def test_a_run_that_diverges_is_stopped_with_the_state_from_before(world: World, tmp_path: Path) -> None:
+    watchful = settings(spike_window=6, spike_steps=3, checkpoint_seconds=1e-9)
+    with pytest.raises(StageError, match=r"diverged: the last 3 steps up to 12 were spikes; lower the learning rate"):
+        run(world, tmp_path, batches(world), watchful, steps=20, loss=spiking(range(10, 99)))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-000000008", "step-000000009"]
+    with pytest.raises(ValidationError, match="more than half of spike_window"):
+        settings(spike_window=6, spike_steps=4)
+
+
+def test_what_counts_as_a_spike() -> None:
+    usual = [3.0, 3.1, 2.9, 3.2, 2.8, 3.0]  # median 3.0, absolute deviations 0, 0, 0.1, 0.1, 0.2, 0.2
+    assert spikes.threshold(usual, 6) == pytest.approx(3.0 + 6 * 1.4826 * 0.1)
+    rows = [{"loss": value} for value in usual]
+    assert spikes.is_spike(3.9, rows, 6, 6) and not spikes.is_spike(3.88, rows, 6, 6)
+    assert not spikes.is_spike(99.0, rows, 7, 6)  # too few steps yet
+    assert not spikes.is_spike(99.0, rows, 0, 6)  # switched off
+    assert spikes.is_spike(99.0, [{"loss": 50.0}, *rows], 7, 6)  # one spike does not hide the next
+    assert not spikes.is_spike(3.0 + 1e-7, [{"loss": 3.0}] * 6, 6, 6)
 
 
 def test_the_average_is_the_mean_of_the_weights_after_the_steps_asked_for(world: World, tmp_path: Path) -> None:

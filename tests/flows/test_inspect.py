@@ -1,0 +1,142 @@
+"""What is printed of a step is what the stage trains on at that step."""
+
+import importlib
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from dvc.repo import Repo
+
+from flows import inspect
+from flows.parameters import stage_modules
+from stages.interface import StageError
+from stages.posttraining import dpo, reward, sft
+from stages.posttraining.data import Comparison, Demonstration, write_rows
+from stages.pretraining import annealing, initial, long_context
+from stages.training import loop
+from tests.fixtures import LEARNING_RATE, MIX, PRETRAINING, World, examples, make_world, settings, tuning
+from tests.recorder import Recorder
+
+ROOT = Path(__file__).resolve().parents[2]
+TRAINING = settings(micro_tokens=64)
+RAMP = [initial.Ramp(share=0.2, length=16, batch_tokens=64), initial.Ramp(share=0.8, length=32, batch_tokens=128)]
+VERSIONS = tuning(rates=[1e-2, 5e-3], steps=3, batch=4)
+CONFIGS = {
+    initial: initial.Config(1, MIX, TRAINING, LEARNING_RATE, PRETRAINING,
+                            initial.Initial(warmup_share=0.1, floor=0.1, ramp=RAMP)),
+    long_context: long_context.Config(1, MIX, TRAINING, LEARNING_RATE, PRETRAINING, long_context.LongContext(
+        rate=0.3, lengths=[48, 64], segments=2, loss_tolerance=0, needle_threshold=1, needles=1)),
+    annealing: annealing.Config(1, MIX, TRAINING, LEARNING_RATE, PRETRAINING,
+                                annealing.Annealing(start=0.3, mix=MIX, checkpoints=3, control=True)),
+    sft: sft.Config(1, TRAINING, VERSIONS),
+    dpo: dpo.Config(1, TRAINING, dpo.DPO(beta=0.1, nll=0.2, mask_formatting=True, tuning=VERSIONS)),
+    reward: reward.Config(1, TRAINING, reward.Reward(tuning=VERSIONS, held_out=0.2)),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    made = make_world(tmp_path_factory.mktemp("world"))
+    rows = [Comparison(e, "the right " + e.answer, "the wrong cat", None, 4, 1) for e in examples()]
+    write_rows(made.documents / "demonstrations.jsonl", [Demonstration(e, e.answer, "annotator") for e in examples()])
+    for name in ("comparisons", "all"):
+        write_rows(made.documents / f"{name}.jsonl", rows)
+    return made
+
+
+def inputs_of(world: World) -> dict[str, Path]:
+    data = dict.fromkeys(("demonstrations", "comparisons"), world.documents)
+    return world.pretraining_inputs | data | {"policy": world.model, "base": world.model}
+
+
+@pytest.mark.parametrize("module", CONFIGS, ids=lambda module: module.__name__.rpartition(".")[2])
+def test_every_step_shows_the_tokens_that_the_stage_trained_on(
+    module: Any, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[list[torch.Tensor]] = []
+
+    def watched(model: Any, micro_batches: Any, *rest: Any) -> Mapping[str, float]:
+        trained.append([row for batch in micro_batches for row in batch.tokens])
+        return {"loss": 1.0, "grad_norm": 1.0, "batch_tokens": 1, "accuracy": 0.0, "margin": 0.0, "chosen_change": 0.0}
+
+    monkeypatch.setattr(loop, "step", watched)
+    config, inputs, context = CONFIGS[module], inputs_of(world), Recorder(tmp_path, member="flagship")
+    metrics = module.run(config, inputs, {"model": tmp_path / "model", "curve": tmp_path / "curve.csv"}, context)
+    runs = module.runs(config, inputs, context.item, metrics)
+    assert sum(run.steps for run in runs) == len(trained) > 0
+    assert [step for step, _ in context.points] == list(range(1, len(trained) + 1))  # as on its curves
+    shown = [list(run.batches.samples(step)) for run in runs for step in range(run.steps)]
+    for rows, samples in zip(trained, shown, strict=True):
+        roles = list(samples[0].rows)
+        tokens = [sample.rows[role].tokens for role in roles for sample in samples]
+        assert [row[: len(each)].tolist() for row, each in zip(rows, tokens, strict=True)] == tokens
+
+
+def lines(module: Any, world: World, step: int, samples: int = 1) -> str:
+    inputs, item = inputs_of(world), {"member": "flagship"}
+    return "\n".join(inspect.printed(module, CONFIGS[module], inputs, item, None, step, samples))
+
+
+def test_a_dialog_is_shown_with_what_counts(world: World) -> None:
+    text = lines(sft, world, 5)
+    assert text.startswith("step 5 of 6: SFT 2, its step 2 of 3; the response counts in the loss, the prompt does not")
+    found = re.search(
+        r"dialog (\d+) of 20\n\[dialog: not in the loss\]\n(.*)\n\[dialog: in the loss\]\n(.*)$", text, re.S
+    )
+    assert found is not None
+    example = examples()[int(found[1])]
+    assert example.prompt in found[2] and found[2].endswith("<|end_header_id|>\n\n")
+    assert found[3] == f" {example.answer}<|eot_id|>"
+
+
+def test_a_pair_is_shown_with_both_sides_and_dpo_masks_the_formatting(world: World) -> None:
+    for role, text in (("chosen", "the right"), ("rejected", "the wrong cat")):
+        assert re.search(rf"\[{role}: in the loss\]\n {text}[ \d]*\n\[{role}: not in the loss\]\n<\|eot_id\|>",
+                         lines(dpo, world, 1))  # fmt: skip
+    assert re.search(r"\[better: not in the loss\]\n.* the right .*\[worse: not in the loss\]\n.* the wrong cat",
+                     lines(reward, world, 1), re.S)  # fmt: skip
+    assert "the reward at the last token of each response counts" in lines(reward, world, 1)
+
+
+def test_a_text_is_shown_with_bucket_and_window(world: World) -> None:
+    found = re.search(r"sample 0: (\w+), window (\d+) of \d+\n(.*)$", lines(initial, world, 1), re.S)
+    assert found is not None
+    tokens = world.shards.tokens("train", found[1])[int(found[2]) * 16 : int(found[2]) * 16 + 16]
+    assert found[3] == world.chat.tokenizer.decode(tokens.tolist(), skip_special_tokens=False)
+    assert len(re.findall("--- sample", lines(initial, world, 7, samples=3))) == 3
+
+
+def test_a_step_that_is_not_there_is_refused(world: World) -> None:
+    for step in (0, 7):
+        with pytest.raises(StageError, match=f"--step {step}: there are the steps 1 to 6"):
+            lines(sft, world, step)
+    with pytest.raises(StageError, match="nothing can be looked at before the stage has run"):
+        lines(long_context, world, 1)
+
+
+def test_every_stage_that_trains_can_be_looked_at() -> None:
+    """The sweep of the scaling laws aside: it is many trainings that no stage draws as one curve."""
+    for name in stage_modules(ROOT):
+        module = importlib.import_module(name)
+        trains = any(hasattr(module, function) for function in ("train", "train_versions", "finetune", "optimise"))
+        assert hasattr(module, "runs") == (trains and name != "stages.scaling.isoflops"), name
+
+
+@pytest.mark.parametrize(("stage", "said"), [
+    ("nothing", "nothing"), ("encode", "encode: no single stage that trains"), ("sft", "sft: no single stage"),
+    ("member_sft@small", "base does not exist; run `dvc repro member_sft@small`"),
+])  # fmt: skip
+def test_a_stage_that_cannot_be_looked_at_is_named(
+    stage: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("dvc.yaml", "params.yaml", "data.lock.yaml"):
+        shutil.copy(ROOT / name, tmp_path)
+    shutil.copytree(ROOT / "scales", tmp_path / "scales")
+    Repo.init(str(tmp_path), no_scm=True)
+    with pytest.raises(StageError, match=re.escape(said)):
+        list(inspect.seen(tmp_path, stage, 1, 1))
