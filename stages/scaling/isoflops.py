@@ -33,10 +33,21 @@ class Budget(Section):
 
     flops: float = Field(gt=0)
     """Training FLOPs of every model of this budget (paper 3.2.1: 6e18 to 1e22)."""
-    rungs: list[int] = Field(min_length=1)
-    """Which shapes of the ladder, counted from 0; of a budget with a minimum 3 or more, for a parabola."""
+    rungs: list[int] = Field(min_length=3)
+    """Which shapes of the ladder, counted from 0."""
     batch: int = Field(gt=0)
     """Sequences per step, the same for the whole budget (paper 3.2.1: 250K to 4M tokens)."""
+
+
+class Extra(Section):
+    """A model beyond the budgets."""
+
+    flops: float = Field(gt=0)
+    """Its training FLOPs (assumption)."""
+    rung: int = Field(ge=0)
+    """Its shape on the ladder, counted from 0 (assumption)."""
+    batch: int = Field(gt=0)
+    """Sequences per step (assumption)."""
 
 
 class Sweep(Section):
@@ -44,7 +55,7 @@ class Sweep(Section):
 
     budgets: list[Budget] = Field(min_length=2)
     """Compute budgets, ascending."""
-    extra: list[Budget]
+    extra: list[Extra]
     """Models that no parabola is put through: stronger ones, which show how accuracy goes with the likelihood of right
     answers (paper 3.2.1 takes the Llama 2 models for it)."""
     length: int = Field(ge=16)
@@ -75,7 +86,7 @@ class Point:
 
     config: Config
     model: LlamaConfig
-    budget: Budget
+    budget: Budget | Extra
     tokens: Path
     tokenizer: Path
     scratch: Path
@@ -101,7 +112,7 @@ class Point:
             "training": config.training.model_dump(exclude={"checkpoint_seconds"}),
             "model": self.model.to_json(),
             "schedule": asdict(self.schedule),
-            "sweep": config.sweep.model_dump(exclude={"budgets"}),
+            "sweep": config.sweep.model_dump(exclude={"budgets", "extra"}),
             "flops": self.budget.flops,
             "batch": self.budget.batch,
             "questions": config.questions.model_dump(),
@@ -113,7 +124,7 @@ class Point:
 
 
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
-    """tokens, tokenizer -> sweep (points.json: one row per model).
+    """tokens, tokenizer -> sweep (points.json: one row per model of the budgets; extra.json: of the others).
 
     Points that a sweep with other budgets has trained already are taken from the cache; the others are trained.
     """
@@ -134,25 +145,28 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         settings = {key: row[key] for key in ("flops", "parameters", "tokens", "batch", "learning_rate", "steps")}
         values = {key: row[key] for key in ("loss", "loss_error", "answer_nats", "answer_accuracy")}
         context.part(name, settings, values, result["curve"])
-    (outputs["sweep"] / "points.json").write_text(json.dumps(rows, indent=1, sort_keys=True) + "\n")
+    inside = sum(len(budget.rungs) for budget in config.sweep.budgets)
+    for file, part in (("points", rows[:inside]), ("extra", rows[inside:])):
+        (outputs["sweep"] / f"{file}.json").write_text(json.dumps(part, indent=1, sort_keys=True) + "\n")
     columns = ("flops", "parameters", "tokens", "loss", "answer_nats", "answer_accuracy")
     context.table("sweep", [{key: row[key] for key in columns} for row in rows])
-    return {"points": rows}
+    return {"points": rows[:inside], "extra": rows[inside:]}
 
 
 def sweep_points(config: Config, inputs: Paths, scratch: Path) -> list[Point]:
     """Every model of every budget, then the extra ones; each works in a directory of its own under `scratch`."""
     vocab_size = TokenShards(inputs["tokens"]).vocab_size
-    named = [(f"budgets.{number}", budget) for number, budget in enumerate(config.sweep.budgets)]
-    named += [(f"extra.{number}", budget) for number, budget in enumerate(config.sweep.extra)]
+    wanted: list[tuple[str, Budget | Extra, int]] = []
+    for number, budget in enumerate(config.sweep.budgets):
+        wanted += [(f"budgets.{number}.rungs", budget, rung) for rung in budget.rungs]
+    wanted += [(f"extra.{number}.rung", extra, extra.rung) for number, extra in enumerate(config.sweep.extra)]
     points = []
-    for name, budget in named:
-        for rung in budget.rungs:
-            if rung >= len(config.ladder):
-                raise StageError(f"scaling.isoflops.{name}.rungs: {rung} is above the ladder's top")
-            model = config.architecture.config(config.ladder[rung], vocab_size)
-            place = scratch / f"{name}-{rung}"
-            points.append(Point(config, model, budget, inputs["tokens"], inputs["tokenizer"], place))
+    for name, budget, rung in wanted:
+        if rung >= len(config.ladder):
+            raise StageError(f"scaling.isoflops.{name}: {rung} is above the ladder's top")
+        model = config.architecture.config(config.ladder[rung], vocab_size)
+        place = scratch / f"{name}-{rung}"
+        points.append(Point(config, model, budget, inputs["tokens"], inputs["tokenizer"], place))
     return points
 
 

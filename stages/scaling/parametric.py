@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from stages.scaling.least_squares import least_squares
 from stages.statistics import middle
 
 HUBER = 0.01
@@ -19,9 +20,6 @@ HUBER = 0.01
 LOWEST, HIGHEST = (-3.0, -5.0, -5.0, 0.05, 0.05), (np.inf, 60.0, 60.0, 2.0, 2.0)
 """Bounds of (ln E, ln A, ln B, a, b)."""
 STARTS = tuple(product((-0.5, 0.5), (2.0, 8.0), (2.0, 8.0), (0.2, 0.6), (0.2, 0.6)))
-
-ITERATIONS, PATIENCE, TOLERANCE = 400, 8, 1e-10
-"""Refitting ends when nothing has improved by this share for so many iterations, or after so many."""
 
 
 @dataclass(frozen=True)
@@ -104,45 +102,14 @@ class Laws:
 def refit(
     starts: np.ndarray, parameters: np.ndarray, tokens: np.ndarray, log_losses: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Laws through log_losses [R, runs] from starts [R, 5], all at once: theta [R, 5], and the cost of each, [R].
-
-    Levenberg-Marquardt on reweighted squares, within bounds: scipy's least_squares does one law in the time of 1,000.
-    """
-    low, high = np.array(LOWEST), np.array(HIGHEST)
-    theta = starts.astype(float)
-    damping = np.full(len(theta), 1e-3)
-
-    def deviations(theta: np.ndarray) -> np.ndarray:
-        return _log_loss(theta.T[:, :, None], parameters, tokens) - log_losses
-
-    def cost(deviation: np.ndarray) -> np.ndarray:
-        size = np.abs(deviation)
-        return np.where(size <= HUBER, size**2, 2 * HUBER * size - HUBER**2).sum(1)
-
-    deviation = deviations(theta)
-    current = cost(deviation)
-    quiet = np.zeros(len(theta), int)
-    for _ in range(ITERATIONS):
-        weight = np.minimum(1.0, HUBER / np.maximum(np.abs(deviation), 1e-300))
-        slopes = _slopes(theta.T[:, :, None], parameters, tokens)
-        gradient = np.einsum("rnk,rn->rk", slopes, weight * deviation)
-        stuck = ((theta <= low) & (gradient > 0)) | ((theta >= high) & (gradient < 0))
-        slopes = np.where(stuck[:, None], 0.0, slopes)
-        gradient = np.where(stuck, 0.0, gradient)
-        normal = np.einsum("rnk,rn,rnl->rkl", slopes, weight, slopes)
-        diagonal = np.einsum("rkk->rk", normal)
-        diagonal += damping[:, None] * diagonal + 1e-14 + stuck
-        moved = np.clip(theta - np.linalg.solve(normal, gradient[:, :, None])[:, :, 0], low, high)
-        there = deviations(moved)
-        new = cost(there)
-        better = new < current
-        quiet = np.where(better & (current - new > TOLERANCE * current), 0, quiet + 1)
-        theta, deviation = np.where(better[:, None], moved, theta), np.where(better[:, None], there, deviation)
-        current = np.where(better, new, current)
-        damping = np.clip(np.where(better, damping / 4, damping * 4), 1e-9, 1e9)
-        if (quiet >= PATIENCE).all():
-            break
-    return theta, current
+    """Laws through log_losses [R, runs] from starts [R, 5]: theta [R, 5], and the cost of each, [R]."""
+    return least_squares(
+        starts,
+        lambda theta: _log_loss(theta.T[:, :, None], parameters, tokens) - log_losses,
+        lambda theta: _slopes(theta.T[:, :, None], parameters, tokens),
+        (LOWEST, HIGHEST),
+        HUBER,
+    )
 
 
 def _log_loss(theta: np.ndarray, parameters: np.ndarray, tokens: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ CONFIG = page.Config(scale="toy", last_round="2", mix=Mix(general=0.5, math=0.25
 EXPECTED = {
     "data-02": "exact", "data-03": "shown", "data-07": "exact", "arch-05": "shown",
     "scal-01": "shown", "scal-02": "shown",
-    "scal-03": "shown", "scal-04": "shown",
+    "scal-03": "shown", "scal-04": "shown", "scal-05": "shown",
     "train-01": "shown", "train-02": "contradicted", "train-03": "not shown at this scale",
     "post-01": "shown", "post-02": "not shown at this scale", "post-03": "shown", "post-15": "shown",
     "safe-01": "shown", "safe-02": "shown", "safe-04": "shown", "safe-05": "shown",
@@ -86,7 +86,7 @@ def test_the_page_is_whole_html(whole) -> None:
 def test_every_chart_is_drawn_and_answers_are_escaped(whole) -> None:
     text, _, _, _ = whole
     assert "Not measured by this run" not in text
-    assert text.count('role="img"') == 23
+    assert text.count('role="img"') == 24
     assert "&lt;question&gt;" in text and "<question>" not in text
 
 

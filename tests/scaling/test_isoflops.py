@@ -9,7 +9,7 @@ import torch
 
 from stages.interface import Metrics, StageError
 from stages.scaling import isoflops
-from stages.scaling.isoflops import Budget, Config, Sweep
+from stages.scaling.isoflops import Budget, Config, Extra, Sweep
 from stages.scaling.ladder import Architecture, Shape
 from stages.scaling.questions import Questions
 from stages.training.loop import optimizer_for
@@ -68,16 +68,19 @@ def test_another_budget_trains_its_own_models_only(world: World, tmp_path: Path)
     context = Recorder(tmp_path / "scratch")
     run(world, tmp_path / "a", context)
     before = trained(context)
-    more = Budget(flops=2.5e7, rungs=[0, 2], batch=4)
-    larger = config(budgets=[*config().sweep.budgets, more])
-    points = run(world, tmp_path / "b", context, larger)["points"]
+    more = Budget(flops=2.5e7, rungs=[0, 1, 2], batch=4)
+    larger = config(budgets=[*config().sweep.budgets, more], extra=[Extra(flops=3e7, rung=1, batch=4)])
+    points = run(world, tmp_path / "b", context, larger)
     after = trained(context)
-    assert len(before) == 6 and len(after) == 8 and {path: after[path] for path in before} == before
-    assert len(points) == 8 and context.notes == ["6 of 8 models were trained before"]
+    assert len(before) == 6 and len(after) == 10 and {path: after[path] for path in before} == before
+    assert (
+        len(points["points"]) == 9
+        and len(points["extra"]) == 1
+        and context.notes == ["6 of 10 models were trained before"]
+    )
     # The bytes are those of a sweep that trains every model.
     run(world, tmp_path / "c", Recorder(tmp_path / "elsewhere"), larger)
     assert contents(tmp_path / "b") == contents(tmp_path / "c")
-    assert contents(tmp_path / "b") != contents(tmp_path / "a")
 
 
 def test_a_sweep_that_was_interrupted_takes_up_what_is_done(world: World, tmp_path: Path) -> None:

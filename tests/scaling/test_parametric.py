@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import least_squares
 
-from stages.report.figures_pretraining import lowest_loss
+from stages.report.figures_scaling import lowest_loss
 from stages.scaling.parametric import HIGHEST, HUBER, LOWEST, Laws, Parametric
 
 CHINCHILLA = Parametric((np.log(1.69), np.log(406.4), np.log(410.7), 0.34, 0.28))
