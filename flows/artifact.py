@@ -61,19 +61,24 @@ def write_json(path: Path, value: Any) -> None:
     path.write_text(text + "\n", encoding="utf-8")
 
 
-def identity(stage: str, item: Mapping[str, str], parameters: Mapping[str, Any], inputs: Mapping[str, Path]) -> str:
-    """A hash of all that decides the stage's output: its parameters, its inputs, and the source of the stage code it
-    has imported. Partial state is kept under it, so a run never resumes from the state of a different one."""
+def code() -> str:
+    """A hash of the source of the stage code that has been imported."""
     sources = {
         name: digest(Path(module.__file__))
         for name, module in sorted(sys.modules.items())
         if name.partition(".")[0] == "stages" and module.__file__
     }
+    return hashlib.sha256(canonical(sources).encode()).hexdigest()
+
+
+def identity(stage: str, item: Mapping[str, str], parameters: Mapping[str, Any], inputs: Mapping[str, Path]) -> str:
+    """A hash of all that decides the stage's output: its parameters, its inputs, and the source of the stage code it
+    has imported. Partial state is kept under it, so a run never resumes from the state of a different one."""
     parts = {
         "stage": stage,
         "item": dict(item),
         "parameters": parameters,
         "inputs": {name: digest(path) for name, path in inputs.items()},
-        "sources": sources,
+        "code": code(),
     }
     return hashlib.sha256(canonical(parts).encode()).hexdigest()[:24]

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from flows.crew import Cluster, Crew, hire
 from flows.events import EventLog
-from stages.interface import A, B, Kind, Row
+from stages.interface import A, B, Curve, Kind, Row
 
 CRASHES = (BrokenExecutor, OSError)
 """What is worth a second try: a worker process that died, a file that could not be read; not a stage's own error."""
@@ -37,9 +37,12 @@ class Watch(Protocol):
 class StageContext:
     """Satisfies `stages.interface.Context`."""
 
-    def __init__(self, name: str, item: Mapping[str, str], scratch: Path, log: EventLog, cluster: Cluster) -> None:
+    def __init__(
+        self, name: str, item: Mapping[str, str], scratch: Path, cache: Path, log: EventLog, cluster: Cluster
+    ) -> None:
         self.item = item
         self.scratch = scratch
+        self.cache = cache
         self.folder = log.path.parent
         self.notes: list[str] = []
         self.watch: Watch | None = None
@@ -80,6 +83,9 @@ class StageContext:
         self._log.write("note", text=text)
         self.notes.append(text)
         tqdm.write(f"{self._name}: {text}", file=sys.stderr)
+
+    def part(self, name: str, parameters: Row, values: Row, curve: Curve = ()) -> None:
+        self._log.write("part", name=name, parameters=dict(parameters), values=dict(values), curve=list(curve))
 
     def map(self, name: str, function: Callable[[A], B], items: Iterable[A], kind: Kind = "thread") -> list[B]:
         work = list(items)

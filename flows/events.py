@@ -122,8 +122,8 @@ class EventLog:
     """Appends events of one stage run. An event is a JSON object with `event` (its kind) and `time` (Unix seconds).
 
     Kinds: start (stage, name, item, process, parameters, inputs, outputs, md5), scalars (step, values),
-    progress (name, done, total), table (name, rows), note (text), end (status "finished", "failed" or "killed",
-    seconds, metrics or error).
+    progress (name, done, total), table (name, rows), note (text), part (name, parameters, values, curve), end (status
+    "finished", "failed" or "killed", seconds, metrics or error).
     """
 
     def __init__(self, folder: Path, name: str) -> None:

@@ -1,8 +1,9 @@
 """What stands where in MLflow: the only file that knows its API.
 
 One run per reproduction, with all parameters and every stage's final metrics (so that two reproductions compare in one
-table); below it one run per stage, with its own parameters, curves, final metrics, tables, inputs by DVC md5. Each
-method may be called again with the same arguments and changes nothing then.
+table); below it one run per stage, with its own parameters, curves, final metrics, tables, inputs by DVC md5; below
+that one per part of its work that is looked at by itself (a model of a sweep). Each method may be called again with the
+same arguments and changes nothing then.
 """
 
 import json
@@ -89,6 +90,17 @@ class Writer:
             for name, value in sorted(event["values"].items())
         ]
         self._metrics(run, metrics)
+
+    def part(self, stage: str, facts: Mapping[str, Any], event: Mapping[str, Any]) -> None:
+        """A run below the stage's for a finished part of its work: parameters, results, and the loss over the steps."""
+        tags = {"mlflow.parentRunId": stage, "herd.part_of": facts["name"], **_origin(facts)}
+        run = self._run(f"{stage}/{event['name']}", event["name"], event["time"], tags)
+        self._parameters(run, event["parameters"])
+        moment = int(event["time"] * 1000)
+        curve = [Metric("loss", value, moment, step) for step, value in event["curve"]]
+        self._metrics(run, curve + [Metric(_key(f"final/{name}"), value, moment, 0)
+                                    for name, value in numbers(event["values"])])  # fmt: skip
+        self.client.set_terminated(run, "FINISHED", moment)
 
     def table(self, run: str, name: str, rows: Sequence[Mapping[str, Any]], tables: Sequence[str]) -> None:
         """A table in the form in which MLflow's pages show one; `tables` names all that the run has so far."""

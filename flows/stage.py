@@ -80,7 +80,9 @@ def run(arguments: argparse.Namespace) -> Metrics:
     for output, path in arguments.outputs.items():
         outputs[output] = partial / output / Path(path).name
         (outputs[output] if not Path(path).suffix else outputs[output].parent).mkdir(parents=True)
-    scratch.mkdir(parents=True, exist_ok=True)
+    cache = project.STATE / "cache" / arguments.stage / artifact.code()[:24]
+    for directory in (scratch, cache):
+        directory.mkdir(parents=True, exist_ok=True)
 
     folder = events.begin(events.reproduction(), events.driver(), parameters.scale, parameters.merged)
     log = events.EventLog(folder, name)
@@ -89,7 +91,7 @@ def run(arguments: argparse.Namespace) -> Metrics:
     log.write("start", stage=arguments.stage, name=name, item=arguments.item, process=events.identify(psutil.Process()),
               parameters=values, inputs=arguments.inputs, outputs=arguments.outputs, md5=md5)  # fmt: skip
     tracking.ensure()
-    context = StageContext(name, arguments.item, scratch, log, cluster)
+    context = StageContext(name, arguments.item, scratch, cache, log, cluster)
 
     def body() -> Metrics:
         metrics = module.run(config, inputs, outputs, context)

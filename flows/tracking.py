@@ -103,6 +103,8 @@ class Follower:
             elif event["event"] == "note":
                 run["notes"].append(event["text"])
                 self.writer.notes(run["id"], run["notes"])
+            elif event["event"] == "part":
+                self.writer.part(run["id"], self.facts, event)
             elif event["event"] == "end":
                 self.writer.points(run["id"], points)
                 points = []

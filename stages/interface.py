@@ -23,6 +23,8 @@ from pydantic import BaseModel, ConfigDict
 Paths = Mapping[str, Path]
 Metrics = dict[str, Any]
 Row = Mapping[str, Any]
+Curve = Sequence[tuple[int, float]]
+"""(step, value), in order."""
 Kind = Literal["thread", "process"]
 A = TypeVar("A")
 B = TypeVar("B")
@@ -47,6 +49,11 @@ class Context(Protocol):
     scratch: Path
     """A directory for partial state that survives a killed process; private to these parameters, inputs and code."""
 
+    cache: Path
+    """A directory for finished parts of the work that later runs may take up, whatever their parameters and inputs;
+    private to this stage and its code. A file's name holds a hash of all else that decides its content, and it is there
+    whole or not at all."""
+
     def progress(self, name: str, done: float, total: float) -> None:
         """`done` of `total` of the step `name` is finished."""
 
@@ -58,6 +65,10 @@ class Context(Protocol):
 
     def note(self, text: str) -> None:
         """One line for people."""
+
+    def part(self, name: str, parameters: Row, values: Row, curve: Curve = ()) -> None:
+        """A finished part of the work that people look at by itself, such as one model of a sweep: kept as a run below
+        the stage's, with its parameters, its results, and its loss over the steps."""
 
     def map(self, name: str, function: Callable[[A], B], items: Iterable[A], kind: Kind = "thread") -> list[B]:
         """`[function(i) for i in items]`, in order, on the workers of this run; `name` and the index name a task.

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from stages.interface import A, B, Kind, Row
+from stages.interface import A, B, Curve, Kind, Row
 
 
 class Recorder:
@@ -12,9 +12,12 @@ class Recorder:
     def __init__(self, scratch: Path, **item: str) -> None:
         self.item: Mapping[str, str] = item
         self.scratch = scratch
+        self.cache = scratch / "cache"
+        self.cache.mkdir(parents=True, exist_ok=True)
         self.points: list[tuple[int, dict[str, float]]] = []
         self.tables: dict[str, list[Row]] = {}
         self.notes: list[str] = []
+        self.parts: dict[str, dict[str, Row]] = {}
 
     def progress(self, name: str, done: float, total: float) -> None: ...
 
@@ -26,6 +29,9 @@ class Recorder:
 
     def note(self, text: str) -> None:
         self.notes.append(text)
+
+    def part(self, name: str, parameters: Row, values: Row, curve: Curve = ()) -> None:
+        self.parts[name] = {"parameters": parameters, "values": values, "curve": dict(curve)}
 
     def map(self, name: str, function: Callable[[A], B], items: Iterable[A], kind: Kind = "thread") -> list[B]:
         return [function(item) for item in items]

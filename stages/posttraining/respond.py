@@ -10,8 +10,8 @@ from stages.interface import Section
 from stages.model.files import is_chat, load_model
 from stages.model.generate import generate
 from stages.model.llama import Llama
-from stages.tasks import generate as generate_examples
 from stages.tasks.example import Example
+from stages.tasks.held_out import shots_for
 from stages.tasks.pages import web_prompt
 from stages.tokenizer import bpe
 from stages.tokenizer.chat import ChatFormat, ask
@@ -49,7 +49,7 @@ class Responder:
         """Tokens of each example's prompt."""
         if self.is_chat:
             return [self.chat.prompt(ask(example.prompt)) for example in examples]
-        shots = shots_for(examples, seed)
+        shots = shots_for(examples, seed, SHOTS)
         begin = self.chat.begin_of_text
         return [[begin, *self.chat.plain(web_prompt(e, s))] for e, s in zip(examples, shots, strict=True)]
 
@@ -92,14 +92,3 @@ class Responder:
         vocabulary = range(self.chat.tokenizer.get_vocab_size())
         lines = [token for token in vocabulary if "\n" in self.chat.tokenizer.decode([token])]
         return [*self.chat.stop, *lines]
-
-
-def shots_for(examples: Sequence[Example], seed: int) -> list[list[Example]]:
-    """SHOTS worked examples of each example's task and level, from the web's problems."""
-    kinds = sorted({(example.task, example.level) for example in examples})
-    pool = {kind: [e for e in generate_examples(kind[0], "web", 64, seed + 7) if e.level == kind[1]] for kind in kinds}
-    shots = []
-    for number, example in enumerate(examples):
-        choices = pool[example.task, example.level]
-        shots.append([choices[(number * SHOTS + place) % len(choices)] for place in range(SHOTS)])
-    return shots

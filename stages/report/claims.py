@@ -5,12 +5,13 @@ from typing import Any
 from stages.report.claims_contamination import CONTAMINATION
 from stages.report.claims_paper import PAPER
 from stages.report.claims_posttraining import POSTTRAINING
-from stages.report.claims_pretraining import PRETRAINING
+from stages.report.claims_pretraining import DATA, PRETRAINING
 from stages.report.claims_safety import SAFETY
+from stages.report.claims_scaling import SCALING
 from stages.report.evidence import Evidence, Missing
 from stages.report.verdict import Claim, Finding
 
-CLAIMS: tuple[Claim, ...] = (*PRETRAINING, *POSTTRAINING, *SAFETY, *CONTAMINATION, *PAPER)
+CLAIMS: tuple[Claim, ...] = (*DATA, *SCALING, *PRETRAINING, *POSTTRAINING, *SAFETY, *CONTAMINATION, *PAPER)
 DIGITS = 6
 
 

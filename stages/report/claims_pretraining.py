@@ -1,23 +1,14 @@
-"""Claims on data (3.1), architecture (3.2), scaling laws (3.2.1) and pretraining (3.4)."""
+"""Claims on data (3.1), architecture (3.2) and pretraining (3.4)."""
 
-from collections.abc import Mapping
-
-import numpy as np
-
-from stages import statistics
-from stages.report.evidence import MEMBERS, Evidence, Missing, describe, difference, join, percent, rescale, wilson
-from stages.report.verdict import ABOVE, BELOW, Claim, Expectation, Finding, exactly, finding, judge
+from stages.report.evidence import MEMBERS, Evidence, Missing, difference, percent, wilson
+from stages.report.verdict import ABOVE, BELOW, Claim, Expectation, Finding, exactly, finding
 from stages.tokenizer.corpus import BUCKETS
 
 PAPER_MIX = {"general": 50.0, "math": 25.0, "code": 17.0, "multilingual": 8.0}
-PAPER_ALPHA = 0.53
 FOUND = 90.0
 """Percent of near-duplicates that have to be found, and of removed documents that have to be one."""
 MIX_TOLERANCE = 1.0
 """Percentage points by which a bucket's share may differ: the paper gives whole points."""
-PREDICTION_TOLERANCE = 5.0
-"""Percent by which the flagship's loss may miss the prediction."""
-COVERAGE = 0.95
 LOSS = "nats per token"
 
 
@@ -69,35 +60,6 @@ def vocabulary_compresses(evidence: Evidence) -> Finding:
     )
 
 
-def inner_minima(evidence: Evidence) -> Finding:
-    budgets = evidence.herd["fit"]["budgets"]
-    inner = sum(budget["inner"] for budget in budgets)
-    curvature = statistics.over_seeds(np.array([budget["curvature"] for budget in budgets]))
-    residual = float(np.mean([budget["residual"] for budget in budgets]))
-    detail = f"{inner} of {len(budgets)} budgets; mean distance of a run from its parabola {residual:.4f} nats."
-    also = (finding(curvature, "nats per (ln tokens)^2", "curvature, mean over budgets", ABOVE),)
-    return finding(percent(wilson(inner, len(budgets))), "% of budgets", "budgets whose parabola has an inner minimum",
-                   Expectation("above", 50.0), detail=detail, also=also)  # fmt: skip
-
-
-def power_law(evidence: Evidence) -> Finding:
-    fit = evidence.herd["fit"]
-    alpha, covered = fit["alpha"], fit["resamples_with_a_power_law"]
-    inside = alpha["low"] <= PAPER_ALPHA <= alpha["high"]
-    detail = join([
-        f"The paper's {PAPER_ALPHA} lies {'inside' if inside else 'outside'} the interval",
-        f"{100 * covered:.0f}% of resampled sweeps have a power law" + (
-            "" if covered >= COVERAGE else ", too few for a 95% interval"),
-    ]) + "."  # fmt: skip
-    also = (
-        finding(rescale(fit["tokens"], 1e-6), "million tokens", "optimal tokens at the flagship's budget"),
-        finding(rescale(fit["parameters"], 1e-6), "million parameters", "optimal size at the flagship's budget"),
-        finding(fit["loss_exponent"], "exponent", "exponent of the loss at the minima over compute", BELOW),
-    )
-    return finding(alpha, "exponent", "exponent of optimal training tokens over compute", ABOVE, detail=detail,
-                   conclusive=covered >= COVERAGE, also=also)  # fmt: skip
-
-
 def near_duplicates_found(evidence: Evidence) -> Finding:
     near = evidence.metric("dedup", "minhash")
     planted = near["planted"]
@@ -115,53 +77,6 @@ def near_duplicates_found(evidence: Evidence) -> Finding:
     )
     return finding(recall, "%", "planted copies above the threshold that share a cluster with their original",
                    Expectation("above", FOUND), detail=detail, also=also)  # fmt: skip
-
-
-def curves_flatten(evidence: Evidence) -> Finding:
-    fit = evidence.herd["fit"]
-    first, *_, last = fit["budgets"]
-    detail = (
-        f"Curvature {first['curvature']:.3f} at {first['flops']:.1e} FLOPs, {last['curvature']:.3f} at "
-        f"{last['flops']:.1e} nats per (ln tokens)^2."
-    )
-    return finding(fit["curvature_slope"], "nats per (ln tokens)^2", "change of the curvature per e-fold of compute",
-                   BELOW, detail=detail)  # fmt: skip
-
-
-def flagship_predicted(evidence: Evidence) -> Finding:
-    predicted, scatter = evidence.herd["members"]["flagship"]["loss"], evidence.herd["parametric"]["residual"]
-    reached = evidence.metric("flagship/annealing", "validation_loss")
-
-    def miss(reached: Mapping[str, float], predicted: Mapping[str, float]) -> dict[str, float]:
-        """In percent; a run repeated scatters around its expectation as the runs of the sweep do."""
-        spread = (0.0, -statistics.Z * scatter, statistics.Z * scatter)
-        ends = [100 * (reached["value"] * np.exp(end) / predicted["value"] - 1) for end in spread]
-        return dict(zip(("value", "low", "high"), map(float, ends), strict=True)) | {"n": reached["n"]}
-
-    inside = predicted["low"] <= reached["value"] <= predicted["high"]
-    detail = (
-        f"Predicted {describe(predicted, 3)}, reached {reached['value']:.3f} nats per token, "
-        f"{'inside' if inside else 'outside'} the prediction's interval."
-    )
-    also = [finding(predicted, LOSS, "predicted loss of the flagship"),
-            finding(reached, LOSS, "reached loss; interval over validation windows"),
-            finding(evidence.herd["fit"]["loss"], LOSS, "loss that a power law through the minima would predict"),
-            finding(evidence.herd["parametric"]["irreducible"], LOSS, "loss that no model goes below, by the fit"),
-            finding(evidence.herd["parametric"]["alpha"], "exponent",
-                    "exponent of optimal tokens over compute, by the parametric law")]  # fmt: skip
-    initial = evidence.find("flagship/initial", "validation_loss")
-    if initial:
-        also.append(finding(miss(initial, predicted), "%", "deviation before long context and annealing"))
-    for member in ("medium", "small"):
-        other = evidence.find(f"{member}/annealing", "validation_loss")
-        if other:
-            deviation = miss(other, evidence.herd["members"][member]["loss"])
-            also.append(finding(deviation, "%", f"{member}: reached over predicted loss, minus 1"))
-    deviation, expected = miss(reached, predicted), Expectation("within", PREDICTION_TOLERANCE)
-    # A prediction too wide to be refuted is not contradicted by what lies inside it.
-    conclusive = not inside or judge(deviation["low"], deviation["high"], expected) == "shown"
-    return finding(deviation, "%", "reached loss over predicted loss, minus 1", expected, detail=detail,
-                   conclusive=conclusive, also=tuple(also))  # fmt: skip
 
 
 def annealing_lowers(evidence: Evidence) -> Finding:
@@ -208,7 +123,7 @@ def context_gated(evidence: Evidence) -> Finding:
                    Expectation("above", lengths - 1, exact=True), detail, tuple(also))  # fmt: skip
 
 
-PRETRAINING = (
+DATA = (
     Claim("data-02", "3.1.1", "URL, document and line de-duplication each remove text", "method", dedup_removes),
     Claim("data-03", "3.1.1", "Near-duplicates are found", "method", near_duplicates_found),
     Claim(
@@ -225,16 +140,9 @@ PRETRAINING = (
         "3.17 to 3.94 characters per token",
         vocabulary_compresses,
     ),
-    Claim("scal-01", "3.2.1", "IsoFLOP curves are parabolas with inner minima", "Fig. 2", inner_minima),
-    Claim(
-        "scal-02",
-        "3.2.1",
-        "The compute-optimal number of tokens follows a power law",
-        "exponent 0.53, A 0.29",
-        power_law,
-    ),
-    Claim("scal-03", "3.2.1", "Curves flatten at the minimum as compute grows", "yes", curves_flatten),
-    Claim("scal-04", "3.2.1", "The fit predicts the flagship", "402B parameters on 16.55T tokens", flagship_predicted),
+)
+
+PRETRAINING = (
     Claim("train-01", "3.4.3", "Annealing lowers the loss", "method", annealing_lowers),
     Claim(
         "train-02",

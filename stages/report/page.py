@@ -16,6 +16,7 @@ from stages.report import (
     figures_posttraining,
     figures_pretraining,
     figures_safety,
+    figures_scaling,
     samples,
 )
 from stages.report.charts import short
@@ -80,15 +81,16 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
 
 def draw(evidence: Evidence, config: Config) -> dict[str, str | None]:
     """Every chart as SVG by name; None where the run has not measured what it shows."""
-    data, pretraining = figures_data, figures_pretraining
+    data, pretraining, scaling = figures_data, figures_pretraining, figures_scaling
     posttraining, safety = figures_posttraining, figures_safety
     drawings: dict[str, Callable[[], str]] = {
         "funnel": lambda: data.funnel_chart(data.funnel(evidence)),
         "mix": lambda: data.mix_chart(evidence, config.mix.shares()),
         "topics": lambda: data.topics_chart(evidence),
         "vocabulary": lambda: data.vocabulary_chart(evidence),
-        "isoflops": lambda: pretraining.isoflop_chart(evidence),
-        "power_law": lambda: pretraining.power_law_chart(evidence),
+        "isoflops": lambda: scaling.isoflop_chart(evidence),
+        "power_law": lambda: scaling.power_law_chart(evidence),
+        "downstream": lambda: scaling.downstream_chart(evidence),
         "training": lambda: pretraining.training_chart(evidence),
         "annealing": lambda: pretraining.annealing_chart(evidence),
         "buckets": lambda: pretraining.bucket_chart(evidence),
@@ -172,6 +174,9 @@ def members(evidence: Evidence) -> list[dict[str, Any]]:
             "tokens": plan["tokens"],
             "flops": plan["flops"],
             "overtraining": plan["overtraining"],
+            "optimal_tokens": plan["optimal_tokens"],
+            "against_optimal_tokens": plan["against_optimal_tokens"],
+            "optimal_size": plan["optimal_size"],
             "loss": evidence.find(f"{name}/annealing", "validation_loss"),
             "context": evidence.find(f"{name}/long_context", "context_length"),
             "base": evidence.find("evaluation", f"{name}-base", "all"),

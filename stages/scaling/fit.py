@@ -11,9 +11,10 @@ from pydantic import Field
 
 from stages.interface import Context, Metrics, Paths, Section, StageError
 from stages.model.llama import LlamaConfig
-from stages.scaling.flops import tokens_for, training_flops
+from stages.scaling.flops import parameters_for, tokens_for, training_flops
 from stages.scaling.ladder import Architecture, Ladder
-from stages.scaling.parametric import fit_parametric
+from stages.scaling.parabolas import INNER, KINDS, Design, Parabolas
+from stages.scaling.parametric import Laws
 from stages.statistics import middle
 from stages.training.loader import TokenShards
 
@@ -27,6 +28,9 @@ class Herd(Section):
     """Parameters of medium over those of the flagship (paper: 70 / 405)."""
     small_ratio: float = Field(gt=0, lt=1)
     """Parameters of small over those of the flagship (paper: 8 / 405)."""
+    sibling_tokens: float = Field(gt=0)
+    """Tokens of medium and small over those of the flagship: what they are over-trained by (paper 3.2: 1, all members
+    see the 15T tokens)."""
     bootstrap: int = Field(ge=100)
     """Resamples behind each interval of the fit (assumption)."""
 
@@ -39,37 +43,6 @@ class Config:
     herd: Annotated[Herd, "herd"]
 
 
-@dataclass(frozen=True)
-class Parabola:
-    """loss = a + b x + c x^2 in x = ln(tokens) - centre, for one budget."""
-
-    flops: float
-    centre: float
-    coefficients: tuple[float, float, float]
-    low: float
-    high: float
-    residual: float
-
-    @property
-    def curvature(self) -> float:
-        return self.coefficients[2]
-
-    @property
-    def log_minimum(self) -> float:
-        """ln of the tokens at the minimum."""
-        return self.centre - self.coefficients[1] / (2 * self.coefficients[2])
-
-    @property
-    def inner(self) -> bool:
-        """Whether it opens upwards with its minimum between the smallest and the largest run."""
-        return self.curvature > 0 and self.low < self.log_minimum < self.high
-
-    @property
-    def minimum_loss(self) -> float:
-        a, b, c = self.coefficients
-        return a - b * b / (4 * c)
-
-
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
     """sweep, tokens -> herd (a JSON file: shape, tokens and predicted loss of each member, and the fits behind)."""
     points = json.loads((inputs["sweep"] / "points.json").read_text())
@@ -78,25 +51,44 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     sizes = [config.architecture.config(shape, vocab_size) for shape in config.ladder]
     chosen = choose_sizes(sizes, fit["parameters"]["value"], config.herd)
     tokens = tokens_for(config.herd.flagship_flops, chosen["flagship"].parameters)
-    shapes = {member: (size.parameters, tokens) for member, size in chosen.items()}
-    parametric, losses = fit_parametric(points, shapes, config.herd.bootstrap, config.seed)
-    members = {
-        member: {
+    laws = Laws.fit(points, config.herd.bootstrap, config.seed)
+    members = {}
+    for member, size in chosen.items():
+        seen = tokens if member == "flagship" else config.herd.sibling_tokens * tokens
+        members[member] = {
             "config": size.to_json(),
             "parameters": size.parameters,
-            "tokens": tokens,
-            "flops": training_flops(size.parameters, tokens),
-            "overtraining": tokens / optimal_tokens(size.parameters, fit),
-            "loss": losses[member],
+            "tokens": seen,
+            "flops": training_flops(size.parameters, seen),
+            "loss": laws.predict(size.parameters, seen),
+            **overtraining(size.parameters, seen, fit, laws),
         }
-        for member, size in chosen.items()
-    }
-    herd = {"members": members, "fit": fit, "parametric": parametric}
+    herd = {"members": members, "fit": fit, "parametric": laws.numbers()}
     outputs["herd"].write_text(json.dumps(herd, indent=1, sort_keys=True) + "\n")
-    context.table("members", [{"member": name, **{k: v for k, v in row.items() if k != "config"},
-                               "loss": losses[name]["value"]} for name, row in members.items()])  # fmt: skip
+    numbers = ("parameters", "tokens", "flops", "overtraining")
+    context.table("members", [{"member": name, **{key: row[key] for key in numbers}, "loss": row["loss"]["value"]}
+                              for name, row in members.items()])  # fmt: skip
     sizes_only = {name: {k: v for k, v in row.items() if k != "config"} for name, row in members.items()}
-    return {"fit": fit, "parametric": parametric, "members": sizes_only}
+    return {"fit": fit, "parametric": herd["parametric"], "members": sizes_only}
+
+
+def overtraining(parameters: int, tokens: float, fit: Mapping[str, Any], laws: Laws) -> dict[str, Any]:
+    """How far past its optimum a member is trained, and what the parametric law says that this buys: against the same
+    size, and so the same cost of inference, on its optimal tokens; and against the optimal size for the same FLOPs."""
+    optimum = optimal_tokens(parameters, fit)
+    flops = training_flops(parameters, tokens)
+    best_tokens = float(np.exp(fit["log_a"]["value"] + fit["alpha"]["value"] * np.log(flops)))
+    best = parameters_for(flops, best_tokens)
+    return {
+        "overtraining": tokens / optimum,
+        "optimal_tokens": optimum,
+        "against_optimal_tokens": laws.difference((parameters, parameters), (tokens, optimum)),
+        "optimal_size": {
+            "parameters": best,
+            "tokens": best_tokens,
+            "against": laws.difference((parameters, best), (tokens, best_tokens)),
+        },
+    }
 
 
 def choose_sizes(sizes: Sequence[LlamaConfig], optimum: float, herd: Herd) -> dict[str, LlamaConfig]:
@@ -116,127 +108,87 @@ def choose_sizes(sizes: Sequence[LlamaConfig], optimum: float, herd: Herd) -> di
 def fit_power_law(points: Sequence[Mapping[str, Any]], herd: Herd, seed: int) -> dict[str, Any]:
     """D* = A C^alpha in tokens through the inner minima, the loss at the minima, and what both say of the flagship.
 
-    Intervals: the residuals of the parabolas, pooled over budgets, are drawn anew and everything is fitted again. How
-    large they are is an estimate from few runs, so each draw has a size of its own (Student's t, not the normal).
+    Intervals: sweeps are redrawn around the parabolas, and everything is done again with each, the choice of minima
+    included. Raises StageError for a sweep without two inner minima, or without runs to estimate its scatter from.
     """
-    parabolas = fit_parabolas(points)
-    inner = [parabola for parabola in parabolas if parabola.inner]
-    if len(inner) < 2:
+    design = Design.of(points)
+    if design.freedom < 1:
         raise StageError(
-            f"only {len(inner)} of {len(parabolas)} budgets have an inner minimum, the power law needs 2: "
-            "give scaling.isoflops.budgets rungs on both sides of the optimum"
-        )
-    if len(points) <= 3 * len(parabolas):
-        raise StageError(
-            f"{len(points)} runs in {len(parabolas)} budgets: parabolas through three points have no residual, so "
+            f"{len(points)} runs in {len(design.budgets)} budgets: parabolas through three points have no residual, so "
             "nothing says how sure the fit is: give scaling.isoflops.budgets four rungs or more"
         )
-    best = predict(inner, herd.flagship_flops)
-    generator = np.random.default_rng(seed)
-    noise, freedom = pooled_residual(points, parabolas), len(points) - 3 * len(parabolas)
-    draws: list[dict[str, float]] = []
-    minima: dict[float, list[float]] = {parabola.flops: [] for parabola in parabolas}
-    flattening = []
-    for _ in range(herd.bootstrap):
-        size = noise * float(np.sqrt(freedom / generator.chisquare(freedom)))
-        again = [{**point, "loss": point["fitted"] + generator.normal(0, size)} for point in fitted(points, parabolas)]
-        every = fit_parabolas(again)
-        flattening.append(curvature_slope(every))
-        redrawn = [parabola for parabola in every if parabola.inner]
-        for parabola in redrawn:
-            minima[parabola.flops].append(float(np.exp(parabola.log_minimum)))
-        if len(redrawn) >= 2:
-            # A new run of the flagship would scatter around the curve as the sweep's runs do.
-            draw = predict(redrawn, herd.flagship_flops)
-            draws.append(draw | {"loss": draw["loss"] + generator.normal(0, size)})
-    if len(draws) < 10:
+    measured = design.fit(np.array([[point["loss"] for point in points]]))
+    kinds = [KINDS[kind] for kind in measured.kinds[0]]
+    if kinds.count("inner") < 2:
         raise StageError(
-            f"only {len(draws)} of {herd.bootstrap} resampled sweeps have a power law: the sweep is too noisy"
+            f"only {kinds.count('inner')} of {len(kinds)} budgets have an inner minimum, the power law needs 2: "
+            "give scaling.isoflops.budgets rungs on both sides of the optimum, or more runs where the curve is flat ("
+            + ", ".join(f"{flops:.1e} FLOPs: {kind}" for flops, kind in zip(design.budgets, kinds, strict=True)) + ")"
+        )  # fmt: skip
+    generator = np.random.default_rng(seed)
+    redrawn, scatter = measured.redraw(herd.bootstrap, generator)
+    laws = redrawn.laws()
+    has_law = laws.pop("minima") >= 2
+    if has_law.sum() < 10:
+        raise StageError(
+            f"only {has_law.sum()} of {herd.bootstrap} resampled sweeps have a power law: the sweep is too noisy"
         )
+    draws = at_budget(laws, herd.flagship_flops)
+    # A new run of the flagship would scatter around the curve as the sweep's runs do.
+    draws["loss"] = draws["loss"] + generator.normal(size=len(scatter)) * scatter
+    best = measured.laws()
+    minima = int(best.pop("minima")[0])
     result: dict[str, Any] = {
-        name: {"value": value, **middle([draw[name] for draw in draws]), "n": len(inner)}
-        for name, value in best.items()
+        name: {"value": float(value[0]), **middle(draws[name][has_law]), "n": minima}
+        for name, value in at_budget(best, herd.flagship_flops).items()
     }
     result["curvature_slope"] = {
-        "value": curvature_slope(parabolas), **middle(flattening), "n": len(parabolas)
+        "value": float(measured.flattening[0]), **middle(redrawn.flattening), "n": len(kinds)
     }  # fmt: skip
     result["flagship_flops"] = herd.flagship_flops
-    result["residual"] = noise
+    result["residual"] = float(measured.scatter[0])
     # Resamples whose minima fall off the edge say nothing of the power law: a small share makes it worth little.
-    result["resamples_with_a_power_law"] = len(draws) / herd.bootstrap
-    result["budgets"] = [
-        {
-            "flops": p.flops,
-            "inner": p.inner,
-            "curvature": p.curvature,
-            "coefficients": list(p.coefficients),
-            "centre": p.centre,
-            "optimal_tokens": float(np.exp(p.log_minimum)) if p.inner else None,
-            "optimal_tokens_interval": middle(minima[p.flops]) if p.inner and minima[p.flops] else None,
-            "resamples_inner": len(minima[p.flops]) / herd.bootstrap,
-            "minimum_loss": p.minimum_loss if p.inner else None,
-            "residual": p.residual,
-        }
-        for p in parabolas
-    ]
+    result["resamples_with_a_power_law"] = float(has_law.mean())
+    law = best["log_a"][0] + best["alpha"][0] * np.log(design.budgets)
+    result["budgets"] = [budget(measured, redrawn, place, float(law[place])) for place in range(len(kinds))]
+    result["left_out"] = {kind: kinds.count(kind) for kind in KINDS if kind != "inner"}
     return result
 
 
-def fit_parabolas(points: Sequence[Mapping[str, Any]]) -> list[Parabola]:
-    """One parabola per budget, in ascending order; each needs three sizes or more."""
-    parabolas = []
-    for flops in sorted({point["flops"] for point in points}):
-        x = np.log([point["tokens"] for point in points if point["flops"] == flops])
-        y = np.array([point["loss"] for point in points if point["flops"] == flops])
-        centre = float(x.mean())
-        c, b, a = np.polyfit(x - centre, y, 2)
-        residual = float(np.sqrt(np.mean((np.polyval([c, b, a], x - centre) - y) ** 2)))
-        coefficients = (float(a), float(b), float(c))
-        parabolas.append(Parabola(flops, centre, coefficients, float(x.min()), float(x.max()), residual))
-    return parabolas
-
-
-def fitted(points: Sequence[Mapping[str, Any]], parabolas: Sequence[Parabola]) -> list[dict[str, Any]]:
-    """The points with what their parabola says of them as `fitted`."""
-    by_flops = {parabola.flops: parabola for parabola in parabolas}
-    rows = []
-    for point in points:
-        parabola = by_flops[point["flops"]]
-        a, b, c = parabola.coefficients
-        x = np.log(point["tokens"]) - parabola.centre
-        rows.append({**point, "fitted": a + b * x + c * x * x})
-    return rows
-
-
-def pooled_residual(points: Sequence[Mapping[str, Any]], parabolas: Sequence[Parabola]) -> float:
-    """Standard deviation of the points around their parabolas, three degrees of freedom a parabola taken off."""
-    squares = sum((point["loss"] - point["fitted"]) ** 2 for point in fitted(points, parabolas))
-    return float(np.sqrt(squares / max(1, len(points) - 3 * len(parabolas))))
-
-
-def curvature_slope(parabolas: Sequence[Parabola]) -> float:
-    """Change of the curvature per e-fold of compute; below 0 where the curves flatten (3.2.1)."""
-    return float(np.polyfit(np.log([p.flops for p in parabolas]), [p.curvature for p in parabolas], 1)[0])
-
-
-def predict(parabolas: Sequence[Parabola], flops: float) -> dict[str, float]:
-    """The power laws through the minima, and their values at `flops`: D* = A C^alpha, L* = B C^-beta."""
-    x = np.log([parabola.flops for parabola in parabolas])
-    alpha, log_a = np.polyfit(x, [parabola.log_minimum for parabola in parabolas], 1)
-    slope, log_b = np.polyfit(x, np.log([parabola.minimum_loss for parabola in parabolas]), 1)
-    tokens = float(np.exp(log_a + alpha * np.log(flops)))
+def budget(measured: Parabolas, redrawn: Parabolas, place: int, law: float) -> dict[str, Any]:
+    """What is known of one budget; `law` is ln of the tokens that the power law gives it."""
+    design = measured.design
+    kind = KINDS[measured.kinds[0, place]]
+    inner = kind == "inner"
+    again = redrawn.kinds[:, place] == INNER
+    log_minimum = float(measured.log_minimum[0, place])
+    minima = np.exp(redrawn.log_minimum[again, place])
     return {
-        "alpha": float(alpha),
-        "log_a": float(log_a),
-        "loss_exponent": float(slope),
-        "log_loss": float(log_b),
-        "tokens": tokens,
-        "parameters": flops / (6 * tokens),
-        "loss": float(np.exp(log_b + slope * np.log(flops))),
+        "flops": float(design.budgets[place]),
+        "kind": kind,
+        "inner": inner,
+        "curvature": float(measured.curvature[0, place]),
+        "curvature_interval": middle(redrawn.curvature[:, place]),
+        "coefficients": [float(value) for value in measured.coefficients[0, place]],
+        "centre": float(design.centres[place]),
+        "optimal_tokens": float(np.exp(log_minimum)) if inner else None,
+        "optimal_tokens_interval": middle(minima) if inner and len(minima) else None,
+        "log_deviation": log_minimum - law if inner else None,
+        "resamples_inner": float(again.mean()),
+        "minimum_loss": float(measured.minimum_loss[0, place]) if inner else None,
+        "residual": float(np.sqrt(np.mean(measured.residuals[0, design.rows[place]] ** 2))),
+        "residuals": [float(value) for value in measured.residuals[0, design.rows[place]]],
     }
+
+
+def at_budget(laws: Mapping[str, np.ndarray], flops: float) -> dict[str, np.ndarray]:
+    """The laws, and their values at `flops`: optimal tokens and parameters, and the loss there. All [R]."""
+    tokens = np.exp(laws["log_a"] + laws["alpha"] * np.log(flops))
+    loss = np.exp(laws["log_loss"] + laws["loss_exponent"] * np.log(flops))
+    return {**laws, "tokens": tokens, "parameters": parameters_for(flops, tokens), "loss": loss}
 
 
 def optimal_tokens(parameters: int, fit: Mapping[str, Any]) -> float:
     """Tokens at which a model of so many parameters is compute-optimal: D = A (6 N D)^alpha solved for D."""
     alpha, log_a = fit["alpha"]["value"], fit["log_a"]["value"]
-    return float(np.exp((log_a + alpha * np.log(6 * parameters)) / (1 - alpha)))
+    return float(np.exp((log_a + alpha * np.log(training_flops(parameters, 1))) / (1 - alpha)))

@@ -11,8 +11,8 @@ from itertools import product
 from typing import Any, Self
 
 import numpy as np
-from scipy.optimize import least_squares
 
+from stages.scaling.least_squares import least_squares
 from stages.statistics import middle
 
 HUBER = 0.01
@@ -29,23 +29,10 @@ class Parametric:
     theta: tuple[float, ...]
 
     @classmethod
-    def fit(cls, parameters: np.ndarray, tokens: np.ndarray, losses: np.ndarray, start: Self | None = None) -> Self:
-        """Least Huber-weighted squares of ln(loss); all arrays [runs]. From `start`, else from a grid of starts."""
-
-        def deviations(theta: np.ndarray) -> np.ndarray:
-            return _log_loss(theta, parameters, tokens) - np.log(losses)
-
-        best = None
-        for guess in [start.theta] if start else STARTS:
-            inside = np.clip(guess, np.array(LOWEST) + 1e-6, np.array(HIGHEST) - 1e-6)
-            found = least_squares(
-                deviations, inside, jac=lambda theta: _slopes(theta, parameters, tokens), bounds=(LOWEST, HIGHEST),
-                loss="huber", f_scale=HUBER, max_nfev=200,
-            )  # fmt: skip
-            if best is None or found.cost < best.cost:
-                best = found
-        assert best is not None
-        return cls(tuple(map(float, best.x)))
+    def fit(cls, parameters: np.ndarray, tokens: np.ndarray, losses: np.ndarray) -> Self:
+        """Least Huber-weighted squares of ln(loss), the best from a grid of starts; all arrays [runs]."""
+        thetas, costs = refit(np.array(STARTS), parameters, tokens, np.tile(np.log(losses), (len(STARTS), 1)))
+        return cls(tuple(map(float, thetas[costs.argmin()])))
 
     def loss(self, parameters: np.ndarray | float, tokens: np.ndarray | float) -> np.ndarray:
         """Nats per token of models of so many parameters after so many tokens."""
@@ -61,46 +48,81 @@ class Parametric:
         }  # fmt: skip
 
 
-def fit_parametric(
-    points: Sequence[Mapping[str, Any]], members: Mapping[str, tuple[int, float]], resamples: int, seed: int
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The law's numbers, and the loss it predicts for each member (parameters, tokens), with 95% intervals.
+@dataclass(frozen=True)
+class Laws:
+    """The law of a sweep, and of `resamples` sweeps redrawn around it: theta [R, 5], scatter in ln(loss) [R].
 
-    Intervals: the deviations in ln(loss) are drawn anew around the law, their size with Student's uncertainty, and
-    everything is fitted again; a prediction has a run's own scatter on top.
-    """
-    sizes, tokens, losses = (np.array([p[key] for p in points], float) for key in ("parameters", "tokens", "loss"))
-    law = Parametric.fit(sizes, tokens, losses)
-    fitted = law.loss(sizes, tokens)
-    freedom = max(1, len(points) - len(law.theta))
-    noise = float(np.sqrt(np.sum(np.log(losses / fitted) ** 2) / freedom))
-    generator = np.random.default_rng(seed)
-    draws: list[dict[str, float]] = []
-    predicted: dict[str, list[float]] = {name: [] for name in members}
-    for _ in range(resamples):
-        size = noise * float(np.sqrt(freedom / generator.chisquare(freedom)))
-        again = Parametric.fit(sizes, tokens, fitted * np.exp(generator.normal(0, size, len(points))), law)
-        draws.append(again.numbers)
-        for name, shape in members.items():
-            predicted[name].append(float(again.loss(*shape) * np.exp(generator.normal(0, size))))
-    n = len(points)
-    numbers = {name: {"value": value, **middle([draw[name] for draw in draws]), "n": n}
-               for name, value in law.numbers.items()}  # fmt: skip
-    losses_of = {name: {"value": float(law.loss(*shape)), **middle(predicted[name]), "n": n}
-                 for name, shape in members.items()}  # fmt: skip
-    return {**numbers, "residual": noise}, losses_of
+    How large the scatter is is an estimate from few runs, so each redrawn sweep has one of its own (Student's t)."""
+
+    best: Parametric
+    runs: int
+    scatter: float
+    thetas: np.ndarray
+    scatters: np.ndarray
+    noise: np.ndarray
+    """[R] standard normal: where a new run lies around each redrawn law."""
+
+    @classmethod
+    def fit(cls, points: Sequence[Mapping[str, Any]], resamples: int, seed: int) -> Self:
+        """The law through all runs of a sweep."""
+        sizes, tokens, losses = (np.array([p[key] for p in points], float) for key in ("parameters", "tokens", "loss"))
+        law = Parametric.fit(sizes, tokens, losses)
+        fitted = law.loss(sizes, tokens)
+        freedom = max(1, len(points) - len(law.theta))
+        scatter = float(np.sqrt(np.sum(np.log(losses / fitted) ** 2) / freedom))
+        generator = np.random.default_rng(seed)
+        scatters = scatter * np.sqrt(freedom / generator.chisquare(freedom, resamples))
+        redrawn = np.log(fitted) + scatters[:, None] * generator.normal(size=(resamples, len(points)))
+        thetas, _ = refit(np.tile(law.theta, (resamples, 1)), sizes, tokens, redrawn)
+        return cls(law, len(points), scatter, thetas, scatters, generator.normal(size=resamples))
+
+    def numbers(self) -> dict[str, Any]:
+        """E, A, B and the exponents with their intervals, and the scatter of the runs around the law."""
+        draws = [Parametric(tuple(theta)).numbers for theta in self.thetas]
+        found = {name: {"value": value, **middle([draw[name] for draw in draws]), "n": self.runs}
+                 for name, value in self.best.numbers.items()}  # fmt: skip
+        return {**found, "residual": self.scatter}
+
+    def predict(self, parameters: float, tokens: float) -> dict[str, float]:
+        """Loss of one new run of this shape, with the 95% band of the law and the run's own scatter."""
+        draws = self._losses(parameters, tokens) * np.exp(self.scatters * self.noise)
+        return {"value": float(self.best.loss(parameters, tokens)), **middle(draws), "n": self.runs}
+
+    def difference(self, parameters: tuple[float, float], tokens: tuple[float, float]) -> dict[str, float]:
+        """Expected loss of the first shape minus that of the second."""
+        first, second = (float(self.best.loss(n, d)) for n, d in zip(parameters, tokens, strict=True))
+        draws = self._losses(parameters[0], tokens[0]) - self._losses(parameters[1], tokens[1])
+        return {"value": first - second, **middle(draws), "n": self.runs}
+
+    def _losses(self, parameters: float, tokens: float) -> np.ndarray:
+        """[R] what each redrawn law says."""
+        return np.exp(_log_loss(self.thetas.T[:, :, None], np.array([parameters]), np.array([tokens]))[:, 0])
+
+
+def refit(
+    starts: np.ndarray, parameters: np.ndarray, tokens: np.ndarray, log_losses: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Laws through log_losses [R, runs] from starts [R, 5]: theta [R, 5], and the cost of each, [R]."""
+    return least_squares(
+        starts,
+        lambda theta: _log_loss(theta.T[:, :, None], parameters, tokens) - log_losses,
+        lambda theta: _slopes(theta.T[:, :, None], parameters, tokens),
+        (LOWEST, HIGHEST),
+        HUBER,
+    )
 
 
 def _log_loss(theta: np.ndarray, parameters: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+    """theta [5] or, of many laws, [5, R, 1] -> [runs] or [R, runs]."""
     e, a, b, alpha, beta = theta
     return np.logaddexp(e, np.logaddexp(a - alpha * np.log(parameters), b - beta * np.log(tokens)))
 
 
 def _slopes(theta: np.ndarray, parameters: np.ndarray, tokens: np.ndarray) -> np.ndarray:
-    """[runs, 5]: derivatives of ln(loss); each term's is its share of the loss."""
+    """[runs, 5] or [R, runs, 5]: derivatives of ln(loss); each term's is its share of the loss."""
     e, a, b, alpha, beta = theta
     whole = _log_loss(theta, parameters, tokens)
     first = np.exp(a - alpha * np.log(parameters) - whole)
     second = np.exp(b - beta * np.log(tokens) - whole)
     share = np.exp(e - whole)
-    return np.stack([share, first, second, -first * np.log(parameters), -second * np.log(tokens)], axis=1)
+    return np.stack([share, first, second, -first * np.log(parameters), -second * np.log(tokens)], axis=-1)

@@ -16,7 +16,7 @@ from stages.interface import StageError
 
 @pytest.fixture
 def context(tmp_path: Path) -> StageContext:
-    return StageContext("mini", {}, tmp_path, EventLog(tmp_path, "mini"), Cluster(workers=3))
+    return StageContext("mini", {}, tmp_path, tmp_path, EventLog(tmp_path, "mini"), Cluster(workers=3))
 
 
 def test_results_come_in_the_order_of_the_items(context: StageContext) -> None:
@@ -91,7 +91,7 @@ def scheduler() -> Iterator[str]:
 
 def test_dask_workers_do_a_fan_out_and_a_dead_one_is_replaced(scheduler: str, tmp_path: Path) -> None:
     cluster = Cluster(workers=2, runner="dask", address=scheduler)
-    context = StageContext("mini", {}, tmp_path, EventLog(tmp_path, "mini"), cluster)
+    context = StageContext("mini", {}, tmp_path, tmp_path, EventLog(tmp_path, "mini"), cluster)
     found = context.map("where", in_process, range(20), kind="process")
     assert [item for item, _ in found] == list(range(20))
     assert os.getpid() not in {pid for _, pid in found}
@@ -101,6 +101,6 @@ def test_dask_workers_do_a_fan_out_and_a_dead_one_is_replaced(scheduler: str, tm
 
 def test_a_scheduler_that_does_not_answer_is_named(tmp_path: Path) -> None:
     cluster = Cluster(runner="dask", address="tcp://127.0.0.1:9")
-    context = StageContext("mini", {}, tmp_path, EventLog(tmp_path, "mini"), cluster)
+    context = StageContext("mini", {}, tmp_path, tmp_path, EventLog(tmp_path, "mini"), cluster)
     with pytest.raises(StageError, match=r"cluster\.address: no Dask scheduler answers at tcp://127\.0\.0\.1:9"):
         context.map("where", in_process, [1], kind="process")

@@ -53,7 +53,7 @@ def curate(directory: Path, pages: Path, cluster: Cluster) -> Path:
     steps = {name: directory / name for name in STEPS}
     for path in steps.values():
         path.mkdir(parents=True)
-    context = StageContext("curation", {}, directory, EventLog(directory, "curation"), cluster)
+    context = StageContext("curation", {}, directory, directory, EventLog(directory, "curation"), cluster)
     extract.run(extract.Config(Extract(**section("extract"))), {"warc": pages}, {"documents": steps["extracted"]},
                 context)  # fmt: skip
     pii.run(pii.Config(Pii(**section("pii"))), {"documents": steps["extracted"]}, {"documents": steps["masked"]},

@@ -147,7 +147,8 @@ def curation() -> dict[str, Any]:
 
 def herd() -> dict[str, Any]:
     budgets = [
-        {"flops": flops, "inner": True, "curvature": 0.1 - 0.01 * place, "centre": math.log(8e5 * 1.7**place),
+        {"flops": flops, "inner": True, "kind": "inner", "log_deviation": 0.01,
+         "curvature": 0.1 - 0.01 * place, "centre": math.log(8e5 * 1.7**place),
          "coefficients": [3.4 - 0.2 * place, -0.01, 0.1 - 0.01 * place], "optimal_tokens": 8.4e5 * 1.7**place,
          "minimum_loss": 3.3998 - 0.2 * place, "residual": 0.004}
         for place, flops in enumerate(BUDGETS)
@@ -161,6 +162,9 @@ def herd() -> dict[str, Any]:
     }  # fmt: skip
     members = {
         name: {"parameters": parameters, "tokens": 7.5e6, "flops": 45e6 * parameters, "overtraining": over,
+               "optimal_tokens": 7.5e6 / over, "against_optimal_tokens": around(-0.05 * (over - 1), 0.01, 20),
+               "optimal_size": {"parameters": parameters * over, "tokens": 7.5e6 / over,
+                                "against": around(0.02 * (over - 1), 0.01, 20)},
                "loss": around(2.26, 0.08, 20),
                "config": {"num_hidden_layers": 4, "hidden_size": 96, "num_attention_heads": 4,
                           "num_key_value_heads": 2}}
@@ -188,7 +192,7 @@ def pretraining() -> dict[str, Any]:
                     "loss_error": 0.03,
                 }
             )
-    found: dict[str, Any] = {"isoflops": {"points": points}}
+    found: dict[str, Any] = {"isoflops": {"points": points}, **downstream()}
     for place, member in enumerate(MEMBERS):
         loss = 2.6 - 0.18 * place
         found[f"{member}/annealing"] = {
@@ -209,6 +213,23 @@ def pretraining() -> dict[str, Any]:
                       "passed": False}],
         }  # fmt: skip
     return found
+
+
+def downstream() -> dict[str, Any]:
+    """Predicted and reached multiple choice of every member."""
+    runs = [{"flops": flops, "parameters": 50_000, "tokens": 1e6, "answer_nats": 1.6 - 0.2 * place,
+             "answer_accuracy": 0.3 + 0.05 * place} for place, flops in enumerate(BUDGETS)]  # fmt: skip
+    predicted = {
+        "likelihood": {"intercept": 9.4, "slope": around(-0.29, 0.02, 20), "off_optimum": 0.1, "residual": 0.03},
+        "accuracy": {"slope": around(4.0, 0.5, 20), "middle": around(0.6, 0.1, 20), "chance": 0.25, "questions": 200,
+                     "residual": 0.02},
+        "members": {member: {"nats": around(0.7 - 0.1 * place, 0.05, 20),
+                             "accuracy": around(0.55 + 0.1 * place, 0.03, 20)} for place, member in enumerate(MEMBERS)},
+        "runs": runs,
+    }  # fmt: skip
+    names = {"flagship-initial": 0.7, "flagship-base": 0.76, "medium-base": 0.7, "small-base": 0.5}
+    reached = {name: {"nats": around(1.2 - p, 0.05, 200), "accuracy": rate(p, 200)} for name, p in names.items()}
+    return {"downstream": predicted, "multiple_choice": reached}
 
 
 def posttraining(data: Path) -> dict[str, Any]:

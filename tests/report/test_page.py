@@ -21,7 +21,7 @@ CONFIG = page.Config(scale="toy", last_round="2", mix=Mix(general=0.5, math=0.25
 EXPECTED = {
     "data-02": "exact", "data-03": "shown", "data-07": "exact", "arch-05": "shown",
     "scal-01": "shown", "scal-02": "shown",
-    "scal-03": "shown", "scal-04": "shown",
+    "scal-03": "shown", "scal-04": "shown", "scal-05": "shown",
     "train-01": "shown", "train-02": "contradicted", "train-03": "not shown at this scale",
     "post-01": "shown", "post-02": "not shown at this scale", "post-03": "shown", "post-15": "shown",
     "safe-01": "shown", "safe-02": "shown", "safe-04": "shown", "safe-05": "shown",

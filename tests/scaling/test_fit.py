@@ -14,7 +14,7 @@ from stages.scaling.ladder import Architecture, LearningRate, Shape
 from tests.fixtures import World, change
 from tests.recorder import Recorder
 
-HERD = Herd(flagship_flops=1e22, medium_ratio=0.6, small_ratio=0.27, bootstrap=100)
+HERD = Herd(flagship_flops=1e22, medium_ratio=0.6, small_ratio=0.27, sibling_tokens=1.0, bootstrap=100)
 BUDGETS = (6e18, 3e19, 1e20, 6e20)
 ALPHA, LOG_A, BETA, LOG_B = 0.537, np.log(0.299), -0.05, 3.0
 

@@ -4,9 +4,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.optimize import least_squares
 
-from stages.report.figures_pretraining import lowest_loss
-from stages.scaling.parametric import Parametric, fit_parametric
+from stages.report.figures_scaling import lowest_loss
+from stages.scaling.parametric import HIGHEST, HUBER, LOWEST, Laws, Parametric
 
 CHINCHILLA = Parametric((np.log(1.69), np.log(406.4), np.log(410.7), 0.34, 0.28))
 
@@ -24,10 +25,11 @@ def sweep(noise: float, seed: int = 0) -> list[dict[str, Any]]:
 
 
 def test_without_noise_the_law_comes_back() -> None:
-    found, losses = fit_parametric(sweep(0.0), {"flagship": (70 * 10**9, 1.4e12)}, 2, seed=1)
+    laws = Laws.fit(sweep(0.0), 2, seed=1)
+    found = laws.numbers()
     for name, value in CHINCHILLA.numbers.items():
         assert found[name]["value"] == pytest.approx(value, rel=1e-3), name
-    assert losses["flagship"]["value"] == pytest.approx(1.937, abs=1e-3)  # by hand: 1.69 + 0.083 + 0.163
+    assert laws.predict(70e9, 1.4e12)["value"] == pytest.approx(1.937, abs=1e-3)  # by hand: 1.69 + 0.083 + 0.163
     assert found["residual"] < 1e-6
 
 
@@ -36,11 +38,34 @@ def test_the_intervals_hold_the_truth_nine_times_in_ten() -> None:
     shape = (70 * 10**9, 1.4e12)
     held = {"run": 0, "alpha": 0}
     for seed in range(30):
-        found, losses = fit_parametric(sweep(0.005, seed), {"flagship": shape}, 60, seed)
+        laws = Laws.fit(sweep(0.005, seed), 200, seed)
+        alpha, band = laws.numbers()["alpha"], laws.predict(*shape)
         run = float(CHINCHILLA.loss(*shape)) * np.exp(np.random.default_rng(1000 + seed).normal(0, 0.005))
-        held["run"] += losses["flagship"]["low"] <= run <= losses["flagship"]["high"]
-        held["alpha"] += found["alpha"]["low"] <= CHINCHILLA.numbers["alpha"] <= found["alpha"]["high"]
+        held["run"] += band["low"] <= run <= band["high"]
+        held["alpha"] += alpha["low"] <= CHINCHILLA.numbers["alpha"] <= alpha["high"]
     assert min(held.values()) >= 26, held
+
+
+def test_the_law_is_the_one_that_scipy_finds() -> None:
+    for seed in range(3):
+        rows = sweep(0.01, seed)
+        sizes, tokens, losses = (np.array([row[key] for row in rows]) for key in ("parameters", "tokens", "loss"))
+
+        def deviations(theta: np.ndarray, at: tuple[np.ndarray, ...] = (sizes, tokens, losses)) -> np.ndarray:
+            return np.log(Parametric(tuple(theta)).loss(*at[:2])) - np.log(at[2])
+
+        bounds = (LOWEST, HIGHEST)
+        theirs = least_squares(deviations, CHINCHILLA.theta, bounds=bounds, loss="huber", f_scale=HUBER, xtol=1e-12)
+        ours = Parametric.fit(sizes, tokens, losses)
+        assert ours.loss(sizes, tokens) == pytest.approx(Parametric(tuple(theirs.x)).loss(sizes, tokens), rel=1e-5)
+
+
+def test_overtraining_costs_tokens_and_buys_loss_at_the_same_size() -> None:
+    laws = Laws.fit(sweep(0.002), 200, seed=1)
+    gain = laws.difference((8e9, 8e9), (1.5e13, 2e11))
+    assert gain["value"] == pytest.approx(float(CHINCHILLA.loss(8e9, 1.5e13) - CHINCHILLA.loss(8e9, 2e11)), rel=0.1)
+    assert gain["low"] < gain["value"] < gain["high"] < 0
+    assert laws.difference((8e9, 8e9), (1e12, 1e12)) == {"value": 0.0, "low": 0.0, "high": 0.0, "n": 25}
 
 
 def test_the_lowest_loss_of_a_budget_is_the_laws_minimum_over_sizes() -> None:

@@ -1,0 +1,50 @@
+"""Multiple choice on held-out prompts of every task: what the scaling laws predicted of the herd (3.2.1), measured."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+
+from stages import statistics
+from stages.interface import Context, Metrics, Paths
+from stages.model.files import load_model
+from stages.scaling.questions import Question, Questions, questions, right_answers, surprise
+from stages.tasks import TASKS
+from stages.training.loop import Training
+
+
+@dataclass(frozen=True)
+class Config:
+    seed: Annotated[int, "seed"]
+    training: Annotated[Training, "training"]
+    questions: Annotated[Questions, "scaling.questions"]
+
+
+def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
+    """Any number of base models -> metrics by the models' names: nats per character of the right answer, accuracy."""
+    metrics: Metrics = {}
+    for done, (name, directory) in enumerate(inputs.items(), start=1):
+        test = questions(config.questions, directory, config.seed)
+        nats, right = right_answers(surprise(load_model(directory), test, config.training))
+        metrics[name] = measured(test, nats, right)
+        context.progress("models", done, len(inputs))
+    rows = [{"model": name} | {key: row[key]["value"] for key in ("nats", "accuracy")} for name, row in metrics.items()]
+    context.table("multiple choice", rows)
+    return metrics
+
+
+def measured(test: Sequence[Question], nats: np.ndarray, right: np.ndarray) -> dict[str, Any]:
+    """The test's results with intervals over questions, and by task."""
+    of_task = {task: np.array([question.task == task for question in test]) for task in TASKS}
+    return {
+        "nats": statistics.mean(nats),
+        "accuracy": statistics.proportion(float(right.sum()), len(right)),
+        "tasks": {
+            task: {
+                "nats": float(nats[mine].mean()),
+                "accuracy": statistics.proportion(float(right[mine].sum()), int(mine.sum())),
+            }
+            for task, mine in of_task.items()
+        },
+    }

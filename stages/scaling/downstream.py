@@ -1,0 +1,178 @@
+"""Task accuracy predicted from compute in two stages (3.2.1), before the herd is trained.
+
+Stage 1: the negative log-likelihood per character of the right answer falls linearly with ln(training FLOPs). Stage 2:
+accuracy is a sigmoid of that likelihood. Both are fitted on the models of the sweep; this stage sees nothing of the
+herd but its sizes. `evaluation.multiple_choice` measures the same on the members afterwards.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Self
+
+import numpy as np
+
+from stages.interface import Context, Metrics, Paths, StageError
+from stages.scaling.fit import Herd
+from stages.scaling.flops import FLOPS
+from stages.scaling.least_squares import least_squares
+from stages.statistics import middle
+
+STEEPEST = 50.0
+"""Bound of the sigmoid's slope per nat and character: steeper ones look the same on any sweep."""
+MIDDLES = (-2.0, 12.0)
+"""Bounds of the sigmoid's middle, in nats per character."""
+STARTS = tuple((slope, centre) for slope in (1.0, 4.0, 10.0) for centre in (0.0, 0.5, 1.0, 2.0))
+
+
+@dataclass(frozen=True)
+class Config:
+    seed: Annotated[int, "seed"]
+    herd: Annotated[Herd, "herd"]
+
+
+def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
+    """sweep, herd -> nothing but metrics: both stages, and each member's predicted likelihood and accuracy."""
+    points = [row for name in ("points", "extra") for row in json.loads((inputs["sweep"] / f"{name}.json").read_text())]
+    herd = json.loads(inputs["herd"].read_text())
+    first = Likelihood.fit(points, herd["fit"], config.herd.bootstrap, config.seed)
+    second = Accuracy.fit(points, config.herd.bootstrap, config.seed)
+    members = {name: predict(first, second, member) for name, member in herd["members"].items()}
+    context.table("predicted", [{"member": name, "nats per character": row["nats"]["value"],
+                                 "accuracy": row["accuracy"]["value"]} for name, row in members.items()])  # fmt: skip
+    return {
+        "likelihood": first.numbers(),
+        "accuracy": second.numbers(),
+        "members": members,
+        "runs": [{key: row[key] for key in ("flops", "parameters", "tokens", "answer_nats", "answer_accuracy")}
+                 for row in points],
+    }  # fmt: skip
+
+
+def predict(first: "Likelihood", second: "Accuracy", member: Mapping[str, Any]) -> dict[str, Any]:
+    """Nats per character of the right answer and accuracy of one new model of this size and these tokens."""
+    value, nats = first.predict(member["parameters"], member["tokens"])
+    accuracy = second.predict(np.concatenate([[value], nats]))
+    return {
+        "nats": {"value": value, **middle(nats), "n": first.runs},
+        "accuracy": {"value": float(accuracy[0]), **middle(second.observed(accuracy[1:])), "n": second.runs},
+    }
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """Stage 1: nats = intercept + slope ln(C) + off (ln(D) - ln D*(C))^2 per character of the right answer.
+
+    The last term takes runs off the optimum back to it, so that all of them tell of the line. `draws` [R, 3] are the
+    coefficients of redrawn sweeps, `scatters` [R] how far their runs lie from it, `noise` [R] where a new run would.
+    """
+
+    law: tuple[float, float]
+    coefficients: np.ndarray
+    runs: int
+    scatter: float
+    draws: np.ndarray
+    scatters: np.ndarray
+    noise: np.ndarray
+
+    @classmethod
+    def fit(cls, points: Sequence[Mapping[str, Any]], fit: Mapping[str, Any], resamples: int, seed: int) -> Self:
+        """Least squares; Student's uncertainty of the scatter. `fit` holds the power law of the optimal tokens."""
+        if len(points) < 5:
+            raise StageError(f"{len(points)} models in the sweep, the line of likelihood over compute needs 5")
+        law = (fit["alpha"]["value"], fit["log_a"]["value"])
+        sizes, tokens, nats = (np.array([p[key] for p in points]) for key in ("parameters", "tokens", "answer_nats"))
+        columns = _columns(law, sizes, tokens)
+        inverse = np.linalg.pinv(columns)
+        coefficients = inverse @ nats
+        freedom = len(points) - 3
+        scatter = float(np.sqrt(np.sum((nats - columns @ coefficients) ** 2) / freedom))
+        generator = np.random.default_rng(seed)
+        scatters = scatter * np.sqrt(freedom / generator.chisquare(freedom, resamples))
+        redrawn = columns @ coefficients + scatters[:, None] * generator.normal(size=(resamples, len(points)))
+        return cls(law, coefficients, len(points), scatter, redrawn @ inverse.T, scatters,
+                   generator.normal(size=resamples))  # fmt: skip
+
+    def predict(self, parameters: float, tokens: float) -> tuple[float, np.ndarray]:
+        """The nats of one new model, and [R] what they may be."""
+        row = _columns(self.law, np.array([parameters]), np.array([tokens]))[0]
+        return float(row @ self.coefficients), self.draws @ row + self.scatters * self.noise
+
+    def numbers(self) -> dict[str, Any]:
+        """Slope per e-fold of compute with its interval, the other coefficients, and the scatter."""
+        intercept, slope, off = map(float, self.coefficients)
+        slope_interval = {"value": slope, **middle(self.draws[:, 1]), "n": self.runs}
+        return {"intercept": intercept, "slope": slope_interval, "off_optimum": off, "residual": self.scatter}
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Stage 2: accuracy = chance + (1 - chance) / (1 + exp(slope (nats - middle))): a guess where the right answer is
+    unlikely, 1 where it is sure. `draws` [R, 2] are (slope, middle) of redrawn sweeps."""
+
+    chance: float
+    questions: int
+    theta: np.ndarray
+    runs: int
+    residual: float
+    draws: np.ndarray
+    seed: int
+
+    @classmethod
+    def fit(cls, points: Sequence[Mapping[str, Any]], resamples: int, seed: int) -> Self:
+        """Least squares; redrawn accuracies are those of as many independent questions."""
+        chance, asked = float(points[0]["chance"]), int(points[0]["questions"])
+        nats, right = (np.array([p[key] for p in points], float) for key in ("answer_nats", "answer_accuracy"))
+        found, cost = _sigmoid_fit(np.array(STARTS), nats, np.tile(right, (len(STARTS), 1)), chance)
+        theta = found[cost.argmin()]
+        expected = _sigmoid(theta[None], nats, chance)[0]
+        redrawn = np.random.default_rng(seed).binomial(asked, expected, (resamples, len(points))) / asked
+        draws, _ = _sigmoid_fit(np.tile(theta, (resamples, 1)), nats, redrawn, chance)
+        residual = float(np.sqrt(np.mean((right - expected) ** 2)))
+        return cls(chance, asked, theta, len(points), residual, draws, seed)
+
+    def predict(self, nats: np.ndarray) -> np.ndarray:
+        """Accuracy at nats[0] by the law itself, and at each of nats[1:], [R], by one of the redrawn ones."""
+        thetas = np.concatenate([self.theta[None], self.draws])
+        return _sigmoid(thetas, nats[:, None], self.chance)[:, 0]
+
+    def at(self, nats: float) -> dict[str, float]:
+        """Expected accuracy of a model that finds right answers so unlikely, with the interval of the sigmoid."""
+        accuracy = self.predict(np.full(1 + len(self.draws), nats))
+        return {"value": float(accuracy[0]), **middle(accuracy[1:]), "n": self.runs}
+
+    def observed(self, accuracy: np.ndarray) -> np.ndarray:
+        """What so many questions would show of accuracies [R]."""
+        return np.random.default_rng(self.seed + 1).binomial(self.questions, accuracy) / self.questions
+
+    def numbers(self) -> dict[str, Any]:
+        """The sigmoid with its intervals."""
+        slope, centre = ({"value": float(value), **middle(draws), "n": self.runs}
+                         for value, draws in zip(self.theta, self.draws.T, strict=True))  # fmt: skip
+        return {"slope": slope, "middle": centre, "chance": self.chance, "questions": self.questions,
+                "residual": self.residual}  # fmt: skip
+
+
+def _columns(law: tuple[float, float], parameters: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+    """[runs, 3]: 1, ln(C), and the squared distance of ln(D) from the optimum."""
+    alpha, log_a = law
+    log_flops = np.log(FLOPS * parameters * tokens)
+    return np.stack([np.ones_like(log_flops), log_flops, (np.log(tokens) - log_a - alpha * log_flops) ** 2], axis=-1)
+
+
+def _sigmoid(theta: np.ndarray, nats: np.ndarray, chance: float) -> np.ndarray:
+    """theta [R, 2] and nats [n] or [R, n] -> [R, n]."""
+    slope, centre = theta[:, :1], theta[:, 1:]
+    return chance + (1 - chance) / (1 + np.exp(np.clip(slope * (nats - centre), -500, 500)))
+
+
+def _sigmoid_fit(starts: np.ndarray, nats: np.ndarray, right: np.ndarray, chance: float) -> tuple[np.ndarray, ...]:
+    """theta [R, 2] and cost [R] of the sigmoids through accuracies right [R, runs]."""
+
+    def slopes(theta: np.ndarray) -> np.ndarray:
+        share = (_sigmoid(theta, nats, chance) - chance) / (1 - chance)
+        steep = (1 - chance) * share * (1 - share)
+        return np.stack([-steep * (nats - theta[:, 1:]), steep * theta[:, :1]], axis=-1)
+
+    bounds = ((0.0, MIDDLES[0]), (STEEPEST, MIDDLES[1]))
+    return least_squares(starts, lambda theta: _sigmoid(theta, nats, chance) - right, slopes, bounds)
