@@ -1,7 +1,7 @@
 """One model over many ranks (3.3.2): tensor, context, pipeline and data parallel, from torch's own parts.
 
-The paper's order is [TP, CP, PP, DP] from the innermost to the outermost. The LAST dimension of torch's DeviceMesh is the
-innermost (neighbouring ranks), so the mesh is ("dp", "pp", "cp", "tp"): ranks 0 .. tp - 1 are one tensor-parallel group.
+The paper's order is [TP, CP, PP, DP] from the innermost to the outermost. The LAST dimension of torch's DeviceMesh is
+the innermost (neighbouring ranks), so the mesh is ("dp", "pp", "cp", "tp"): ranks 0 .. tp - 1 are one TP group.
 
 - TP: DTensor. Columns of q, k, v, gate and up, rows of o and down, the vocabulary of embedding and head; between them
   each rank holds a slice of the sequence (sequence parallel), so that norms and residuals are sharded too.

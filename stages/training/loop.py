@@ -106,7 +106,14 @@ class Alone:
         return nn.utils.clip_grad_norm_(model.parameters(), most)
 
     def resume(self, state: TrainingState, scratch: Path) -> bool:
-        return state.resume(scratch)
+        """Goes on from the newest checkpoint in `scratch`, also from one that a process group left."""
+        newest = max(scratch.glob("*-?????????"), key=lambda path: path.name[-9:], default=None)
+        if newest is None or not newest.name.startswith("sharded-"):
+            return state.resume(scratch)
+        from stages.training import sharded  # seldom, and its import takes two seconds
+
+        sharded.load(state, newest)
+        return True
 
     def save(self, state: TrainingState, scratch: Path) -> None:
         state.save(scratch)

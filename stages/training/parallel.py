@@ -1,7 +1,7 @@
 """The training loop over many ranks (3.3.2): each does its part of a step, the sums are those of one process.
 
-`stages.training.loop.train` asks its ranks for what differs. One process is `Alone` there; this is a process group, in any
-`Layout`. Batches must be of packed documents (TokenBatch): the phases of pretraining have those.
+`stages.training.loop.train` asks its ranks for what differs. One process is `Alone` there; this is a process group, in
+any `Layout`. Batches must be of packed documents (TokenBatch): the phases of pretraining have those.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,12 +17,13 @@ from torch.distributed.tensor.parallel import loss_parallel
 
 from stages.interface import StageError
 from stages.model.layout import Layout
-from stages.model.llama import Llama
+from stages.model.llama import Llama, LlamaConfig
 from stages.model.parallelize import Parts, local_positions, make_mesh, parallelize
 from stages.training import sharded
-from stages.training.checkpoint import TrainingState
+from stages.training.checkpoint import Average, TrainingState
 from stages.training.loader import TokenBatch
-from stages.training.loop import Loss, Training, backward
+from stages.training.loop import ALONE, Loss, Training, backward
+from stages.training.optimizer import AdamW
 
 
 class Ranks:
@@ -32,6 +33,7 @@ class Ranks:
         self.layout, self.device = layout, device
         self.mesh = make_mesh(layout, device)
         self._schedules: dict[tuple[int, ...], Any] = {}
+        self._shape: LlamaConfig | None = None
         self._loss: Any = None
 
     @property
@@ -42,7 +44,9 @@ class Ranks:
     def shard(self, model: nn.Module, training: Training) -> nn.Module:
         """This rank's part of `model`, which itself stays whole and untouched until `gather`."""
         if not isinstance(model, Llama):
-            raise StageError(f"{type(model).__name__} is trained on one process only; take `layout` out of `cluster`")
+            raise StageError(f"{type(model).__name__} needs one process: set cluster.ranks to 1")
+        self._shape = model.config
+        self.layout.check(model.config, 2 * self.layout.cp * self.layout.tp)
         copy = Llama(model.config)
         copy.load_state_dict(model.state_dict())
         self._schedules.clear()
@@ -64,7 +68,9 @@ class Ranks:
         parts = []
         for batch in batches:
             if not isinstance(batch, TokenBatch):
-                raise StageError(f"{type(batch).__name__} is trained on one process only; take `layout` out of `cluster`")
+                raise StageError(
+                    f"{type(batch).__name__} is trained on one process only; take `layout` out of `cluster`"
+                )
             rows, length = batch.tokens.shape
             if rows % self.layout.dp:
                 raise StageError(f"layout: a micro-batch of {rows} sequences is not divided over dp {self.layout.dp}")
@@ -115,11 +121,23 @@ class Ranks:
         return norm
 
     def resume(self, state: TrainingState, scratch: Path) -> bool:
-        """Goes on from the newest sharded checkpoint, whatever layout wrote it."""
+        """Goes on from the newest checkpoint, whatever layout wrote it, or one process."""
+        if self.first and list(scratch.glob("step-*")):
+            self._take_over(state, scratch)
+        dist.barrier()
         path = sharded.newest(scratch)
         if path is not None:
             sharded.load(state, path)
         return path is not None
+
+    def _take_over(self, state: TrainingState, scratch: Path) -> None:
+        """Writes one process's last checkpoint as a sharded one, if it is the newest."""
+        config = cast(Parts, state.model).config
+        model, mine = Llama(config), state.optimizer
+        optimizer = AdamW(model, mine.beta1, mine.beta2, mine.eps, mine.weight_decay)
+        whole = TrainingState(model, optimizer, Average(), state.fingerprint)
+        if ALONE.resume(whole, scratch):
+            sharded.save(whole, scratch, alone=True)
 
     def save(self, state: TrainingState, scratch: Path) -> None:
         sharded.save(state, scratch)

@@ -14,15 +14,19 @@ from stages.interface import StageError
 from stages.training.checkpoint import KEEP, TrainingState
 
 
-def save(state: TrainingState, directory: Path) -> None:
-    """Writes directory/sharded-<n>, whole or not at all, then drops all but the last KEEP; called by every rank."""
+def save(state: TrainingState, directory: Path, alone: bool = False) -> None:
+    """Writes directory/sharded-<n>, whole or not at all, then drops all but the last KEEP.
+
+    Every rank calls it, or one that holds the whole state is `alone`.
+    """
     final, partial = directory / f"sharded-{state.step:09d}", directory / "partial-sharded"
-    first = not dist.is_initialized() or dist.get_rank() == 0
+    first = alone or dist.get_rank() == 0
     if first:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-    _wait()
-    dcp.save(_tensors(state), checkpoint_id=partial)
+    if not alone:
+        dist.barrier()
+    dcp.save(_tensors(state), checkpoint_id=partial, no_dist=alone)
     if first:
         facts = {"step": state.step, "history": state.history, "averaged": state.average.count}
         (partial / "state.json").write_text(json.dumps(facts | {"data": state.fingerprint}))
@@ -30,7 +34,8 @@ def save(state: TrainingState, directory: Path) -> None:
         partial.rename(final)
         for old in sorted(directory.glob("sharded-*"))[:-KEEP]:
             shutil.rmtree(old)
-    _wait()
+    if not alone:
+        dist.barrier()
 
 
 def newest(directory: Path) -> Path | None:
@@ -48,7 +53,7 @@ def load(state: TrainingState, path: Path | None) -> None:
     state.average.count = facts["averaged"]
     if state.average.count and not state.average.mean:
         state.average.mean = {name: torch.zeros_like(p) for name, p in state.model.named_parameters()}
-    dcp.load(_tensors(state), checkpoint_id=path)
+    dcp.load(_tensors(state), checkpoint_id=path, no_dist=not dist.is_initialized())
     state.step, state.history = facts["step"], facts["history"]
 
 
@@ -59,8 +64,3 @@ def _tensors(state: TrainingState) -> dict[str, Tensor]:
     if state.optimizer is not None:
         tensors |= {f"optimizer/{name}": tensor for name, tensor in state.optimizer.state().items()}
     return tensors
-
-
-def _wait() -> None:
-    if dist.is_initialized():
-        dist.barrier()
