@@ -12,12 +12,17 @@ class Recorder:
     def __init__(self, scratch: Path, **item: str) -> None:
         self.item: Mapping[str, str] = item
         self.scratch = scratch
-        self.cache = scratch / "cache"
-        self.cache.mkdir(parents=True, exist_ok=True)
         self.points: list[tuple[int, dict[str, float]]] = []
         self.tables: dict[str, list[Row]] = {}
         self.notes: list[str] = []
         self.parts: dict[str, dict[str, Row]] = {}
+
+    @property
+    def cache(self) -> Path:
+        """Made when it is asked for."""
+        path = self.scratch / "cache"
+        path.mkdir(parents=True, exist_ok=True)
+        return path
 
     def progress(self, name: str, done: float, total: float) -> None: ...
 

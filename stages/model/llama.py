@@ -5,7 +5,7 @@ boundary: `starts` tells each position where its document begins.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 
 import torch
@@ -206,6 +206,7 @@ class Step:
     blocks: list[AttentionBlock]
     offset: int
     caches: list[Cache] | None
+    attend: Callable[[Tensor, Tensor, Tensor, list[AttentionBlock]], Tensor] = attend
 
 
 class Attention(nn.Module):
@@ -224,7 +225,7 @@ class Attention(nn.Module):
         q, k = rotate(q, step.cos, step.sin), rotate(k, step.cos, step.sin)
         if cache is not None:
             k, v = cache.append(k, v, step.offset)
-        return self.o_proj(attend(q, k, v, step.blocks))
+        return self.o_proj(step.attend(q, k, v, step.blocks))
 
 
 class MLP(nn.Module):

@@ -6,7 +6,8 @@ whole, and nothing draws from a global generator.
 
 import math
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -115,6 +116,65 @@ def optimizer_for(model: nn.Module, training: Training) -> AdamW:
     return AdamW(model, training.beta1, training.beta2, training.eps, training.weight_decay)
 
 
+class Saving(Protocol):
+    """Writes checkpoints."""
+
+    def save(self, state: TrainingState) -> None: ...
+
+    def check(self) -> None:
+        """Raises what went wrong with a write that has ended; never waits."""
+        ...
+
+
+class Alone:
+    """One process. What the loop asks of its ranks; stages/training/parallel.py answers for a process group."""
+
+    def shard(self, model: nn.Module, training: Training) -> nn.Module:
+        """What this rank holds of the model."""
+        return model
+
+    def gather(self, state: TrainingState, model: nn.Module, scratch: Path) -> None:
+        """Leaves the trained weights in the whole model."""
+
+    def mine(self, batches: Sequence[Any]) -> Sequence[Any]:
+        """What this rank computes of a step's micro-batches."""
+        return batches
+
+    def total(self, amounts: Mapping[str, float]) -> dict[str, float]:
+        """Sums over the ranks."""
+        return dict(amounts)
+
+    def agree(self, wish: bool) -> bool:
+        """The same answer on all ranks."""
+        return wish
+
+    def backward(
+        self, model: nn.Module, batches: Sequence[Any], loss: Loss, weight: float, training: Training
+    ) -> dict[str, float]:
+        return backward(model, batches, loss, weight, training)
+
+    def clip(self, model: nn.Module, most: float) -> Tensor:
+        """Scales the gradients to a norm of at most `most`; returns what it was, over all ranks."""
+        return nn.utils.clip_grad_norm_(model.parameters(), most)
+
+    def resume(self, state: TrainingState, scratch: Path, note: Callable[[str], None] = lambda text: None) -> bool:
+        """Goes on from the newest checkpoint in `scratch`, also from one that a process group left."""
+        newest = max(scratch.glob("*-?????????"), key=lambda path: path.name[-9:], default=None)
+        if newest is None or not newest.name.startswith("sharded-"):
+            return state.resume(scratch, note)
+        from stages.training import sharded  # seldom, and its import takes two seconds
+
+        sharded.load(state, newest)
+        return True
+
+    def checkpoints(self, scratch: Path, training: Training) -> AbstractContextManager[Saving]:
+        """What writes checkpoints while it is entered."""
+        return Checkpoints(scratch, training.keep_checkpoints)
+
+
+ALONE = Alone()
+
+
 def train(
     model: nn.Module,
     batches: Batches,
@@ -135,18 +195,20 @@ def train(
     starts on the curves it draws, `until` a step to end after before the schedule does. Raises StageError at a loss
     that is not finite, at `spike_steps` spikes in a row, and where the disk is full; the last good checkpoint stays.
     """
+    ranks: Alone = getattr(context, "ranks", ALONE)  # who started this run knows how many there are
+    whole, model = model, ranks.shard(model, training)
     state = TrainingState(model, optimizer_for(model, training), Average(), batches.fingerprint)
-    if state.resume(scratch, context.note):
+    steps = schedule.steps if until is None else min(until, schedule.steps)
+    if ranks.resume(state, scratch, context.note):
         context.note(f"{title}: goes on at step {state.step} of {steps}")
     model.train()
-    steps = schedule.steps if until is None else min(until, schedule.steps)
     seen = state.history[-1]["tokens"] if state.history else 0
     saved = time.monotonic()
-    with Checkpoints(scratch, training.keep_checkpoints) as checkpoints:
+    with ranks.checkpoints(scratch, training) as checkpoints:
         while state.step < steps:
             started = time.monotonic()
             lr = schedule(state.step)
-            row = step(model, batches(state.step), loss, state.optimizer, lr, training)
+            row = step(model, batches(state.step), loss, state.optimizer, lr, training, ranks)
             if not math.isfinite(row["loss"]) or not math.isfinite(row["grad_norm"]):
                 raise StageError(
                     f"{title}: step {first_step + state.step + 1}: loss {row['loss']}, gradient norm "
@@ -168,9 +230,10 @@ def train(
                 tell_spike(state, batches, training, scratch, context, title, first_step)
             checkpoints.check()
             # None while the loss is off: the last one is from before it went.
-            if not spike and now - saved > training.checkpoint_seconds:
+            if ranks.agree(not spike and now - saved > training.checkpoint_seconds):
                 checkpoints.save(state)
                 saved = time.monotonic()
+    ranks.gather(state, whole, scratch)
     return state.history, state.average
 
 
@@ -199,23 +262,39 @@ def tell_spike(
 
 
 def step(
-    model: nn.Module, micro_batches: Sequence[Any], loss: Loss, optimizer: AdamW, lr: float, training: Training
+    model: nn.Module,
+    micro_batches: Sequence[Any],
+    loss: Loss,
+    optimizer: AdamW,
+    lr: float,
+    training: Training,
+    ranks: Alone = ALONE,
 ) -> dict[str, float]:
-    """One update. The loss is a mean over the whole batch, however it is cut into micro-batches."""
-    weight = sum(batch.weight for batch in micro_batches)
-    totals: dict[str, float] = {"loss": 0.0}
-    for batch in micro_batches:
-        with precision(training):
-            value, extra = loss(model, batch)
-        (value / weight).backward()
-        for name, amount in {"loss": value.item(), **extra}.items():
-            totals[name] = totals.get(name, 0.0) + amount / weight
-    norm = nn.utils.clip_grad_norm_(model.parameters(), training.clip)
+    """One update. The loss is a mean over the whole batch, however it is cut into micro-batches and over ranks."""
+    mine = ranks.mine(micro_batches)
+    weight = ranks.total({"weight": sum(batch.weight for batch in mine)})["weight"]
+    sums = ranks.total(ranks.backward(model, mine, loss, weight, training))
+    totals = {name: amount / weight for name, amount in sums.items()}
+    norm = ranks.clip(model, training.clip)
     if math.isfinite(totals["loss"]) and torch.isfinite(norm):
         optimizer.step(lr)
     optimizer.zero_grad()
     tokens = sum(batch.tokens.numel() for batch in micro_batches)
     return totals | {"grad_norm": norm.item(), "batch_tokens": tokens}
+
+
+def backward(
+    model: nn.Module, micro_batches: Sequence[Any], loss: Loss, weight: float, training: Training
+) -> dict[str, float]:
+    """Adds the gradient of the loss over `weight` to the parameters'; returns the sums over the micro-batches."""
+    sums: dict[str, float] = {"loss": 0.0}
+    for batch in micro_batches:
+        with precision(training):
+            value, extra = loss(model, batch)
+        (value / weight).backward()
+        for name, amount in {"loss": value.item(), **extra}.items():
+            sums[name] = sums.get(name, 0.0) + amount
+    return sums
 
 
 def precision(training: Training) -> torch.autocast:

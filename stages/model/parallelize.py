@@ -1,0 +1,218 @@
+"""One model over many ranks (3.3.2): tensor, context, pipeline and data parallel, from torch's own parts.
+
+The paper's order is [TP, CP, PP, DP] from the innermost to the outermost. The LAST dimension of torch's DeviceMesh is
+the innermost (neighbouring ranks), so the mesh is ("dp", "pp", "cp", "tp"): ranks 0 .. tp - 1 are one TP group.
+
+- TP: DTensor. Columns of q, k, v, gate and up, rows of o and down, the vocabulary of embedding and head; between them
+  each rank holds a slice of the sequence (sequence parallel), so that norms and residuals are sharded too.
+- CP: a rank holds chunks i and 2 CP - 1 - i of each sequence and gathers the keys and values of all (no ring: with GQA
+  they are small, and the document mask stays a mask).
+- PP: a rank holds every pp-th run of layers, for an interleaved 1F1B schedule.
+- FSDP over dp and cp: parameters, gradients and optimizer state are sharded; parameters are not sharded again after the
+  forward pass, gradients are summed in float32.
+
+What is computed stands in stages/model/llama.py, which knows nothing of this.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed._functional_collectives import all_gather_single_autograd
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import Replicate, Shard
+from torch.distributed.tensor.parallel import (
+    ColwiseParallel,
+    PrepareModuleInput,
+    RowwiseParallel,
+    SequenceParallel,
+    parallelize_module,
+)
+from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
+
+from stages.interface import StageError
+from stages.model.layout import Layout, Recompute
+from stages.model.llama import AttentionBlock, Cache, DecoderLayer, Llama, LlamaConfig, Step, attention_blocks, rope
+
+DIMENSIONS = ("dp", "pp", "cp", "tp")
+"""Of the mesh, the outermost first."""
+KEPT = {
+    torch.ops.aten.mm.default,
+    torch.ops.aten.bmm.default,
+    torch.ops.aten._scaled_dot_product_flash_attention.default,
+    torch.ops._c10d_functional.reduce_scatter_tensor.default,
+}
+"""What selective recomputation keeps: matrix products, attention, and what came from other ranks as a sum."""
+
+
+def make_mesh(layout: Layout, device: str) -> DeviceMesh:
+    """The ranks of this process group as a mesh; raises StageError where there are more or fewer than the layout's."""
+    started = torch.distributed.get_world_size()
+    if started != layout.ranks:
+        raise StageError(f"the layout needs {layout.ranks} ranks, {started} were started: {layout}")
+    sizes = tuple(getattr(layout, name) for name in DIMENSIONS)
+    return init_device_mesh(device, sizes, mesh_dim_names=DIMENSIONS)
+
+
+class Gathered(Cache):
+    """In the place of a layer's cache: keys and values of the whole sequence, gathered from the context-parallel ranks.
+
+    `order` [T] says where each position of the sequence lies among the ranks' chunks.
+    """
+
+    def __init__(self, group: Any, order: Tensor) -> None:
+        self._group, self._order = group, order
+
+    def append(self, k: Tensor, v: Tensor, offset: int) -> tuple[Tensor, Tensor]:
+        both = all_gather_single_autograd(torch.stack([k, v]), 3, self._group)
+        keys, values = both.index_select(3, self._order).unbind(0)
+        return keys, values
+
+
+class Part(nn.Module):
+    """One stage of the pipeline: a run of layers, with the embedding before the first and the head after the last.
+
+    Parameters keep the names they have in the whole model.
+    """
+
+    def __init__(self, whole: Llama, layers: range, first: bool, last: bool, layout: Layout, mesh: DeviceMesh) -> None:
+        super().__init__()
+        self.config: LlamaConfig = whole.config
+        self.layout = layout
+        self.context = mesh["cp"]
+        self.first, self.last = first, last
+        self.model = nn.Module()
+        self.model.layers = nn.ModuleDict({str(index): whole.model.layers[index] for index in layers})
+        if first:
+            self.model.embed_tokens = whole.model.embed_tokens
+        if last:
+            self.model.norm = whole.model.norm
+            self.lm_head = whole.lm_head
+        self.attend: Callable[[Tensor, Tensor, Tensor, list[AttentionBlock]], Tensor] = Step.attend
+
+    def forward(self, x: Tensor, starts: Tensor) -> Tensor:
+        """Tokens [B, T / cp] (first) or hidden states [B, T / cp / tp, d] -> hidden states, or logits [B, T / cp, V].
+
+        `starts` [B, T] is of the whole sequence; see `attention_blocks`.
+        """
+        step, gathered = self.step(starts)
+        if self.first:
+            x = self.model.embed_tokens(x)  # type: ignore[operator]
+        for layer in self.model.layers.values():  # type: ignore[operator, union-attr]
+            x = recomputed(layer, self.layout.recompute, x, step, gathered)
+        return self.lm_head(self.model.norm(x)) if self.last else x  # type: ignore[operator]
+
+    def step(self, starts: Tensor) -> tuple[Step, Gathered | None]:
+        """What the layers share: RoPE and the mask of this rank's queries, and how it gets the others' keys."""
+        length, rank = starts.shape[1], self.context.get_local_rank()
+        positions = local_positions(self.layout, rank, length, starts.device)
+        blocks: list[AttentionBlock] = []
+        for number, chunk in enumerate(self.layout.chunks(rank) if self.layout.cp > 1 else (0,)):
+            size = length // (2 * self.layout.cp) if self.layout.cp > 1 else length
+            for block in attention_blocks(starts, chunk * size, size):
+                block.first_query += number * size
+                block.last_query += number * size
+                blocks.append(block)
+        cos, sin = rope(positions[None], self.config.head_dim, self.config.rope_theta)
+        gathered = None
+        if self.layout.cp > 1:
+            held = [local_positions(self.layout, other, length, starts.device) for other in range(self.layout.cp)]
+            gathered = Gathered(self.context.get_group(), torch.cat(held).argsort())
+        return Step(cos, sin, blocks, 0, None, self.attend), gathered
+
+
+def local_positions(layout: Layout, rank: int, length: int, device: torch.device | str = "cpu") -> Tensor:
+    """The positions of a sequence that a context-parallel rank holds, [length / cp], in its order."""
+    if layout.cp == 1:
+        return torch.arange(length, device=device)
+    chunks = torch.arange(length, device=device).chunk(2 * layout.cp)
+    return torch.cat([chunks[chunk] for chunk in layout.chunks(rank)])
+
+
+def recomputed(layer: nn.Module, how: Recompute, *arguments: Any) -> Tensor:
+    """`layer(*arguments)`, keeping for the backward pass what `how` says."""
+    if how == "none":
+        output: Tensor = layer(*arguments)
+        return output
+    if how == "full":
+        return checkpoint(layer, *arguments, use_reentrant=False)  # type: ignore[no-any-return]
+    return checkpoint(  # type: ignore[no-any-return]
+        layer, *arguments, use_reentrant=False, context_fn=lambda: create_selective_checkpoint_contexts(_policy)
+    )
+
+
+def _policy(context: Any, operation: Any, *arguments: Any, **named: Any) -> CheckpointPolicy:
+    return CheckpointPolicy.MUST_SAVE if operation in KEPT else CheckpointPolicy.PREFER_RECOMPUTE
+
+
+class Parts(nn.Module):
+    """The stages that this rank holds, in the order of the pipeline; its parameters are named as the whole model's."""
+
+    def __init__(self, config: LlamaConfig, parts: list[Part], layout: Layout, mesh: DeviceMesh) -> None:
+        super().__init__()
+        self.config, self.layout, self.mesh = config, layout, mesh
+        self.parts = nn.ModuleList(parts)
+
+    def forward(self, tokens: Tensor, starts: Tensor) -> Tensor:
+        """Logits, where there is no pipeline."""
+        (part,) = self.parts
+        logits: Tensor = part(tokens, starts)
+        return logits
+
+    def named_parameters(self, *arguments: Any, **named: Any) -> Iterator[tuple[str, nn.Parameter]]:
+        for part in self.parts:
+            yield from part.named_parameters(*arguments, **named)
+
+
+def parallelize(model: Llama, layout: Layout, mesh: DeviceMesh, dtype: torch.dtype | None = None) -> Parts:
+    """This rank's parts of `model`, sharded in place. `dtype`: of the products and of the gathered parameters."""
+    runs, rank = layout.layers(model.config.num_hidden_layers), mesh["pp"].get_local_rank()
+    over = mesh["dp", "cp"]._flatten("shard")
+    policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32)
+    parts = []
+    for stage in range(rank, layout.stages, layout.pp):
+        part = Part(model, runs[stage], stage == 0, stage == layout.stages - 1, layout, mesh)
+        if layout.tp > 1:
+            tensor_parallel(part, mesh["tp"])
+        for module in (*part.model.layers.values(), part):  # type: ignore[operator, union-attr]
+            fully_shard(module, mesh=over, reshard_after_forward=False, mp_policy=policy)
+        for module in part.modules():
+            if isinstance(module, FSDPModule):
+                # Sums, not means: the loss is divided by the weight of the whole batch.
+                module.set_gradient_divide_factor(1.0)
+                module.set_force_sum_reduction_for_comms(True)
+        parts.append(part)
+    return Parts(model.config, parts, layout, mesh)
+
+
+def tensor_parallel(part: Part, mesh: DeviceMesh) -> None:
+    """Slices the part's matrices over `mesh`; between them the sequence is sliced."""
+    sliced = PrepareModuleInput(input_layouts=(Shard(1), None, None), desired_input_layouts=(Replicate(), None, None))
+    plan = {
+        "input_layernorm": SequenceParallel(),
+        "self_attn": sliced,
+        "self_attn.q_proj": ColwiseParallel(),
+        "self_attn.k_proj": ColwiseParallel(),
+        "self_attn.v_proj": ColwiseParallel(),
+        "self_attn.o_proj": RowwiseParallel(output_layouts=Shard(1)),
+        "post_attention_layernorm": SequenceParallel(),
+        "mlp": PrepareModuleInput(input_layouts=(Shard(1),), desired_input_layouts=(Replicate(),)),
+        "mlp.gate_proj": ColwiseParallel(),
+        "mlp.up_proj": ColwiseParallel(),
+        "mlp.down_proj": RowwiseParallel(output_layouts=Shard(1)),
+    }
+    for layer in part.model.layers.values():  # type: ignore[operator, union-attr]
+        assert isinstance(layer, DecoderLayer)
+        parallelize_module(layer, mesh, plan)
+    ends = {
+        "model.embed_tokens": RowwiseParallel(input_layouts=Replicate(), output_layouts=Shard(1)),
+        "model.norm": SequenceParallel(),
+        # The logits stay sliced by the vocabulary; torch's loss_parallel computes the loss from the slices.
+        "lm_head": ColwiseParallel(input_layouts=Shard(1), output_layouts=Shard(-1), use_local_output=False),
+    }
+    here = {"model.embed_tokens": part.first, "model.norm": part.last, "lm_head": part.last}
+    parallelize_module(part, mesh, {name: style for name, style in ends.items() if here[name]})
+    if part.config.tie_word_embeddings:
+        part.lm_head.weight = part.model.embed_tokens.weight  # type: ignore[union-attr, assignment]

@@ -1,0 +1,48 @@
+"""The one training loop on one process and over ranks: the same losses, gradients and weights."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stages.training.loader import Mixture
+from tests.fixtures import MIX, World
+from tests.training.ranks import FOUR, LENGTH, SIZE, STEPS, STOP, TRAINING, TWO
+
+ROOT = Path(__file__).resolve().parents[2]
+CONTINUED = ("fsdp, then tp", "fsdp, then pp", "alone, then cp", "fsdp, then alone")
+
+
+@pytest.fixture(scope="module")
+def results(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What tests.training.ranks found, by name."""
+    out = tmp_path_factory.mktemp("ranks")
+    command = [sys.executable, "-W", "ignore", "-m", "tests.training.ranks", str(world.tokens.parent), str(out)]
+    subprocess.run(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True, timeout=300)
+    found = json.loads((out / "results.json").read_text())
+    return found["2"] | found["4"]
+
+
+@pytest.mark.parametrize("name", [*TWO, *FOUR, *CONTINUED])
+def test_ranks_train_what_one_process_trains(name: str, results: dict[str, Any]) -> None:
+    alone = results["alone, tied" if name == "tp x fsdp" else "alone"]
+    history = results[name]
+    assert [row["step"] for row in history] == list(range(1, STEPS + 1))
+    for column in ("loss", "grad_norm"):
+        assert [row[column] for row in history] == pytest.approx([row[column] for row in alone], rel=1e-5)
+    for column in ("lr", "tokens"):
+        assert [row[column] for row in history] == [row[column] for row in alone]
+    assert results[f"{name}: weights"] < 1e-6 and results[f"{name}: average"] < 1e-6
+
+
+def test_the_run_is_one_where_clipping_the_mask_and_the_learning_count(world: World, results: dict[str, Any]) -> None:
+    alone = results["alone"]
+    assert all(row["grad_norm"] > TRAINING.clip for row in alone)
+    assert alone[-1]["loss"] < alone[0]["loss"] - 0.5
+    batch = Mixture(world.shards, "train", MIX.shares(), LENGTH, 1).batch(0, SIZE)
+    assert batch.starts is not None and int((batch.starts[:, -1] > 0).sum()) >= 6  # windows with several documents
+    assert 0 < STOP < STEPS
