@@ -7,7 +7,7 @@ Every parameter stands in exactly one of the two files. What exists is the union
 import difflib
 import importlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -25,18 +25,21 @@ class ParameterError(StageError):
 
 
 class Parameters:
-    """The merged tree of both files, and which file each key came from."""
+    """The merged tree of both files, and which file each key came from. `more`: files of another pipeline's keys."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, more: Sequence[str] = ()) -> None:
         self.root = root
         common = _read(root / "params.yaml")
         self.scale = str(common.get("scale", ""))
         scales = sorted(path.stem for path in (root / "scales").glob("*.yaml"))
         if self.scale not in scales:
             raise ParameterError(f"params.yaml: scale: {self.scale!r} is not one of {', '.join(scales)}")
-        self.files = ("params.yaml", f"scales/{self.scale}.yaml")
-        self.trees = (common, _read(root / self.files[1]))
-        self.merged = _merge(*self.trees, where="", files=self.files)
+        self.files = ("params.yaml", f"scales/{self.scale}.yaml", *more)
+        self.trees = (common, *(_read(root / name) for name in self.files[1:]))
+        self.merged: Tree = {}
+        for number, tree in enumerate(self.trees):
+            earlier = " or ".join(self.files[:number])
+            self.merged = _merge(self.merged, tree, where="", files=(earlier, self.files[number]))
 
     def file_of(self, key: str) -> str:
         """The file in which `key` stands, or both where it stands in neither."""
@@ -91,10 +94,10 @@ def declared(config_class: type) -> Iterator[tuple[str, str, Any]]:
         yield field, key, Annotated[hint.__origin__, *constraints] if constraints else hint.__origin__
 
 
-def stage_modules(root: Path) -> list[str]:
-    """The stage modules named by the commands of dvc.yaml, each once, in its order."""
+def stage_modules(root: Path, pipeline: str = "dvc.yaml") -> list[str]:
+    """The stage modules named by the commands of a dvc.yaml, each once, in its order."""
     found: dict[str, None] = {}
-    for stage in _read(root / "dvc.yaml")["stages"].values():
+    for stage in _read(root / pipeline)["stages"].values():
         words = str(stage.get("do", stage)["cmd"]).split()
         if words[1:3] == ["-m", "flows.stage"]:
             found[f"stages.{words[3]}"] = None

@@ -1,0 +1,43 @@
+"""Claims that the default run does not measure: what the ablations last found, and when (3.1, 3.2, 3.4)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from stages.report.evidence import Evidence
+from stages.report.verdict import ABOVE, Claim, Expectation, Finding, finding
+
+LIMITED = 1.0
+"""Percent of the loss within which an impact counts as limited (assumption; the paper gives no number)."""
+
+
+def ablation(name: str, section: str, statement: str, paper: str, expected: Expectation, detail: str = "") -> Claim:
+    """The claim whose effect stands in ablations/results/<name>.json."""
+
+    def measure(evidence: Evidence) -> Finding:
+        record = evidence.ablation(name)
+        effect = record["effect"]
+        also = tuple(finding(row, row["unit"], row["compared"]) for row in record["also"])
+        return finding(effect, effect["unit"], effect["compared"], expected,
+                       detail=" ".join(filter(None, (detail, provenance(record)))), also=also)  # fmt: skip
+
+    return Claim(name, section, statement, paper, measure)
+
+
+def provenance(record: Mapping[str, Any]) -> str:
+    """When and how an ablation was made."""
+    made, seeds = record["made"], len({row["seed"] for row in record["runs"]})
+    commit = f", commit {made['commit'][:8]}" if made["commit"] else ""
+    return (
+        f"No part of this run: measured on {made['date']} at scale {made['scale']}{commit}, configuration "
+        f"{made['configuration']}; {len(record['runs'])} runs, {seeds} seeds."
+    )
+
+
+ABLATIONS = (
+    ablation("arch-02", "3.2", "Masking other documents matters little in standard pretraining", "limited impact",
+             Expectation("within", LIMITED), f"Limited: within {LIMITED:g}% of the loss (an assumption)."),
+    ablation("arch-03", "3.2", "... and is important on long sequences", "important", ABOVE),
+    ablation("arch-04", "3.2", "Grouped queries decode faster, from a smaller cache", "yes", Expectation("above", 1.0),
+             "Times differ from run to run; the interval is over rounds in which both were timed in turns."),
+    ablation("arch-06", "1, 3.2", "Dense models train more stably than mixtures of experts", "choice of dense", ABOVE),
+)  # fmt: skip
