@@ -34,6 +34,12 @@ def provenance(record: Mapping[str, Any]) -> str:
 
 
 ABLATIONS = (
+    ablation("data-04", "3.1.1", "Lines that repeat in a bucket are boilerplate: without them models are better",
+             "strong gains", ABOVE),
+    ablation("data-05", "3.1.1", "Heuristics remove repeated and outlier text: without it models are better", "method",
+             ABOVE),
+    ablation("data-06", "3.1.1", "Model-based quality filtering gives better tokens", "yes", ABOVE,
+             "Held-out documents: edited sources; the quality classifier has labels of these sources."),
     ablation("arch-02", "3.2", "Masking other documents matters little in standard pretraining", "limited impact",
              Expectation("within", LIMITED), f"Limited: within {LIMITED:g}% of the loss (an assumption)."),
     ablation("arch-03", "3.2", "... and is important on long sequences", "important", ABOVE),

@@ -28,6 +28,7 @@ EXPECTED = {
     "safe-06": "not shown at this scale", "safe-07": "shown", "safe-08": "shown",
     "safe-11": "shown",
     "arch-01": "exact", "scal-07": "contradicted", "infra-02": "shown", "infra-03": "exact", "infra-04": "exact",
+    "data-04": "shown", "data-05": "not shown at this scale", "data-06": "contradicted",
     "arch-02": "shown", "arch-03": "shown", "arch-04": "shown", "arch-06": "not shown at this scale",
 }  # fmt: skip
 
