@@ -53,12 +53,13 @@ def race(
     trials = options.trials
     reader = bpe.load(tokenizer)
     shape = config.architecture.config(trials.shape, reader.get_vocab_size())
-    validation = [row for row in measured_on if _held_out(row, options)]
+    validation = [row for row in measured_on if unseen(row, options.held_out_per_mille)]
     jobs, available = [], {}
     for variant, rows in variants.items():
         directory = context.scratch / "tokens" / variant
-        train = [row for row in rows if not _held_out(row, options)]
-        available[variant] = write_tokens(directory, reader, train, validation)["train"]
+        train = [row for row in rows if not unseen(row, options.held_out_per_mille)]
+        parts = {"train": {POOL: train}, "validation": {POOL: validation}}
+        available[variant] = write_tokens(directory, reader, parts)["train"][POOL]
         if available[variant] < trials.length + 1:
             raise StageError(f"the corpus {variant!r} has {available[variant]} tokens: too few to train on")
         jobs += [
@@ -86,25 +87,25 @@ def measure(trial: Trial) -> Values:
 
 
 def write_tokens(
-    directory: Path, tokenizer: Any, train: list[dict[str, Any]], validation: list[dict[str, Any]]
-) -> dict[str, int]:
-    """Token shards of one bucket; returns the tokens of each part."""
+    directory: Path, tokenizer: Any, parts: Mapping[str, Mapping[str, list[dict[str, Any]]]]
+) -> dict[str, dict[str, int]]:
+    """Token shards of the documents of each part and bucket; returns their tokens."""
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
     chat = ChatFormat(tokenizer)
     dtype = np.uint16 if tokenizer.get_vocab_size() <= 1 << 16 else np.uint32
-    counts: dict[str, dict[Any, int]] = {}
-    for part, rows in (("train", train), ("validation", validation)):
-        counts[part] = {POOL: 0}
-        texts = [Document(row["id"], "general", 0.0, row["text"]) for row in rows]
-        with (directory / f"{part}-{POOL}.bin").open("wb") as file:
-            for chunk in chunks(texts):
-                for encoding in tokenizer.encode_batch([text.text for text in chunk], add_special_tokens=False):
-                    tokens = np.array([chat.begin_of_text, *encoding.ids, chat.end_of_text], dtype=dtype)
-                    file.write(tokens.tobytes())
-                    counts[part][POOL] += len(tokens)
+    counts: dict[str, dict[Any, int]] = {part: dict.fromkeys(buckets, 0) for part, buckets in parts.items()}
+    for part, buckets in parts.items():
+        for bucket, rows in buckets.items():
+            texts = [Document(row["id"], "general", 0.0, row["text"]) for row in rows]
+            with (directory / f"{part}-{bucket}.bin").open("wb") as file:
+                for chunk in chunks(texts):
+                    for encoding in tokenizer.encode_batch([text.text for text in chunk], add_special_tokens=False):
+                        tokens = np.array([chat.begin_of_text, *encoding.ids, chat.end_of_text], dtype=dtype)
+                        file.write(tokens.tobytes())
+                        counts[part][bucket] += len(tokens)
     write_index(directory, tokenizer.get_vocab_size(), chat.begin_of_text, dtype, counts)
-    return {part: count[POOL] for part, count in counts.items()}
+    return counts
 
 
 def certain(value: float, n: int) -> dict[str, float]:
@@ -112,5 +113,6 @@ def certain(value: float, n: int) -> dict[str, float]:
     return {"value": value, "low": value, "high": value, "n": n}
 
 
-def _held_out(row: Mapping[str, Any], options: Comparison) -> bool:
-    return held_out(Document(row["id"], "general", 0.0, ""), options.held_out_per_mille)
+def unseen(row: Mapping[str, Any], per_mille: int) -> bool:
+    """Whether a document is held out."""
+    return held_out(Document(row["id"], "general", 0.0, ""), per_mille)

@@ -119,30 +119,25 @@ class Trial:
         schedule = Schedule(peak, steps, warmup, "cosine", self.trials.floor)
         mixture = Mixture(self.shards, "train", self.shares, self.trials.length, self.seed, self.mask)
         batches = MixtureBatches(mixture, self.trials.batch, self.config.training.micro_tokens)
-        return model, run_schedule(model, batches, schedule, self, loss=loss)
+        return model, follow(self, self.config.training, model, batches, schedule, loss=loss)
 
     def loss(self, model: Llama, shares: Mapping[str, float] | None = None, mask: bool = True) -> float:
         """Mean held-out loss in nats per token; the same windows for every run."""
         windows = held_out(self.shards, shares or self.shares, self.trials.length, self.config.seed)
         windows.mask = mask
-        return measured(model, windows, self)
+        losses = held_out_losses(model, windows, self.trials.validation_windows, self.config.training)
+        return float(losses.mean())
 
 
-def run_schedule(
-    model: Llama, batches: MixtureBatches, schedule: Schedule, trial: Trial, title: str = "trial",
+def follow(
+    job: Job, training: Training, model: Llama, batches: MixtureBatches, schedule: Schedule, title: str = "trial",
     loss: Loss = next_token_loss,
 ) -> History:  # fmt: skip
-    """Trains `model` in place; its partial state lies under `title` in the run's own directory."""
-    scratch = trial.scratch / title
-    history, _ = train(model, batches, loss, schedule, trial.config.training,
-                       scratch=scratch, context=Silent(scratch), title=trial.variant)  # fmt: skip
+    """Trains `model` in place; its partial state lies under `title` in the job's own directory."""
+    scratch = job.scratch / title
+    history, _ = train(model, batches, loss, schedule, training,
+                       scratch=scratch, context=Silent(scratch), title=f"{job.variant}, {title}")  # fmt: skip
     return history
-
-
-def measured(model: Llama, windows: Mixture, trial: Trial) -> float:
-    """Mean loss on the first held-out windows."""
-    losses = held_out_losses(model, windows, trial.trials.validation_windows, trial.config.training)
-    return float(losses.mean())
 
 
 def kept(job: J, measure: Callable[[J], Values]) -> Values:

@@ -39,10 +39,11 @@ def pages(number: int, seed: int = 1) -> list[dict[str, Any]]:
             if source == "news"
             else " ".join(f"buy now {generator.randrange(1000)}" for _ in range(20))
         )
+        end = "." if source == "news" else ""
         name = hashlib.sha256(f"{n}".encode()).hexdigest()[:16]
         rows.append({"id": name, "url": f"http://{source}.org/{n}", "host": f"{source}.org", "date": "2024-01-01",
-                     "source": source, "media": "html", "planted_from": None, "text": f"{BANNER}\n{body} {n}{'.' * (source == 'news')}",
-                     "code": [], "language": "en", "language_score": 1.0})  # fmt: skip
+                     "source": source, "media": "html", "planted_from": None, "code": [],
+                     "text": f"{BANNER}\n{body} {n}{end}", "language": "en", "language_score": 1.0})  # fmt: skip
     return rows
 
 
@@ -140,7 +141,9 @@ def test_no_held_out_document_is_trained_on(corpus: Path, world: World, tmp_path
 
 def test_tokens_are_those_the_loader_reads(world: World, tmp_path: Path) -> None:
     rows = [{"id": f"{n:016x}", "text": TEXTS["general"]} for n in range(600)]
-    counts = write_tokens(tmp_path / "tokens", bpe.load(world.tokenizer), rows, rows[:10])
+    parts = {"train": {POOL: rows, "other": rows[:20]}, "validation": {POOL: rows[:10]}}
+    counts = write_tokens(tmp_path / "tokens", bpe.load(world.tokenizer), parts)
     shards = TokenShards(tmp_path / "tokens")
-    assert counts == {"train": shards.counts("train")[POOL], "validation": shards.counts("validation")[POOL]}
-    assert len(shards.tokens("train", POOL)) == counts["train"] == 60 * counts["validation"]
+    assert counts == {"train": shards.counts("train"), "validation": shards.counts("validation")}
+    assert len(shards.tokens("train", POOL)) == counts["train"][POOL] == 60 * counts["validation"][POOL]
+    assert counts["train"]["other"] == 2 * counts["validation"][POOL]

@@ -51,6 +51,8 @@ ABLATIONS = {
     "data-04": around(0.03, 0.01, 5), "data-05": around(0.01, 0.02, 5), "data-06": around(-0.1, 0.05, 5),
     "arch-02": around(0.2, 0.3, 5), "arch-03": around(1.2, 0.5, 5), "arch-04": around(1.4, 0.1, 5),
     "arch-06": around(0.5, 1.5, 5),
+    "data-08": around(0.9, 0.05, 3), "data-09": around(4.0, 2.0, 5), "data-10": around(1.0, 3.0, 5),
+    "data-11": around(0.2, 0.1, 5), "scal-06": around(0.1, 0.02, 5),
 }  # fmt: skip
 """What each ablation has found, with its interval over seeds."""
 
