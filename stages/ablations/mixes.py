@@ -22,7 +22,7 @@ from stages.scaling.ladder import Shape
 from stages.tokenizer.corpus import BUCKETS, Mix
 from stages.training.loader import TokenShards
 
-EQUAL = {bucket: 1 / len(BUCKETS) for bucket in BUCKETS}
+EQUAL: dict[str, float] = {bucket: 1 / len(BUCKETS) for bucket in BUCKETS}
 
 
 class Size(Section):

@@ -116,12 +116,13 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
 
 def spikes_difference(rows: Sequence[Values], rates: Sequence[float]) -> dict[str, float]:
     """Spikes per 1,000 steps of experts minus dense, over all learning rates, seed by seed."""
-    per = {
-        kind: 1000 * sum(of(rows, f"{kind} x{rate:g}", "spikes") for rate in rates)
-        / sum(of(rows, f"{kind} x{rate:g}", "steps") for rate in rates)
-        for kind in ("dense", "experts")
-    }  # fmt: skip
-    return statistics.over_seeds(per["experts"] - per["dense"])
+
+    def per_thousand(kind: str) -> np.ndarray:
+        spiked, steps = (np.sum([of(rows, f"{kind} x{rate:g}", key) for rate in rates], axis=0)
+                         for key in ("spikes", "steps"))  # fmt: skip
+        return 1000 * np.asarray(spiked) / np.asarray(steps)
+
+    return statistics.over_seeds(per_thousand("experts") - per_thousand("dense"))
 
 
 def measure(trial: ExpertsTrial) -> Values:
