@@ -7,13 +7,16 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 export DO_NOT_TRACK := 1
 
-.PHONY: repro test bench setup lint ui ui-stop lock data clean
+.PHONY: repro ablations test bench setup lint ui ui-stop lock data clean
 
 repro: setup  ## run the DAG at the scale in params.yaml, or at SCALE=smoke, toy, small, ...
 	$(if $(SCALE),python -m flows.scale $(SCALE))
 	@python -m flows.outlook
 	@python -m flows.reproduce
 	@python -m flows.outlook --done
+
+ablations: setup  ## what single choices of the recipe are worth: the second pipeline, on the outputs of the first
+	dvc repro ablations/dvc.yaml
 
 test: setup data lint  ## everything that must hold, offline from here on
 	python -m pytest

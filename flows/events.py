@@ -69,7 +69,7 @@ def begin(name: str, driver: psutil.Process, scale: str, parameters: Mapping[str
         "root": str(ROOT),
         "driver": identify(driver),
         "started": time.time(),
-        "commit": _commit(),
+        "commit": commit(),
         "experiment": os.environ.get("DVC_EXP_NAME"),
         "parameters": parameters,
     }
@@ -134,7 +134,7 @@ class EventLog:
         self._file.write(json.dumps({"event": event, "time": time.time(), **fields}, ensure_ascii=False) + "\n")
 
 
-def _commit() -> str | None:
+def commit() -> str | None:
     """The commit the project stands at, with `-dirty` where files differ from it."""
     command = ["git", "--no-optional-locks", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:

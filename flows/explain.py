@@ -28,10 +28,13 @@ def main() -> None:
 
 def lines() -> Iterator[tuple[str, str]]:
     """(key, text) of every documented parameter, each once."""
-    parameters = Parameters(ROOT)
+    own = f"ablations/{Parameters(ROOT).scale}.yaml"
+    ablations = (ROOT / own).exists()
+    parameters = Parameters(ROOT, more=[own] if ablations else [])
+    modules = stage_modules(ROOT) + (stage_modules(ROOT, "ablations/dvc.yaml") if ablations else [])
     yield from fields("cluster", Cluster, parameters.merged.get("cluster"))
     seen: set[str] = set()
-    for module in stage_modules(ROOT):
+    for module in modules:
         for _, key, kind in declared(importlib.import_module(module).Config):
             value = next(iter(parameters.values([key]).values()))
             for name, text in fields(key, kind, value):

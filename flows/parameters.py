@@ -7,7 +7,7 @@ Every parameter stands in exactly one of the two files. What exists is the union
 import difflib
 import importlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -25,9 +25,10 @@ class ParameterError(StageError):
 
 
 class Parameters:
-    """The merged tree of both files, and which file each key came from; with `scale`, as if params.yaml named it."""
+    """The merged tree of both files, and which file each key came from; with `scale`, as if params.yaml named it.
+    `more`: files of another pipeline's keys."""
 
-    def __init__(self, root: Path, scale: str | None = None) -> None:
+    def __init__(self, root: Path, scale: str | None = None, more: Sequence[str] = ()) -> None:
         self.root = root
         common = _read(root / "params.yaml")
         if scale is not None:
@@ -37,9 +38,12 @@ class Parameters:
         if self.scale not in scales:
             where = "params.yaml: scale" if scale is None else "scale"
             raise ParameterError(f"{where}: {self.scale!r} is not one of {', '.join(scales)}")
-        self.files = ("params.yaml", f"scales/{self.scale}.yaml")
-        self.trees = (common, _read(root / self.files[1]))
-        self.merged = _merge(*self.trees, where="", files=self.files)
+        self.files = ("params.yaml", f"scales/{self.scale}.yaml", *more)
+        self.trees = (common, *(_read(root / name) for name in self.files[1:]))
+        self.merged: Tree = {}
+        for number, tree in enumerate(self.trees):
+            earlier = " or ".join(self.files[:number])
+            self.merged = _merge(self.merged, tree, where="", files=(earlier, self.files[number]))
 
     def file_of(self, key: str) -> str:
         """The file in which `key` stands, or both where it stands in neither."""
@@ -94,10 +98,10 @@ def declared(config_class: type) -> Iterator[tuple[str, str, Any]]:
         yield field, key, Annotated[hint.__origin__, *constraints] if constraints else hint.__origin__
 
 
-def stage_modules(root: Path) -> list[str]:
-    """The stage modules named by the commands of dvc.yaml, each once, in its order."""
+def stage_modules(root: Path, pipeline: str = "dvc.yaml") -> list[str]:
+    """The stage modules named by the commands of a dvc.yaml, each once, in its order."""
     found: dict[str, None] = {}
-    for stage in _read(root / "dvc.yaml")["stages"].values():
+    for stage in _read(root / pipeline)["stages"].values():
         words = str(stage.get("do", stage)["cmd"]).split()
         if words[1:3] == ["-m", "flows.stage"]:
             found[f"stages.{words[3]}"] = None

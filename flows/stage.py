@@ -53,6 +53,8 @@ def parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--in", dest="inputs", action="append", default=[], metavar="NAME=PATH")
     parser.add_argument("--out", dest="outputs", action="append", default=[], metavar="NAME=PATH")
     parser.add_argument("--metrics", type=Path, metavar="PATH", help="where the stage's metrics go, as JSON")
+    parser.add_argument("--params", action="append", default=[], metavar="FILE",
+                        help="a file of parameters besides params.yaml and the scale's")  # fmt: skip
     arguments = parser.parse_args(words)
     for field in ("item", "inputs", "outputs"):
         setattr(arguments, field, dict(word.split("=", 1) for word in getattr(arguments, field)))
@@ -61,7 +63,7 @@ def parse(words: list[str]) -> argparse.Namespace:
 
 def run(arguments: argparse.Namespace) -> Metrics:
     """The whole life of one stage; raises StageError with what to do where it cannot go on."""
-    parameters = Parameters(project.ROOT)
+    parameters = Parameters(project.ROOT, more=arguments.params)
     cluster = parameters.cluster
     os.environ["OMP_NUM_THREADS"] = str(cluster.threads or len(os.sched_getaffinity(0)))  # before torch is imported
     module = importlib.import_module(f"stages.{arguments.stage}")

@@ -22,7 +22,12 @@ def mean(values: np.ndarray) -> dict[str, float]:
 
 def over_seeds(values: np.ndarray) -> dict[str, float]:
     """The mean over few runs with Student's interval."""
-    return _mean(values, stdtrit(len(values) - 1, 0.975))
+    return _mean(values, student(len(values) - 1))
+
+
+def student(freedom: float) -> float:
+    """Standard errors to either side of a mean that 95% lie within, at so many degrees of freedom."""
+    return float(stdtrit(freedom, 0.975))
 
 
 def _mean(values: np.ndarray, quantile: float | None) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from stages.report.claims_ablations import ABLATIONS
 from stages.report.claims_contamination import CONTAMINATION
 from stages.report.claims_paper import PAPER
 from stages.report.claims_posttraining import POSTTRAINING
@@ -11,7 +12,9 @@ from stages.report.claims_scaling import SCALING
 from stages.report.evidence import Evidence, Missing
 from stages.report.verdict import Claim, Finding
 
-CLAIMS: tuple[Claim, ...] = (*DATA, *SCALING, *PRETRAINING, *POSTTRAINING, *SAFETY, *CONTAMINATION, *PAPER)
+CLAIMS: tuple[Claim, ...] = (
+    *DATA, *SCALING, *PRETRAINING, *POSTTRAINING, *SAFETY, *CONTAMINATION, *PAPER, *ABLATIONS,
+)  # fmt: skip
 DIGITS = 6
 
 

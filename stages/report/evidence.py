@@ -112,6 +112,14 @@ class Evidence:
         rows = pq.read_table(self.inputs["contamination"] / "contamination.parquet").to_pylist()
         return {(row["task"], row["prompt"]): row["overlap"] for row in rows if row["overlap"] is not None}
 
+    def ablation(self, name: str) -> dict[str, Any]:
+        """What the ablation of a claim last found; raises Missing where it was never run."""
+        path = self.inputs["ablations"] / f"{name}.json" if "ablations" in self.inputs else None
+        if path is None or not path.is_file():
+            raise Missing(f"not in the default run; `dvc repro ablations/dvc.yaml:{name}` measures it")
+        found: dict[str, Any] = _json(path)
+        return found
+
     def paired(self, before: str, after: str) -> Interval:
         """Accuracy of `after` minus accuracy of `before` on the same prompts, with the interval of the differences."""
         pairs = self.pairs(before, after)

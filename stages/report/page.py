@@ -61,7 +61,7 @@ class Config:
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
     """metrics, curves (directories of all stages' files), herd; and where they exist answers, answers-<round> (of the
     first and the last round), safety-<member>, extracted, masked, deduplicated,
-    filtered, classified, sorted, corpus, contamination -> page (HTML), claims (JSON)."""
+    filtered, classified, sorted, corpus, contamination, ablations -> page (HTML), claims (JSON)."""
     evidence = Evidence(inputs, int(config.last_round))
     claims = ledger(evidence)
     outputs["claims"].write_text(

@@ -7,11 +7,14 @@ import grimp
 import pytest
 import yaml
 
-from flows.parameters import declared
+from flows.dag import Dag
+from flows.parameters import declared, stage_modules
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = {
-    name: stage.get("do", stage) for name, stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items()
+    name: stage.get("do", stage)
+    for pipeline in ("dvc.yaml", "ablations/dvc.yaml")
+    for name, stage in yaml.safe_load((ROOT / pipeline).read_text())["stages"].items()
 }
 RUN = {name: stage for name, stage in STAGES.items() if " flows.stage " in stage["cmd"]}
 SCALES = sorted(path.stem for path in (ROOT / "scales").glob("*.yaml"))
@@ -46,16 +49,32 @@ def holds(tree: dict, key: str) -> bool:
 @pytest.mark.parametrize("name", RUN)
 def test_parameters_tracked_are_those_read(name: str, scale: str, imported) -> None:
     keys = imported[module_of(RUN[name])][1]
-    common = yaml.safe_load((ROOT / "params.yaml").read_text())
-    own = yaml.safe_load((ROOT / "scales" / f"{scale}.yaml").read_text())
-    tracked_common, tracked_own = set(), set()
+    tracked: dict[str, set[str]] = {"params.yaml": set()}
     for entry in RUN[name].get("params", []):
         if isinstance(entry, dict):
-            tracked_own |= set(*entry.values())
+            tracked |= {file.replace("${scale}", scale): set(keys) for file, keys in entry.items()}
         else:
-            tracked_common.add(entry)
-    assert tracked_common == {key for key in keys if holds(common, key)}
-    assert tracked_own == {key for key in keys if holds(own, key)}
+            tracked["params.yaml"].add(entry)
+    files = {"params.yaml", f"scales/{scale}.yaml", *tracked}
+    if not all((ROOT / file).exists() for file in files):
+        pytest.skip(f"the ablations have no parameters of the scale {scale}")
+    trees = {file: yaml.safe_load((ROOT / file).read_text()) for file in files}
+    for file, tree in trees.items():
+        assert tracked.get(file, set()) == {key for key in keys if holds(tree, key)}
+
+
+def test_the_default_run_has_no_ablations() -> None:
+    assert not any(name.startswith("ablations") for name in Dag.read(ROOT).stages)
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "ablations").glob("*.yaml")))
+def test_ablations_have_the_parameters_that_are_read(file: Path) -> None:
+    if file.name == "dvc.yaml":
+        return
+    modules = stage_modules(ROOT, "ablations/dvc.yaml")
+    read = {key for module in modules for _, key, _ in declared(importlib.import_module(module).Config)}
+    tree = yaml.safe_load(file.read_text())
+    assert {f"ablations.{key}" for key in tree["ablations"]} == {key for key in read if key.startswith("ablations.")}
 
 
 # Imported by every stage, and without effect on what any of them computes.

@@ -40,12 +40,34 @@ def write(root: Path) -> dict[str, Path]:
     save(data / "herd.json", herd())
     curves(root / "curves")
     contamination(data / "contamination")
+    ablations(root / "ablations")
     return {
         "metrics": metrics, "curves": root / "curves", "herd": data / "herd.json", "answers": data / "answers",
         "answers-1": data / "round-1" / "answers", "answers-2": data / "round-2" / "answers",
         **{f"safety-{member}": data / "safety" / member for member in MEMBERS},
-        "contamination": data / "contamination",
+        "contamination": data / "contamination", "ablations": root / "ablations",
     }  # fmt: skip
+
+
+ABLATIONS = {
+    "data-04": around(0.03, 0.01, 5), "data-05": around(0.01, 0.02, 5), "data-06": around(-0.1, 0.05, 5),
+    "arch-02": around(0.2, 0.3, 5), "arch-03": around(1.2, 0.5, 5), "arch-04": around(1.4, 0.1, 5),
+    "arch-06": around(0.5, 1.5, 5),
+    "data-08": around(0.9, 0.05, 3), "data-09": around(4.0, 2.0, 5), "data-10": around(1.0, 3.0, 5),
+    "data-11": around(0.2, 0.1, 5), "scal-06": around(0.1, 0.02, 5),
+}  # fmt: skip
+"""What each ablation has found, with its interval over seeds."""
+
+
+def ablations(directory: Path) -> None:
+    """Records of the ablations, as flows.record writes them."""
+    made = {"date": "2026-01-31", "scale": "toy", "commit": "0123456789abcdef", "configuration": "fedcba987654"}
+    for name, effect in ABLATIONS.items():
+        beside = {"compared": "loss, with minus without", "unit": "nats per token", **around(0.01, 0.02, 5)}
+        runs = [{"variant": variant, "seed": seed, "loss": 3.0} for seed in range(5) for variant in ("with", "without")]
+        record = {"claim": name, "effect": {"compared": "with minus without", "unit": "units"} | effect,
+                  "also": [beside], "runs": runs, "configuration": {}, "made": made}  # fmt: skip
+        save(directory / f"{name}.json", record)
 
 
 def contamination(directory: Path) -> None:

@@ -28,6 +28,10 @@ EXPECTED = {
     "safe-06": "not shown at this scale", "safe-07": "shown", "safe-08": "shown",
     "safe-11": "shown",
     "arch-01": "exact", "scal-07": "contradicted", "infra-02": "shown", "infra-03": "exact", "infra-04": "exact",
+    "data-04": "shown", "data-05": "not shown at this scale", "data-06": "contradicted",
+    "data-08": "shown", "data-09": "shown", "data-10": "not shown at this scale", "data-11": "shown",
+    "arch-02": "shown", "arch-03": "shown", "arch-04": "shown", "arch-06": "not shown at this scale",
+    "scal-06": "shown",
 }  # fmt: skip
 
 
@@ -156,6 +160,18 @@ def test_rounds_left_from_an_earlier_run_are_not_shown(tmp_path: Path) -> None:
     example.save(tmp_path / "metrics" / "round-3" / "reward.json", stale)
     drawn = figures_posttraining.reward_chart(Evidence(inputs, 2))
     assert "round 2, all" in drawn and "round 3" not in drawn
+
+
+def test_an_ablation_says_when_it_was_made_or_that_it_was_not_run(tmp_path: Path) -> None:
+    inputs = example.write(tmp_path)
+    (tmp_path / "ablations" / "arch-03.json").unlink()
+    rows = {claim["id"]: claim for claim in ledger(Evidence(inputs, 2))}
+    assert (
+        "2026-01-31 at scale toy, commit 01234567, configuration fedcba987654; 10 runs, 5 seeds"
+        in (rows["arch-02"]["detail"])
+    )
+    assert rows["arch-03"]["verdict"] == "not run"
+    assert "dvc repro ablations/dvc.yaml:arch-03" in rows["arch-03"]["detail"]
 
 
 def test_claims_have_stable_unique_ids() -> None:

@@ -1,0 +1,120 @@
+"""Annealing with and without the up-sampled high-quality set (3.1.3): what it gives a small member, and the flagship.
+
+Both anneal the member as it was before: the same tokens, learning rate linearly to 0; one on the annealing mix of
+select documents, the other on the default mix. They are measured by the accuracy on all tasks.
+"""
+
+import json
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from stages import statistics
+from stages.ablations.skills import Skills, accuracy
+from stages.ablations.trial import NATS, Values, compare, entry, fan_out, findings, follow, kept, of
+from stages.interface import Context, Metrics, Paths, Section
+from stages.model.files import load_config, load_model
+from stages.pretraining import annealing
+from stages.pretraining.phase import member_of, validation_losses
+from stages.training.language_modelling import MixtureBatches
+from stages.training.loader import Mixture, Part, TokenShards
+from stages.training.schedule import Schedule
+
+POINTS = "percentage points"
+
+
+class AnnealingComparison(Section):
+    """How often it is repeated and how it is measured."""
+
+    seeds: int = Field(ge=2)
+    """Runs with and without (assumption); a seed decides the order of the data."""
+    skills: Skills
+
+
+@dataclass(frozen=True)
+class Config(annealing.Config):
+    comparison: Annotated[AnnealingComparison, "ablations.annealing"]
+
+
+@dataclass(frozen=True)
+class Annealed:
+    """One annealing of a member."""
+
+    config: Config
+    variant: str
+    seed: int
+    scratch: Path
+    model: Path
+    tokens: Path
+    tokenizer: Path
+    steps: int
+
+    def batches(self) -> MixtureBatches:
+        """Of the annealing mix, or of the default mix without the select documents."""
+        config = self.config
+        part: Part = "anneal" if self.variant == "with" else "train"
+        mix = config.annealing.mix if self.variant == "with" else config.mix
+        shared = config.pretraining
+        mixture = Mixture(TokenShards(self.tokens), part, mix.shares(), shared.length, self.seed)
+        return MixtureBatches(mixture, max(1, shared.batch_tokens // shared.length), config.training.micro_tokens)
+
+
+def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
+    """tokens, tokenizer, herd, model (before annealing); for a larger member also `smaller`: what this stage found for
+    the smaller one, whose effect is then set against this one's."""
+    member, options, shared = context.item["member"], config.comparison, config.pretraining
+    tokens = member_of(inputs["herd"], member)["tokens"] * shared.annealing
+    steps = max(1, round(tokens / (max(1, shared.batch_tokens // shared.length) * shared.length)))
+    jobs = [
+        Annealed(config, variant, seed, context.scratch / f"{variant}-{seed}", inputs["model"], inputs["tokens"],
+                 inputs["tokenizer"], steps)
+        # Seeds of their own: the windows of the phases before must not come first again.
+        for seed in range(config.seed + 200, config.seed + 200 + options.seeds)
+        for variant in ("with", "without")
+    ]  # fmt: skip
+    rows = fan_out(context, partial(kept, measure=measure), jobs)
+    gain = of(rows, "with", "accuracy") - of(rows, "without", "accuracy")
+    what = f"with the up-sampled set minus without, {member}"
+    own = entry(f"accuracy {what}", POINTS, statistics.over_seeds(gain))
+    loss = entry(f"held-out loss of the default mix, {what}", NATS, compare(rows, "with", "without"))
+    made = {
+        "member": member,
+        "parameters": load_config(inputs["model"]).parameters,
+        "steps": steps,
+        "comparison": options.model_dump(),
+        "annealing_mix": config.annealing.mix.model_dump(),
+        "tokens_sha256": TokenShards(inputs["tokens"]).fingerprint,
+    }
+    if "smaller" not in inputs:
+        return findings(own, [loss], rows, made)
+    smaller = json.loads(inputs["smaller"].read_text())
+    before = of(smaller["runs"], "with", "accuracy") - of(smaller["runs"], "without", "accuracy")
+    both = f"gain of {smaller['configuration']['member']} minus gain of {member} from the up-sampled set"
+    return findings(entry(f"{both}, accuracy", POINTS, unpaired(before, gain)), [own, loss], rows, made)
+
+
+def unpaired(first: np.ndarray, second: np.ndarray) -> dict[str, float]:
+    """Mean of the first minus mean of the second of independent runs, with Welch's interval."""
+    errors = [values.var(ddof=1) / len(values) for values in (first, second)]
+    value, error = float(first.mean() - second.mean()), float(sum(errors)) ** 0.5
+    half = 0.0
+    if error:
+        parts = sum(e**2 / (len(v) - 1) for e, v in zip(errors, (first, second), strict=True))
+        half = statistics.student(float(sum(errors) ** 2 / parts)) * error
+    return {"value": value, "low": value - half, "high": value + half, "n": min(len(first), len(second))}
+
+
+def measure(job: Annealed) -> Values:
+    """Anneals the member; its accuracy and its held-out loss."""
+    config = job.config
+    model = load_model(job.model)
+    peak = config.learning_rate.at(model.config.parameters) * config.annealing.start
+    follow(job, config.training, model, job.batches(), Schedule(peak, job.steps, decay="linear"))
+    shards = TokenShards(job.tokens)
+    losses = validation_losses(model, shards, config.mix.shares(), config.pretraining, config.training, config.seed)
+    asked = accuracy(model, job.tokenizer, config.comparison.skills, config.seed)
+    return {"loss": float(losses.mean()), "accuracy": asked}
