@@ -129,6 +129,7 @@ def test_the_stage_plans_the_herd_from_the_fit(world: World, tmp_path: Path) -> 
     units = {"flops": 1e12, "tokens": 1e6, "parameters": 1e6}
     points = [{**point, **{key: point[key] / unit for key, unit in units.items()}} for point in sweep(0.001)]
     (tmp_path / "points.json").write_text(json.dumps(points))
+    (tmp_path / "extra.json").write_text("[]")
     shapes = [Shape(hidden_size=16 * n, layers=n, heads=2, key_value_heads=1, ffn_size=32 * n) for n in range(1, 8)]
     architecture = Architecture(rope_theta=500_000.0, norm_eps=1e-5, tied=True)
     config = fit.Config(1, architecture, shapes, change(HERD, flagship_flops=1e10))
