@@ -118,19 +118,23 @@ def accuracy_predicted(evidence: Evidence) -> Finding:
         return dict(zip(("value", "low", "high"), values, strict=True)) | {"n": reached["n"]}
 
     share = 1 / (1 + np.exp(sigmoid["slope"]["value"] * (reached["nats"]["value"] - sigmoid["middle"]["value"])))
-    alone = 100 * (sigmoid["chance"] + (1 - sigmoid["chance"]) * share)
+    floor = sigmoid["floor"]["value"]
+    alone = 100 * (floor + (1 - floor) * share)
+    line = evidence.metric("downstream", "likelihood")
     inside = flagship["accuracy"]["low"] <= reached["accuracy"]["value"] <= flagship["accuracy"]["high"]
     detail = (
         f"Predicted before training {describe(percent(flagship['accuracy']), 1, '%')} at "
         f"{describe(flagship['nats'], 3)} nats per character; reached {100 * reached['accuracy']['value']:.1f}% at "
         f"{reached['nats']['value']:.3f}, {'inside' if inside else 'outside'} the prediction's interval. At the "
-        f"likelihood it reached the sigmoid alone gives {alone:.1f}%. A guess is right {100 * sigmoid['chance']:.1f}%."
+        f"likelihood it reached the sigmoid alone gives {alone:.1f}%. A guess is right "
+        f"{100 * sigmoid['chance']:.1f}%. The line is through the sweep's models from {line['first_flops']:.1e} FLOPs "
+        f"on, {'from where they do not bend away from it' if line['straight'] else 'though they bend away from it'}."
     )
     also = [
         finding(percent(flagship["accuracy"]), "%", "predicted accuracy"),
         finding(percent(reached["accuracy"]), "%", "reached accuracy"),
         finding(miss(reached["nats"], flagship["nats"], 1.0), NATS, "stage 1: right answers, reached minus predicted"),
-        finding(evidence.metric("downstream", "likelihood", "slope"), NATS,
+        finding(line["slope"], NATS,
                 "stage 1: change per e-fold of compute", BELOW),
         finding(sigmoid["slope"], "per nat per character", "stage 2: steepness of the sigmoid", ABOVE),
     ]  # fmt: skip

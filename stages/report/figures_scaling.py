@@ -107,12 +107,13 @@ def downstream_chart(evidence: Evidence) -> str:
     with style():
         figure, (left, right) = canvas(charts.WIDE, 3.4, 1, 2)
         left.set_xscale("log")
-        grid = np.geomspace(min(run["flops"] for run in runs), largest * 1.3, 50)
+        grid = np.geomspace(line["first_flops"], largest * 1.3, 50)
         left.plot(grid, line["intercept"] + line["slope"]["value"] * np.log(grid), color=MUTED, linewidth=1)
         left.plot([run["flops"] for run in runs], [run["answer_nats"] for run in runs], "o", color=INK, markersize=3.5)
         nats = np.linspace(0, 1.05 * max(run["answer_nats"] for run in runs), 100)
         share = 1 / (1 + np.exp(sigmoid["slope"]["value"] * (nats - sigmoid["middle"]["value"])))
-        right.plot(nats, 100 * (sigmoid["chance"] + (1 - sigmoid["chance"]) * share), color=MUTED, linewidth=1)
+        floor = sigmoid["floor"]["value"]
+        right.plot(nats, 100 * (floor + (1 - floor) * share), color=MUTED, linewidth=1)
         right.plot([run["answer_nats"] for run in runs], [100 * run["answer_accuracy"] for run in runs], "o", color=INK,
                    markersize=3.5, label="sweep")  # fmt: skip
         right.axhline(100 * sigmoid["chance"], color=MUTED, linewidth=0.8, linestyle=":")

@@ -8,9 +8,11 @@ herd but its sizes. `evaluation.multiple_choice` measures the same on the member
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Annotated, Any, Self
 
 import numpy as np
+from scipy.special import stdtrit
 
 from stages.interface import Context, Metrics, Paths, StageError
 from stages.scaling.fit import Herd
@@ -22,7 +24,11 @@ STEEPEST = 50.0
 """Bound of the sigmoid's slope per nat and character: steeper ones look the same on any sweep."""
 MIDDLES = (-2.0, 12.0)
 """Bounds of the sigmoid's middle, in nats per character."""
-STARTS = tuple((slope, centre) for slope in (1.0, 4.0, 10.0) for centre in (0.0, 0.5, 1.0, 2.0))
+FLOORS = (0.0, 0.95)
+"""Bounds of the accuracy where right answers are unlikely."""
+STARTS = tuple(product((1.0, 4.0, 10.0), (0.0, 0.5, 1.0, 2.0), (0.25,)))
+LEVELS = 3
+"""Training budgets that tell a line from a bend."""
 
 
 @dataclass(frozen=True)
@@ -63,11 +69,15 @@ def predict(first: "Likelihood", second: "Accuracy", member: Mapping[str, Any]) 
 class Likelihood:
     """Stage 1: nats = intercept + slope ln(C) + off (ln(D) - ln D*(C))^2 per character of the right answer.
 
-    The last term takes runs off the optimum back to it, so that all of them tell of the line. `draws` [R, 3] are the
-    coefficients of redrawn sweeps, `scatters` [R] how far their runs lie from it, `noise` [R] where a new run would.
+    The last term takes runs off the optimum back to it, so that all of them tell of the line. The line holds from the
+    least compute on from which the runs do not bend away from it: below, models learn what answers look like. `draws`
+    [R, 3] are the coefficients of redrawn sweeps, `scatters` [R] how far their runs lie from it, `noise` [R] where a
+    new run would.
     """
 
     law: tuple[float, float]
+    first_flops: float
+    straight: bool
     coefficients: np.ndarray
     runs: int
     scatter: float
@@ -81,34 +91,63 @@ class Likelihood:
         if len(points) < 5:
             raise StageError(f"{len(points)} models in the sweep, the line of likelihood over compute needs 5")
         law = (fit["alpha"]["value"], fit["log_a"]["value"])
-        sizes, tokens, nats = (np.array([p[key] for p in points]) for key in ("parameters", "tokens", "answer_nats"))
+        flops, sizes, tokens, nats = (
+            np.array([point[key] for point in points], float)
+            for key in ("flops", "parameters", "tokens", "answer_nats")
+        )
         columns = _columns(law, sizes, tokens)
+        first, straight = straight_from(flops, columns, nats)
+        columns, nats = columns[flops >= first], nats[flops >= first]
         inverse = np.linalg.pinv(columns)
         coefficients = inverse @ nats
-        freedom = len(points) - 3
+        freedom = len(nats) - 3
         scatter = float(np.sqrt(np.sum((nats - columns @ coefficients) ** 2) / freedom))
         generator = np.random.default_rng(seed)
         scatters = scatter * np.sqrt(freedom / generator.chisquare(freedom, resamples))
-        redrawn = columns @ coefficients + scatters[:, None] * generator.normal(size=(resamples, len(points)))
-        return cls(law, coefficients, len(points), scatter, redrawn @ inverse.T, scatters,
+        redrawn = columns @ coefficients + scatters[:, None] * generator.normal(size=(resamples, len(nats)))
+        return cls(law, first, straight, coefficients, len(nats), scatter, redrawn @ inverse.T, scatters,
                    generator.normal(size=resamples))  # fmt: skip
 
     def predict(self, parameters: float, tokens: float) -> tuple[float, np.ndarray]:
-        """The nats of one new model, and [R] what they may be."""
+        """The nats of one new model, and [R] what they may be: none are below 0."""
         row = _columns(self.law, np.array([parameters]), np.array([tokens]))[0]
-        return float(row @ self.coefficients), self.draws @ row + self.scatters * self.noise
+        nats = np.concatenate([[row @ self.coefficients], self.draws @ row + self.scatters * self.noise])
+        return max(0.0, float(nats[0])), np.maximum(0.0, nats[1:])
 
     def numbers(self) -> dict[str, Any]:
-        """Slope per e-fold of compute with its interval, the other coefficients, and the scatter."""
+        """Slope per e-fold of compute with its interval, the other coefficients, the scatter, and where it holds."""
         intercept, slope, off = map(float, self.coefficients)
         slope_interval = {"value": slope, **middle(self.draws[:, 1]), "n": self.runs}
-        return {"intercept": intercept, "slope": slope_interval, "off_optimum": off, "residual": self.scatter}
+        return {"intercept": intercept, "slope": slope_interval, "off_optimum": off, "residual": self.scatter,
+                "first_flops": self.first_flops, "straight": self.straight}  # fmt: skip
+
+
+def straight_from(flops: np.ndarray, columns: np.ndarray, nats: np.ndarray) -> tuple[float, bool]:
+    """The least training FLOPs from which on the runs do not bend away from a line in ln(C), and whether there are any:
+    whether the 95% interval of a quadratic term holds 0. Where the runs cannot tell, or bend to the end, the last
+    budgets that could."""
+    levels = np.unique(flops)
+    first = float(levels[0])
+    for level in levels[: 1 - LEVELS]:
+        mine = flops >= level
+        bent = np.column_stack([columns[mine], (columns[mine, 1] - columns[mine, 1].mean()) ** 2])
+        freedom = len(bent) - bent.shape[1]
+        if freedom < 1:
+            break
+        first = float(level)
+        coefficients = np.linalg.pinv(bent) @ nats[mine]
+        scatter = np.sqrt(np.sum((nats[mine] - bent @ coefficients) ** 2) / freedom)
+        error = scatter * np.sqrt(np.linalg.pinv(bent.T @ bent)[3, 3])
+        if abs(coefficients[3]) <= stdtrit(freedom, 0.975) * error:
+            return first, True
+    return first, False
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Stage 2: accuracy = chance + (1 - chance) / (1 + exp(slope (nats - middle))): a guess where the right answer is
-    unlikely, 1 where it is sure. `draws` [R, 2] are (slope, middle) of redrawn sweeps."""
+    """Stage 2: accuracy = floor + (1 - floor) / (1 + exp(slope (nats - middle))): 1 where the right answer is sure, and
+    where it is unlikely a floor of its own, since which answers are common tells more than a guess. `draws` [R, 3] are
+    (slope, middle, floor) of redrawn sweeps."""
 
     chance: float
     questions: int
@@ -123,23 +162,18 @@ class Accuracy:
         """Least squares; redrawn accuracies are those of as many independent questions."""
         chance, asked = float(points[0]["chance"]), int(points[0]["questions"])
         nats, right = (np.array([p[key] for p in points], float) for key in ("answer_nats", "answer_accuracy"))
-        found, cost = _sigmoid_fit(np.array(STARTS), nats, np.tile(right, (len(STARTS), 1)), chance)
+        found, cost = _sigmoid_fit(np.array(STARTS), nats, np.tile(right, (len(STARTS), 1)))
         theta = found[cost.argmin()]
-        expected = _sigmoid(theta[None], nats, chance)[0]
+        expected = _sigmoid(theta[None], nats)[0]
         redrawn = np.random.default_rng(seed).binomial(asked, expected, (resamples, len(points))) / asked
-        draws, _ = _sigmoid_fit(np.tile(theta, (resamples, 1)), nats, redrawn, chance)
+        draws, _ = _sigmoid_fit(np.tile(theta, (resamples, 1)), nats, redrawn)
         residual = float(np.sqrt(np.mean((right - expected) ** 2)))
         return cls(chance, asked, theta, len(points), residual, draws, seed)
 
     def predict(self, nats: np.ndarray) -> np.ndarray:
         """Accuracy at nats[0] by the law itself, and at each of nats[1:], [R], by one of the redrawn ones."""
         thetas = np.concatenate([self.theta[None], self.draws])
-        return _sigmoid(thetas, nats[:, None], self.chance)[:, 0]
-
-    def at(self, nats: float) -> dict[str, float]:
-        """Expected accuracy of a model that finds right answers so unlikely, with the interval of the sigmoid."""
-        accuracy = self.predict(np.full(1 + len(self.draws), nats))
-        return {"value": float(accuracy[0]), **middle(accuracy[1:]), "n": self.runs}
+        return _sigmoid(thetas, nats[:, None])[:, 0]
 
     def observed(self, accuracy: np.ndarray) -> np.ndarray:
         """What so many questions would show of accuracies [R]."""
@@ -147,10 +181,12 @@ class Accuracy:
 
     def numbers(self) -> dict[str, Any]:
         """The sigmoid with its intervals."""
-        slope, centre = ({"value": float(value), **middle(draws), "n": self.runs}
-                         for value, draws in zip(self.theta, self.draws.T, strict=True))  # fmt: skip
-        return {"slope": slope, "middle": centre, "chance": self.chance, "questions": self.questions,
-                "residual": self.residual}  # fmt: skip
+        names = ("slope", "middle", "floor")
+        named = {
+            name: {"value": float(value), **middle(draws), "n": self.runs}
+            for name, value, draws in zip(names, self.theta, self.draws.T, strict=True)
+        }
+        return {**named, "chance": self.chance, "questions": self.questions, "residual": self.residual}
 
 
 def _columns(law: tuple[float, float], parameters: np.ndarray, tokens: np.ndarray) -> np.ndarray:
@@ -160,19 +196,20 @@ def _columns(law: tuple[float, float], parameters: np.ndarray, tokens: np.ndarra
     return np.stack([np.ones_like(log_flops), log_flops, (np.log(tokens) - log_a - alpha * log_flops) ** 2], axis=-1)
 
 
-def _sigmoid(theta: np.ndarray, nats: np.ndarray, chance: float) -> np.ndarray:
-    """theta [R, 2] and nats [n] or [R, n] -> [R, n]."""
-    slope, centre = theta[:, :1], theta[:, 1:]
-    return chance + (1 - chance) / (1 + np.exp(np.clip(slope * (nats - centre), -500, 500)))
+def _sigmoid(theta: np.ndarray, nats: np.ndarray) -> np.ndarray:
+    """theta [R, 3] and nats [n] or [R, n] -> [R, n]."""
+    slope, centre, floor = (theta[:, [place]] for place in range(3))
+    return floor + (1 - floor) / (1 + np.exp(np.clip(slope * (nats - centre), -500, 500)))
 
 
-def _sigmoid_fit(starts: np.ndarray, nats: np.ndarray, right: np.ndarray, chance: float) -> tuple[np.ndarray, ...]:
-    """theta [R, 2] and cost [R] of the sigmoids through accuracies right [R, runs]."""
+def _sigmoid_fit(starts: np.ndarray, nats: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """theta [R, 3] and cost [R] of the sigmoids through accuracies right [R, runs]."""
 
     def slopes(theta: np.ndarray) -> np.ndarray:
-        share = (_sigmoid(theta, nats, chance) - chance) / (1 - chance)
-        steep = (1 - chance) * share * (1 - share)
-        return np.stack([-steep * (nats - theta[:, 1:]), steep * theta[:, :1]], axis=-1)
+        slope, centre, floor = (theta[:, [place]] for place in range(3))
+        share = (_sigmoid(theta, nats) - floor) / (1 - floor)
+        steep = (1 - floor) * share * (1 - share)
+        return np.stack([-steep * (nats - centre), steep * slope, 1 - share], axis=-1)
 
-    bounds = ((0.0, MIDDLES[0]), (STEEPEST, MIDDLES[1]))
-    return least_squares(starts, lambda theta: _sigmoid(theta, nats, chance) - right, slopes, bounds)
+    bounds = tuple(zip((0.0, STEEPEST), MIDDLES, FLOORS, strict=True))
+    return least_squares(starts, lambda theta: _sigmoid(theta, nats) - right, slopes, (bounds[0], bounds[1]))

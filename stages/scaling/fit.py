@@ -51,7 +51,8 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     sizes = [config.architecture.config(shape, vocab_size) for shape in config.ladder]
     chosen = choose_sizes(sizes, fit["parameters"]["value"], config.herd)
     tokens = tokens_for(config.herd.flagship_flops, chosen["flagship"].parameters)
-    laws = Laws.fit(points, config.herd.bootstrap, config.seed)
+    extra = json.loads((inputs["sweep"] / "extra.json").read_text())
+    laws = Laws.fit([*points, *extra], config.herd.bootstrap, config.seed)
     members = {}
     for member, size in chosen.items():
         seen = tokens if member == "flagship" else config.herd.sibling_tokens * tokens

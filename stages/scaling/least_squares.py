@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-ITERATIONS, PATIENCE, TOLERANCE = 400, 8, 1e-10
+ITERATIONS, PATIENCE, TOLERANCE = 300, 5, 1e-8
 """It ends when nothing has improved by this share for so many iterations, or after so many."""
 
 

@@ -10,12 +10,11 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from scipy.special import stdtrit
 
 KINDS = ("inner", "edge", "flat", "downward")
 """What a budget's parabola says of the optimum. inner: a minimum between its smallest and its largest run. edge: a
-minimum beyond them. flat: a curvature whose 95% interval holds 0, so that the minimum may lie anywhere. downward: the
-parabola opens downwards. The power law goes through inner minima only."""
+minimum beyond them. flat: over half of the runs' range it rises by less than they scatter, so that the minimum may lie
+anywhere. downward: the parabola opens downwards. The power law goes through inner minima only."""
 INNER, EDGE, FLAT, DOWNWARD = range(len(KINDS))
 
 
@@ -68,11 +67,6 @@ class Design:
     def _inverses(self) -> list[np.ndarray]:
         return [np.linalg.pinv(np.vander(self.x[rows], 3, increasing=True)) for rows in self.rows]
 
-    @cached_property
-    def curvature_scale(self) -> np.ndarray:
-        """Standard error of the curvature for runs that scatter by 1, [B]."""
-        return np.array([np.linalg.norm(inverse[2]) for inverse in self._inverses])
-
     def fit(self, losses: np.ndarray) -> "Parabolas":
         """The least-squares parabolas of `losses` [R, runs]."""
         per_budget = [losses[:, rows] @ inverse.T for rows, inverse in zip(self.rows, self._inverses, strict=True)]
@@ -107,9 +101,9 @@ class Parabolas:
         """Index into KINDS, [R, B]."""
         low, high = self.design.ranges
         outside = (self._offsets <= low) | (self._offsets >= high)
-        doubt = stdtrit(max(1, self.design.freedom), 0.975) * self.scatter[:, None] * self.design.curvature_scale
+        rise = self.curvature * ((high - low) / 2) ** 2
         kinds = np.where(outside, EDGE, INNER)
-        kinds = np.where(self.curvature <= doubt, FLAT, kinds)
+        kinds = np.where(rise <= self.scatter[:, None], FLAT, kinds)
         return np.where(self.curvature <= 0, DOWNWARD, kinds)
 
     @cached_property

@@ -89,6 +89,20 @@ def test_a_stage_has_its_parameters_metrics_notes_and_tables(records: Records, t
     assert json.loads(Path(path).read_text()) == {"columns": ["kind", "count"], "data": [["odd", 20], ["even", 20]]}
 
 
+def test_a_part_of_a_stage_is_a_run_below_it(records: Records, tracked: Project) -> None:
+    first = records.reproductions()[0]
+    name = first.data.tags["herd.reproduction"]
+    parts = records.runs(part_of=name)
+    assert set(parts) == {"line 0", "line 1"}
+    part = parts["line 1"]
+    assert part.data.tags["mlflow.parentRunId"] == records.runs(stage_of=name)["count"].info.run_id
+    assert part.data.params == {"line": "1", "of": "source"} and part.info.status == "FINISHED"
+    count = next(event for event in tracked.events("count") if event.get("name") == "line 1")
+    assert part.data.metrics == {"loss": 1.5, "final/length": count["values"]["length"]}
+    history = records.client.get_metric_history(part.info.run_id, "loss")
+    assert sorted((point.step, point.value) for point in history) == [(1, 3.0), (2, 1.5)]
+
+
 def test_inputs_and_outputs_carry_the_md5_of_dvc(records: Records, tracked: Project) -> None:
     md5 = md5s(tracked)
     second = records.reproductions()[1]

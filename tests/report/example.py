@@ -242,9 +242,10 @@ def downstream() -> dict[str, Any]:
     runs = [{"flops": flops, "parameters": 50_000, "tokens": 1e6, "answer_nats": 1.6 - 0.2 * place,
              "answer_accuracy": 0.3 + 0.05 * place} for place, flops in enumerate(BUDGETS)]  # fmt: skip
     predicted = {
-        "likelihood": {"intercept": 9.4, "slope": around(-0.29, 0.02, 20), "off_optimum": 0.1, "residual": 0.03},
-        "accuracy": {"slope": around(4.0, 0.5, 20), "middle": around(0.6, 0.1, 20), "chance": 0.25, "questions": 200,
-                     "residual": 0.02},
+        "likelihood": {"intercept": 9.4, "slope": around(-0.29, 0.02, 20), "off_optimum": 0.1, "residual": 0.03,
+                       "first_flops": BUDGETS[1], "straight": True},
+        "accuracy": {"slope": around(4.0, 0.5, 20), "middle": around(0.6, 0.1, 20), "floor": around(0.3, 0.02, 20),
+                     "chance": 0.25, "questions": 200, "residual": 0.02},
         "members": {member: {"nats": around(0.7 - 0.1 * place, 0.05, 20),
                              "accuracy": around(0.55 + 0.1 * place, 0.03, 20)} for place, member in enumerate(MEMBERS)},
         "runs": runs,
