@@ -38,6 +38,8 @@ from stages.model.llama import AttentionBlock, Cache, DecoderLayer, Llama, Llama
 
 DIMENSIONS = ("dp", "pp", "cp", "tp")
 """Of the mesh, the outermost first."""
+
+
 def make_mesh(layout: Layout, device: str) -> DeviceMesh:
     """The ranks of this process group as a mesh; raises StageError where there are more or fewer than the layout's."""
     started = torch.distributed.get_world_size()
@@ -115,7 +117,9 @@ def blocks_of(starts: Tensor, positions: Tensor) -> list[AttentionBlock]:
     size = len(positions) // runs
     blocks = []
     for run in range(runs):
-        for block in attention_blocks(starts[:, : int(positions[(run + 1) * size - 1]) + 1], int(positions[run * size]), size):
+        for block in attention_blocks(
+            starts[:, : int(positions[(run + 1) * size - 1]) + 1], int(positions[run * size]), size
+        ):
             block.first_query += run * size
             block.last_query += run * size
             blocks.append(block)

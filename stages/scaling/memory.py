@@ -79,9 +79,7 @@ def rank_memory(
     }
 
 
-def kept_at_most(
-    parts: Parts, kept: list[int], length: int, microbatches: int, sequences: int
-) -> tuple[int, int]:
+def kept_at_most(parts: Parts, kept: list[int], length: int, microbatches: int, sequences: int) -> tuple[int, int]:
     """Bytes of activations at the schedule's worst moment, given each part's for one micro-batch, and of buffers.
 
     torch's pipeline has a buffer for every micro-batch of each part, for its input and for its output's gradient.
