@@ -51,8 +51,8 @@ class Layout(Section):
     """Layers that the first and the last run of the pipeline have less than the others, for the embedding and the head
     (paper: 1)."""
     recompute: Recompute = "none"
-    """What is computed again in the backward pass instead of being kept: `selective` all but matrix products and
-    attention, `full` each layer from its input (paper: none at 8K tokens)."""
+    """What is computed again in the backward pass instead of being kept: `selective` all but attention and the products
+    of gate and up, `full` each layer from its input (paper: none at 8K tokens)."""
 
     @property
     def ranks(self) -> int:

@@ -33,18 +33,11 @@ from torch.distributed.tensor.parallel import (
 from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
 
 from stages.interface import StageError
-from stages.model.layout import Layout, Recompute
+from stages.model.layout import Layout
 from stages.model.llama import AttentionBlock, Cache, DecoderLayer, Llama, LlamaConfig, Step, attention_blocks, rope
 
 DIMENSIONS = ("dp", "pp", "cp", "tp")
 """Of the mesh, the outermost first."""
-KEPT = {
-    torch.ops.aten.mm.default,
-    torch.ops.aten.bmm.default,
-    torch.ops.aten._scaled_dot_product_flash_attention.default,
-    torch.ops._c10d_functional.reduce_scatter_tensor.default,
-}
-"""What selective recomputation keeps: matrix products, attention, and what came from other ranks as a sum."""
 
 
 def make_mesh(layout: Layout, device: str) -> DeviceMesh:
@@ -90,7 +83,9 @@ class Part(nn.Module):
         if last:
             self.model.norm = whole.model.norm
             self.lm_head = whole.lm_head
-        self.attend: Callable[[Tensor, Tensor, Tensor, list[AttentionBlock]], Tensor] = Step.attend
+        # How attention is computed, and what it is told of the mask; a GPU has another kernel than a CPU.
+        self.mask: Callable[[Tensor, Tensor], Any] = blocks_of
+        self.attend: Callable[[Tensor, Tensor, Tensor, Any], Tensor] = Step.attend
 
     def forward(self, x: Tensor, starts: Tensor) -> Tensor:
         """Tokens [B, T / cp] (first) or hidden states [B, T / cp / tp, d] -> hidden states, or logits [B, T / cp, V].
@@ -101,26 +96,34 @@ class Part(nn.Module):
         if self.first:
             x = self.model.embed_tokens(x)  # type: ignore[operator]
         for layer in self.model.layers.values():  # type: ignore[operator, union-attr]
-            x = recomputed(layer, self.layout.recompute, x, step, gathered)
+            x = recomputed(layer, self.layout, x, step, gathered)
         return self.lm_head(self.model.norm(x)) if self.last else x  # type: ignore[operator]
 
     def step(self, starts: Tensor) -> tuple[Step, Gathered | None]:
         """What the layers share: RoPE and the mask of this rank's queries, and how it gets the others' keys."""
         length, rank = starts.shape[1], self.context.get_local_rank()
         positions = local_positions(self.layout, rank, length, starts.device)
-        blocks: list[AttentionBlock] = []
-        for number, chunk in enumerate(self.layout.chunks(rank) if self.layout.cp > 1 else (0,)):
-            size = length // (2 * self.layout.cp) if self.layout.cp > 1 else length
-            for block in attention_blocks(starts, chunk * size, size):
-                block.first_query += number * size
-                block.last_query += number * size
-                blocks.append(block)
         cos, sin = rope(positions[None], self.config.head_dim, self.config.rope_theta)
         gathered = None
         if self.layout.cp > 1:
             held = [local_positions(self.layout, other, length, starts.device) for other in range(self.layout.cp)]
             gathered = Gathered(self.context.get_group(), torch.cat(held).argsort())
-        return Step(cos, sin, blocks, 0, None, self.attend), gathered
+        return Step(cos, sin, self.mask(starts, positions), 0, None, self.attend), gathered
+
+
+def blocks_of(starts: Tensor, positions: Tensor) -> list[AttentionBlock]:
+    """Causal, per-document attention of the queries at `positions` [Q], which are one run or two of one length."""
+    runs = 1 if int(positions[-1]) - int(positions[0]) == len(positions) - 1 else 2
+    size = len(positions) // runs
+    blocks = []
+    for run in range(runs):
+        for block in attention_blocks(
+            starts[:, : int(positions[(run + 1) * size - 1]) + 1], int(positions[run * size]), size
+        ):
+            block.first_query += run * size
+            block.last_query += run * size
+            blocks.append(block)
+    return blocks
 
 
 def local_positions(layout: Layout, rank: int, length: int, device: torch.device | str = "cpu") -> Tensor:
@@ -131,20 +134,27 @@ def local_positions(layout: Layout, rank: int, length: int, device: torch.device
     return torch.cat([chunks[chunk] for chunk in layout.chunks(rank)])
 
 
-def recomputed(layer: nn.Module, how: Recompute, *arguments: Any) -> Tensor:
-    """`layer(*arguments)`, keeping for the backward pass what `how` says."""
-    if how == "none":
+def recomputed(layer: nn.Module, layout: Layout, *arguments: Any) -> Tensor:
+    """`layer(*arguments)`, keeping for the backward pass what the layout says.
+
+    `selective` keeps what is dear for its size: attention's output, and the products of gate and up, which are 55% of a
+    layer of the 405B. The rest of the products, 18%, is computed again (down is not needed), with norms and gathers.
+    """
+    if layout.recompute == "none":
         output: Tensor = layer(*arguments)
         return output
-    if how == "full":
+    if layout.recompute == "full":
         return checkpoint(layer, *arguments, use_reentrant=False)  # type: ignore[no-any-return]
+    wide = layer.mlp.gate_proj.out_features  # type: ignore[union-attr]
+
+    def policy(context: Any, operation: Any, *inputs: Any, **named: Any) -> CheckpointPolicy:
+        product = operation == torch.ops.aten.mm.default and inputs[1].shape[-1] in (wide, wide // layout.tp)
+        attention = operation == torch.ops.aten._scaled_dot_product_flash_attention.default
+        return CheckpointPolicy.MUST_SAVE if product or attention else CheckpointPolicy.PREFER_RECOMPUTE
+
     return checkpoint(  # type: ignore[no-any-return]
-        layer, *arguments, use_reentrant=False, context_fn=lambda: create_selective_checkpoint_contexts(_policy)
+        layer, *arguments, use_reentrant=False, context_fn=lambda: create_selective_checkpoint_contexts(policy)
     )
-
-
-def _policy(context: Any, operation: Any, *arguments: Any, **named: Any) -> CheckpointPolicy:
-    return CheckpointPolicy.MUST_SAVE if operation in KEPT else CheckpointPolicy.PREFER_RECOMPUTE
 
 
 class Parts(nn.Module):
@@ -168,14 +178,29 @@ class Parts(nn.Module):
 
 def parallelize(model: Llama, layout: Layout, mesh: DeviceMesh, dtype: torch.dtype | None = None) -> Parts:
     """This rank's parts of `model`, sharded in place. `dtype`: of the products and of the gathered parameters."""
-    runs, rank = layout.layers(model.config.num_hidden_layers), mesh["pp"].get_local_rank()
-    over = mesh["dp", "cp"]._flatten("shard")
-    policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32)
+    parts = cut(model, layout, mesh)
+    shard(parts, dtype)
+    return parts
+
+
+def cut(model: Llama, layout: Layout, mesh: DeviceMesh, pipeline_rank: int | None = None) -> Parts:
+    """The parts of `model` on a pipeline rank (None: this one), with this rank's slices of the matrices, before FSDP."""
+    runs = layout.layers(model.config.num_hidden_layers)
+    rank = mesh["pp"].get_local_rank() if pipeline_rank is None else pipeline_rank
     parts = []
     for stage in range(rank, layout.stages, layout.pp):
         part = Part(model, runs[stage], stage == 0, stage == layout.stages - 1, layout, mesh)
         if layout.tp > 1:
             tensor_parallel(part, mesh["tp"])
+        parts.append(part)
+    return Parts(model.config, parts, layout, mesh)
+
+
+def shard(parts: Parts, dtype: torch.dtype | None = None) -> None:
+    """FSDP over dp and cp: what a rank keeps between steps."""
+    over = parts.mesh["dp", "cp"]._flatten("shard")
+    policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32)
+    for part in parts.parts:
         for module in (*part.model.layers.values(), part):  # type: ignore[operator, union-attr]
             fully_shard(module, mesh=over, reshard_after_forward=False, mp_policy=policy)
         for module in part.modules():
@@ -183,8 +208,6 @@ def parallelize(model: Llama, layout: Layout, mesh: DeviceMesh, dtype: torch.dty
                 # Sums, not means: the loss is divided by the weight of the whole batch.
                 module.set_gradient_divide_factor(1.0)
                 module.set_force_sum_reduction_for_comms(True)
-        parts.append(part)
-    return Parts(model.config, parts, layout, mesh)
 
 
 def tensor_parallel(part: Part, mesh: DeviceMesh) -> None:

@@ -10,8 +10,10 @@ from typing import Annotated, Any
 import numpy as np
 
 from stages.interface import Context, Metrics, Paths
+from stages.model.layout import Layout, Recompute
 from stages.model.llama import LlamaConfig
 from stages.scaling.flops import tokens_for, training_flops
+from stages.scaling.memory import rank_memory
 from stages.scaling.reliability import (
     INTERRUPTIONS,
     MINUTES,
@@ -46,6 +48,10 @@ STORAGE = {"sustained": 2e12, "peak": 7e12}
 """3.3.1: bytes per second that the storage takes."""
 CHECKPOINT_PER_GPU = (1e6, 4e9)
 """3.3.1: bytes of a checkpoint per GPU, from and to."""
+GPU_MEMORY = 80e9
+"""Bytes of an H100 (3.3.1)."""
+VIRTUAL_STAGES = 8
+"""Runs of layers on each pipeline rank: 126 layers and one less at either end are 128 runs of one on 16 ranks."""
 TABLE_4 = (
     {"gpus": 8192, "tp": 8, "cp": 1, "pp": 16, "dp": 64, "length": 8192, "sequences": 32, "tflops": 430, "mfu": 43},
     {"gpus": 16384, "tp": 8, "cp": 1, "pp": 16, "dp": 128, "length": 8192, "sequences": 16, "tflops": 400, "mfu": 41},
@@ -63,8 +69,8 @@ class Config:
 
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
     """No inputs, no outputs: the metrics are all there is."""
-    layouts = [layout(row) for row in TABLE_4]
-    context.table("layouts", layouts)
+    layouts = [layout(row) | {"memory": memory(row)} for row in TABLE_4]
+    context.table("layouts", [{key: value for key, value in row.items() if key != "memory"} for row in layouts])
     return {
         "parameters": {name: model(name).parameters for name in SHAPES},
         "body_parameters": {name: model(name).body_parameters for name in SHAPES},
@@ -115,6 +121,25 @@ def layout(row: dict[str, int]) -> dict[str, Any]:
         "batch_tokens": row["dp"] * row["sequences"] * row["length"],
         "computed_mfu": 100 * row["tflops"] * 1e12 / PEAK,
     }
+
+
+def memory(row: dict[str, int]) -> dict[str, Any]:
+    """Bytes that a rank needs in a row of Table 4, by how much is recomputed, until it fits a GPU (3.3.2).
+
+    The paper does not print its number of stages per pipeline rank. Here each has one layer, and the first and the last
+    none: the paper takes a layer from both, and this gives the smallest bubble. Measured on the second pipeline rank,
+    which has all its layers and waits for most micro-batches.
+    """
+    found: dict[str, Any] = {}
+    recompute: Recompute
+    for recompute in ("none", "selective", "full"):
+        shards = Layout(tp=row["tp"], cp=row["cp"], pp=row["pp"], dp=row["dp"], virtual_stages=VIRTUAL_STAGES,
+                        shorter_ends=1, recompute=recompute)  # fmt: skip
+        kinds = rank_memory(model("405B"), shards, row["length"], row["sequences"], stage=1)
+        found[recompute] = kinds | {"total": sum(kinds.values())}
+        if found[recompute]["total"] <= GPU_MEMORY:
+            break
+    return {"least_recompute": recompute, "fits": found[recompute]["total"] <= GPU_MEMORY, "bytes": found}
 
 
 def interruptions() -> dict[str, Any]:

@@ -12,7 +12,6 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
-from torch.distributed.pipelining import PipelineStage, Schedule1F1B, ScheduleInterleaved1F1B
 from torch.distributed.tensor import DTensor
 from torch.distributed.tensor.parallel import loss_parallel
 
@@ -20,6 +19,7 @@ from stages.interface import StageError
 from stages.model.layout import Layout
 from stages.model.llama import Llama, LlamaConfig
 from stages.model.parallelize import Parts, local_positions, make_mesh, parallelize
+from stages.model.pipeline import interleaved
 from stages.training import sharded
 from stages.training.checkpoint import Average, TrainingState
 from stages.training.loader import TokenBatch
@@ -154,25 +154,13 @@ class Ranks:
             count = len(tokens)
         key = (count, len(tokens), starts.shape[1])
         if key not in self._schedules:
-            self._schedules[key] = self._schedule(parts, count)
+            self._schedules[key] = interleaved(parts, count, self._wanted, self.device)
         self._loss = lambda logits, wanted: loss(lambda *_: logits, TokenBatch(wanted, wanted, None))[0] / weight
         losses: list[Tensor] = []
         inputs = (tokens,) if self.mesh["pp"].get_local_rank() == 0 else ()
         self._schedules[key].step(*inputs, starts=starts, target=targets, losses=losses, return_outputs=False)
         return {"loss": sum(value.item() for value in losses) * weight}
 
-    def _schedule(self, parts: Parts, count: int) -> Any:
-        layout, rank = self.layout, self.mesh["pp"].get_local_rank()
-        if count % layout.pp:
-            raise StageError(f"layout: {count} sequences on a rank are no multiple of pp {layout.pp}")
-        group, device = self.mesh["pp"].get_group(), torch.device(self.device)
-        stages = [PipelineStage(part, rank + number * layout.pp, layout.stages, device, group=group)
-                  for number, part in enumerate(parts.parts)]  # fmt: skip
-
-        def loss(logits: Tensor, wanted: Tensor) -> Tensor:
-            value: Tensor = self._loss(logits, wanted)
-            return value
-
-        if layout.virtual_stages > 1:
-            return ScheduleInterleaved1F1B(stages, count, loss_fn=loss, scale_grads=False)  # type: ignore[arg-type]
-        return Schedule1F1B(stages[0], count, loss_fn=loss, scale_grads=False)
+    def _wanted(self, logits: Tensor, targets: Tensor) -> Tensor:
+        value: Tensor = self._loss(logits, targets)
+        return value
