@@ -147,12 +147,13 @@ def cost(counts: list[int], memory_mb: int) -> Rows:
                "", "(0.97)")  # fmt: skip
         yield "  removed documents similar to another of their cluster", f"{quality['precision']:.4f}", "", "(0.99)"
         yield "  removed documents similar to the one that stays", f"{quality['to kept']:.4f}", "", ""
-        yield ("  seconds", f"{one.seconds:.1f}", "",
-               f"{one.seconds / runs[counts[0]].seconds:.1f} times {counts[0]:,}" if count > counts[0] else "")  # fmt: skip
+        times = f"{one.seconds / runs[counts[0]].seconds:.1f} times {counts[0]:,}" if count > counts[0] else ""
+        yield "  seconds", f"{one.seconds:.1f}", "", times
         yield (f"  peak memory of a worker at memory_mb: {memory_mb}, MB", f"{one.worker:.0f}", "",
                f"{one.worker - least.worker:+.0f} to one with nothing to do")  # fmt: skip
+        more = one.driver - least.driver
         yield ("  peak memory of the stage's own process, MB", f"{one.driver:.0f}", "",
-               f"{one.driver - least.driver:+.0f}: {(one.driver - least.driver) / count * 1e6:,.0f} bytes a document")  # fmt: skip
+               f"{more:+.0f}: {more / count * 1e6:,.0f} bytes a document")  # fmt: skip
 
 
 def main() -> None:

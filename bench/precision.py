@@ -2,14 +2,14 @@
 
 python -m bench.precision [--tokens 400000] [--rung 7] [--seeds 3] [--data data/tokens]
 
-Each seed has its own weights and its own order of the data, the same in both precisions. Held-out losses are of the same
-windows for all, computed in float32.
+Each seed has its own weights and its own order of the data, the same in both precisions. Held-out losses are of the
+same windows for all, computed in float32.
 """
 
 import argparse
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,34 +19,18 @@ from bench.timing import table
 from flows import project
 from flows.parameters import Parameters
 from stages import statistics
-from stages.interface import A, B, Context, Kind, Row
+from stages.interface import Context
 from stages.model.llama import Llama
 from stages.pretraining import initial
 from stages.scaling import isoflops
 from stages.training.language_modelling import MixtureBatches, held_out, held_out_losses, next_token_loss
 from stages.training.loader import Mixture, TokenShards
 from stages.training.loop import Training, train
+from stages.training.unwatched import Silent
 
 PRECISIONS = ("fp32", "bf16")
 PIECES = 10
 """Parts of the training whose mean losses are compared."""
-
-
-class Silent:
-    """A context that nobody watches."""
-
-    def __init__(self, scratch: Path) -> None:
-        self.item: Mapping[str, str] = {}
-        self.scratch = scratch
-
-    def progress(self, name: str, done: float, total: float) -> None: ...
-    def scalars(self, step: int, values: Mapping[str, float]) -> None: ...
-    def table(self, name: str, rows: Sequence[Row]) -> None: ...
-    def note(self, text: str) -> None:
-        print(text, file=sys.stderr)
-
-    def map(self, name: str, function, items: Iterable[A], kind: Kind = "thread") -> list[B]:
-        return [function(item) for item in items]
 
 
 def main() -> None:

@@ -42,11 +42,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     every = read(scored, options.sources)
     bar = float(np.quantile([row["quality"] for row in every], 1 - options.keep))
     quality, judge = config.classify.quality, config.classify.judge
-    passed = [
-        row for row in every
-        if row["bucket"] not in quality.buckets
-        or (row["quality"] >= quality.threshold and row["judged"] >= judge.threshold)
-    ]  # fmt: skip
+    passed = [row for row in every if classify.low(row, quality, judge.threshold) is None]
     variants = {"best": [row for row in every if row["quality"] >= bar], "random": every, "pipeline": passed}
     clean = read(inputs["corpus"], options.held_out)
     rows, made = race(config, options, variants, clean, inputs["tokenizer"], context)
@@ -59,7 +55,9 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
 
 def without_thresholds(config: Config) -> classify.Config:
     """The same classifiers, and no document dropped."""
-    none = {"threshold": 0.0}
     options = config.classify
-    changed = {"quality": options.quality.model_copy(update=none), "judge": options.judge.model_copy(update=none)}
+    changed = {
+        "quality": options.quality.model_copy(update={"threshold": 0.0, "lowest": 0.0}),
+        "judge": options.judge.model_copy(update={"threshold": 0.0}),
+    }
     return classify.Config(options.model_copy(update=changed))

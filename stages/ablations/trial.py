@@ -16,12 +16,12 @@ from pydantic import Field
 from stages import statistics
 from stages.interface import Context, Metrics, Section
 from stages.model.llama import Llama, LlamaConfig
-from stages.scaling.isoflops import Silent
 from stages.scaling.ladder import Architecture, LearningRate, Shape
 from stages.training.language_modelling import MixtureBatches, held_out, held_out_losses, next_token_loss
 from stages.training.loader import Mixture, TokenShards
 from stages.training.loop import History, Loss, Training, train
 from stages.training.schedule import Schedule
+from stages.training.unwatched import Silent
 
 Values = dict[str, Any]
 NATS = "nats per token"

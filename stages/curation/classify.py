@@ -188,18 +188,10 @@ def score_shard(shard: Shard) -> Scored:
 def select_shard(work: Selection) -> Outcome:
     """Ranks the documents of one scored file and drops the low ones, in place."""
     outcome = Outcome(Account(), [], Counter())
-    options = work.options
 
     def judge(document: documents.Document) -> Cut | None:
         document["rank"] = place(work.places, document["language"], document["quality"])
-        cut = None
-        if document["bucket"] in options.buckets:
-            if document["quality"] < options.threshold:
-                cut = Cut("quality", "low score")
-            elif document["judged"] < work.judged:
-                cut = Cut("judge", "low score")
-        if cut is None and document["bucket"] == "multilingual" and document["rank"] < options.lowest:
-            cut = Cut("ranking", "low in its language")
+        cut = low(document, work.options, work.judged)
         if cut:
             outcome.dropped[document["source"]] += 1
         return cut
@@ -209,6 +201,18 @@ def select_shard(work: Selection) -> Outcome:
     names = ("source", "language", "domain", "bucket")
     outcome.kept.extend((*(row[name] for name in names), documents.size(row["text"])) for row in kept)  # type: ignore[misc]
     return outcome
+
+
+def low(document: documents.Document, options: quality.Quality, judged: float) -> Cut | None:
+    """Why the quality of a scored and ranked document is too low, or None; judged: least approval."""
+    if document["bucket"] in options.buckets:
+        if document["quality"] < options.threshold:
+            return Cut("quality", "low score")
+        if document["judged"] < judged:
+            return Cut("judge", "low score")
+    if document["bucket"] == "multilingual" and document["rank"] < options.lowest:
+        return Cut("ranking", "low in its language")
+    return None
 
 
 def _fit(work: tuple[str, Examples, classifier.Features]) -> Model:

@@ -184,7 +184,7 @@ def parallelize(model: Llama, layout: Layout, mesh: DeviceMesh, dtype: torch.dty
 
 
 def cut(model: Llama, layout: Layout, mesh: DeviceMesh, pipeline_rank: int | None = None) -> Parts:
-    """The parts of `model` on a pipeline rank (None: this one), with this rank's slices of the matrices, before FSDP."""
+    """The parts of `model` on a pipeline rank (None: this one), with this rank's slices of the matrices, unsharded."""
     runs = layout.layers(model.config.num_hidden_layers)
     rank = mesh["pp"].get_local_rank() if pipeline_rank is None else pipeline_rank
     parts = []

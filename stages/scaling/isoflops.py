@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from stages.interface import A, B, Context, Curve, Kind, Metrics, Paths, Row, Section, StageError
+from stages.interface import Context, Metrics, Paths, Section, StageError
 from stages.model.llama import Llama, LlamaConfig
 from stages.scaling.flops import tokens_for, training_flops
 from stages.scaling.ladder import Architecture, Ladder, LearningRate
@@ -23,6 +22,7 @@ from stages.training.language_modelling import MixtureBatches, held_out, held_ou
 from stages.training.loader import Mixture, TokenShards
 from stages.training.loop import Training, train
 from stages.training.schedule import Schedule
+from stages.training.unwatched import Silent
 
 CURVE = 40
 """Points of a model's training curve that are kept."""
@@ -212,19 +212,3 @@ def train_point(point: Point) -> dict[str, Any]:
     }
     thin = np.unique(np.linspace(0, len(history) - 1, CURVE).round().astype(int))
     return {"row": row, "curve": [(int(history[at]["step"]), history[at]["loss"]) for at in thin]}
-
-
-class Silent:
-    """The context of a point: nobody watches a worker's every step; the sweep's bar counts the points."""
-
-    def __init__(self, scratch: Path) -> None:
-        self.item: Mapping[str, str] = {}
-        self.scratch = self.cache = scratch
-
-    def progress(self, name: str, done: float, total: float) -> None: ...
-    def scalars(self, step: int, values: Mapping[str, float]) -> None: ...
-    def table(self, name: str, rows: Sequence[Row]) -> None: ...
-    def note(self, text: str) -> None: ...
-    def part(self, name: str, parameters: Row, values: Row, curve: Curve = ()) -> None: ...
-    def map(self, name: str, function: Callable[[A], B], items: Iterable[A], kind: Kind = "thread") -> list[B]:
-        raise NotImplementedError("a point of the sweep does not fan out")

@@ -56,7 +56,9 @@ def corpus(tmp_path: Path) -> Path:
     """What the default run leaves: masked, deduplicated, filtered, corpus."""
     rows = pages(160)
     news = [row for row in without_banner(rows) if row["source"] == "news"]
-    last = [row | {"quality": 0.9, "judged": 0.9, "bucket": "general"} for row in news]
+    last = [
+        row | {"quality": 0.9, "judged": 0.9, "rank": 0.5, "domain": "general", "bucket": "general"} for row in news
+    ]
     for name, kept, schema in (("masked", rows, SCHEMA), ("deduplicated", without_banner(rows), SCHEMA),
                                ("filtered", news, SCHEMA), ("corpus", last, CLASSIFIED)):  # fmt: skip
         (tmp_path / name).mkdir()
@@ -106,8 +108,9 @@ def test_heuristics_are_told_by_reason(corpus: Path, world: World, tmp_path: Pat
 
 
 def test_the_quality_filter_keeps_the_best_by_scores_of_all(corpus: Path, world: World, tmp_path: Path) -> None:
-    changed = {"positive": ["news"], "negative": ["forms"], "threshold": 0.5, "buckets": ["general", "multilingual"]}
-    bucket = CURATION["classify"]["bucket"] | {"general": ["news"], "math": ["forms"], "code": []}
+    changed = {"positive": ["news"], "negative": ["forms"], "threshold": 0.5, "buckets": ["general", "multilingual"],
+               "lowest": 0.0}  # fmt: skip
+    bucket = CURATION["classify"]["bucket"] | {"examples": {"general": ["news"], "maths": ["forms"]}}
     section = classify.Classify.model_validate(
         CURATION["classify"] | {"quality": changed, "bucket": bucket}
         | {"features": CURATION["classify"]["features"] | {"hash_bits": 12, "dimension": 4, "epochs": 8}}

@@ -90,7 +90,7 @@ def test_the_page_is_whole_html(whole) -> None:
 def test_every_chart_is_drawn_and_answers_are_escaped(whole) -> None:
     text, _, _, _ = whole
     assert "Not measured by this run" not in text
-    assert text.count('role="img"') == 24
+    assert text.count('role="img"') == 25
     assert "&lt;question&gt;" in text and "<question>" not in text
 
 
