@@ -92,7 +92,13 @@ def measure(page: Gold, text: str, ngram: int) -> dict[str, float]:
     lines = Counter(line.rstrip() for line in text.split("\n"))
     code = Counter(line.rstrip() for block in page.code for line in block.split("\n") if line.strip())
     kept = (lines & code).total() / code.total() if code else 1.0
-    return {"precision": precision, "recall": recall, "f1": f1, "f1_words": overlap(page.text, text, 1)[2], "code": kept}
+    return {
+        "precision": precision,
+        "recall": recall,
+        "f1": f1,
+        "f1_words": overlap(page.text, text, 1)[2],
+        "code": kept,
+    }
 
 
 def overlap(gold: str, text: str, ngram: int) -> tuple[float, float, float]:

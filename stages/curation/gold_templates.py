@@ -17,7 +17,23 @@ ENDS = ("", " in practice", " for small inputs", " by the argument given above",
         " on every machine we tried", ", as a simple count shows", " whenever the index is even")  # fmt: skip
 MENU = ("Home", "About", "Archive", "Contact", "Projects", "Imprint", "Downloads", "Community", "Blog", "Pricing",
         "Documentation", "Support", "Press", "Careers", "Status", "Terms of use", "Privacy policy")  # fmt: skip
-NAMES = ["alpha", "beta", "count", "delta", "total", "node", "left", "right", "weight", "limit", "offset", "width", "items", "cursor", "depth"]
+NAMES = [
+    "alpha",
+    "beta",
+    "count",
+    "delta",
+    "total",
+    "node",
+    "left",
+    "right",
+    "weight",
+    "limit",
+    "offset",
+    "width",
+    "items",
+    "cursor",
+    "depth",
+]
 
 
 def sentence(random_: random.Random, clauses: int = 0) -> str:
