@@ -3,6 +3,7 @@
 from typing import Any
 
 from stages.report.claims_contamination import CONTAMINATION
+from stages.report.claims_extraction import EXTRACTION
 from stages.report.claims_paper import PAPER
 from stages.report.claims_posttraining import POSTTRAINING
 from stages.report.claims_pretraining import PRETRAINING
@@ -10,7 +11,7 @@ from stages.report.claims_safety import SAFETY
 from stages.report.evidence import Evidence, Missing
 from stages.report.verdict import Claim, Finding
 
-CLAIMS: tuple[Claim, ...] = (*PRETRAINING, *POSTTRAINING, *SAFETY, *CONTAMINATION, *PAPER)
+CLAIMS: tuple[Claim, ...] = (*EXTRACTION, *PRETRAINING, *POSTTRAINING, *SAFETY, *CONTAMINATION, *PAPER)
 DIGITS = 6
 
 
