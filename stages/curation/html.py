@@ -37,6 +37,8 @@ BEGINNING = 800
 """Characters of a list that are looked at."""
 DEPTH = 512
 """Levels of nested blocks, as in browsers; the extractor's time grows with their square."""
+WINDOWS = {"euc-kr": "cp949", "ks_c_5601-1987": "cp949", "shift_jis": "cp932", "x-sjis": "cp932", "gb2312": "gb18030"}
+"""What a page that names the first is really written in where it does not fit: Windows' larger sets, as in browsers."""
 FEED = re.compile(r"<(title|description|summary|content(?::encoded)?|body)\b[^>]*>(.*?)</\1\s*>", re.DOTALL)
 FORMULA = re.compile(r"\b(?:math|latex|tex|equation|formula|mwe-math\S*)\b", re.IGNORECASE)
 
@@ -110,7 +112,8 @@ def text_of(body: bytes, charset: str) -> str | None:
     declared = re.search(rb"(?:charset|encoding)\s*=\s*[\"']?([\w.:-]+)", body[:2048], re.IGNORECASE)
     # What is valid UTF-8 is UTF-8, whatever an old template declares; only ISO 2022 also looks like it.
     certain = "" if b"\x1b" in body else "utf-8"
-    for name in (charset, certain, declared[1].decode("latin-1") if declared else "", "utf-8"):
+    named = declared[1].decode("latin-1").lower() if declared else ""
+    for name in (charset, certain, named, WINDOWS.get(charset) or WINDOWS.get(named, ""), "utf-8"):
         if name:
             try:
                 return body.decode(name)
@@ -205,7 +208,7 @@ def _lists(page: str) -> str:
 def _prose(part: str) -> bool:
     """Whether at most half of the text is links; a long list is judged by its beginning."""
     links = part.count("<a ")
-    if not links or links * LINKED > len(part):
+    if not links or (links * LINKED > len(part) and links >= part.count("<li")):
         return not links
     beginning = part[:BEGINNING]
     text, outside = (len("".join(tags.sub(" ", beginning).split())) for tags in (ANY, LINKS))
