@@ -217,7 +217,7 @@ def _prose(part: str) -> bool:
 
 def _flat(page: str) -> str:
     """The page with blocks that are nested deeper than DEPTH made flat."""
-    if max(page.count("<div"), page.count("</div"), page.count("<DIV")) <= DEPTH:
+    if page.count("<d") + page.count("<D") <= DEPTH:
         return page
     if max(accumulate(map(STEP.__getitem__, DIV.findall(page)))) <= DEPTH:
         return page

@@ -41,12 +41,11 @@ def main_element(page: str) -> str:
 
 def _without(page: str, begin: str, end: str) -> str:
     """The page without what stands between the two, and without them; one without an end stays."""
-    first, *others = page.split(begin)
-    kept = [first]
-    for part in others:
-        _, found, rest = part.partition(end)
-        kept.append(rest if found else f"{begin}{part}")
-    return "".join(kept)
+    kept, position = [], 0
+    while (start := page.find(begin, position)) >= 0 and (stop := page.find(end, start)) >= 0:
+        kept.append(page[position:start])
+        position = stop + len(end)
+    return "".join([*kept, page[position:]]) if kept else page
 
 
 def _long(page: str, start: int, end: int) -> bool:

@@ -58,6 +58,11 @@ def test_only_the_element_that_the_page_names_is_read_with_the_heading_before_it
     assert PROSE in lines(teaser)
 
 
+def test_scripts_that_write_scripts_take_nothing_with_them() -> None:
+    script = """<script>document.write("<script src='x'></scr" + "ipt><div>");</script>"""
+    assert lines(page(f"{script}<p>{PROSE}</p>", script)) == [PROSE]
+
+
 def test_lists_of_prose_stay_and_menus_go() -> None:
     links = '<ul><li>See <a href="/a">the river</a>, which is long and runs to the sea</li><li>or walk</li></ul>'
     found = lines(page(f"<p>{PROSE}</p>{links}"))
@@ -78,7 +83,7 @@ def test_captions_quotations_and_code_stay_and_gutters_pictures_and_edit_links_g
 
 
 def test_formulas_stand_as_their_source() -> None:
-    source = f"""<p>{PROSE}</p><p>A <script type="math/tex">a_1</script> b <img class="latex" alt="c &lt; d" src="x.png">
+    source = f"""<p>{PROSE}</p><p>A <script type="math/tex">a_1</script> b <img class="tex" alt="c &lt; d" src="x.png">
 e <math><semantics><mi>f</mi><annotation encoding="application/x-tex">f^2</annotation></semantics></math> g.</p>"""
     assert lines(page(source))[1].split() == ["A", "a_1", "b", "c", "<", "d", "e", "f^2", "g."]
 
