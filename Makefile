@@ -23,6 +23,7 @@ test: setup data lint  ## everything that must hold, offline from here on
 
 bench: setup  ## speed and quality beside peers, measured in turns in the same run
 	python -m bench.dedup
+	python -m bench.extraction
 	python -m bench.training
 	python -m bench.generation
 	python -m bench.checkpoint
@@ -36,7 +37,7 @@ $(VENV)/.installed: requirements.lock
 	touch $@
 
 data: setup  ## fetch the packages whose pages the smoke scale reads
-	python -m stages.curation.archives --only trafilatura,formasaurus,mpmath,pygments,datatrove
+	python -m stages.curation.archives --only trafilatura,htmldate,formasaurus,mpmath,pygments,datatrove
 
 lint: setup
 	ruff check .

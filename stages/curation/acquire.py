@@ -148,7 +148,10 @@ def _crawled(pattern: str, largest: int, problems: Counter[str]) -> Iterator[Pag
 
     try:
         files = sorted(fsspec.open_files(pattern, "rb"), key=lambda file: str(file.path))
-    except (OSError, ValueError, ImportError) as error:
+    except ImportError as error:
+        hint = "pip install s3fs" if pattern.startswith(("s3://", "s3a://")) else "install what it names"
+        raise StageError(f"curation.acquire.warc: {pattern}: {error}; {hint}, or name other files") from None
+    except (OSError, ValueError) as error:
         raise StageError(f"curation.acquire.warc: {pattern}: {error}") from None
     if not files:
         raise StageError(f"curation.acquire.warc: {pattern}: no file matches")

@@ -96,8 +96,8 @@ def _formula_html(random_: random.Random, style: int, display: bool) -> tuple[st
         note = f'<annotation encoding="application/x-tex">{escape(tex)}</annotation>'
         image = f'<img src="/media/math/render/svg/{random_.randrange(10**8):x}" class="mwe-math-fallback-image-inline"'
         return (
-            f'<span class="mwe-math-element"><span style="display: none;"><math{mode} alttext="{escape(tex)}"><semantics>'
-            f'<mrow>{mathml}</mrow>{note}</semantics></math></span>{image} aria-hidden="true" alt="{escape(tex)}"/></span>',
+            f'<span class="mwe-math-element"><span style="display: none;"><math{mode} alttext="{escape(tex)}"><semantics>'  # noqa: E501
+            f'<mrow>{mathml}</mrow>{note}</semantics></math></span>{image} aria-hidden="true" alt="{escape(tex)}"/></span>',  # noqa: E501
             tex,
         )
     if style == 1:  # as LaTeXML does
@@ -156,7 +156,7 @@ def _listing(random_: random.Random, style: int) -> Block:
     if style == 0:
         html = f"<pre>{escape(code)}\n</pre>"
     elif style == 1:
-        html = f'<div class="highlight-python notranslate"><div class="highlight"><pre><span></span>{_highlight(code)}\n</pre></div></div>'
+        html = f'<div class="highlight-python notranslate"><div class="highlight"><pre><span></span>{_highlight(code)}\n</pre></div></div>'  # noqa: E501
     elif style == 2:
         gutter = "\n".join(map(str, numbers))
         html = (
@@ -167,7 +167,7 @@ def _listing(random_: random.Random, style: int) -> Block:
     else:
         html = (
             f'<div class="codeBlockContainer"><pre class="language-python"><code>{_highlight(code)}</code></pre>'
-            '<div class="buttonGroup"><button type="button" aria-label="Copy code" class="clean-btn">Copy</button></div></div>'
+            '<div class="buttonGroup"><button type="button" aria-label="Copy code" class="clean-btn">Copy</button></div></div>'  # noqa: E501
         )
     return Block(html, code, code)
 

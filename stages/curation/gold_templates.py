@@ -1,3 +1,4 @@
+# ruff: noqa: E501  # lines of HTML
 """How six well-known programs lay out a page: the main text among the navigation, teasers and notices that they add."""
 
 import random

@@ -20,22 +20,25 @@ extractor drops text without one."""
 Extracted = tuple[str, str, list[list[int]]]
 """(media, text, ranges of code lines)."""
 
-LIST = re.compile(r"<(/?)[uU][lL]\b")
-LINK = re.compile(r"</?[aA]\b[^<>]*>")
-IMAGE = re.compile(r"<[iI][mM][gG]\b[^<>]*>")
+LINKS = re.compile(r"<a\b[^<>]*>.*?</a\b|<[^<>]*>", re.DOTALL)
 DIV = re.compile(r"<(/?)[dD][iI][vV]\b[^<>]*>")
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200b\u200e\u200f\u2060\ufeff\ud800-\udfff]")
+STEP = {"": 1, "/": -1}
 ANY = re.compile(r"<[^<>]*>")
-SKIPPED = ("object", "video", "audio", "embed", "area", "svg", ".toc", ".contents.topic", ".jp-relatedposts")
+SKIPPED = ("object", "svg", ".toc", ".contents.topic", ".jp-relatedposts")
 """What is no text, and lists that programs add inside the main text, as CSS selectors."""
 GUTTERS = (".linenos", ".gutter", ".lineno", ".line-numbers")
 """The same beside code: the numbers of its lines."""
 WIKI = (".mw-editsection", ".mw-cite-backlink", ".navbox", ".printfooter", ".catlinks", ".hatnote")
 """The same in pages of MediaWiki."""
-BEGINNING = 2000
+LINKED = 300
+"""Characters per link: with fewer, a list of links has no room for prose."""
+BEGINNING = 800
 """Characters of a list that are looked at."""
 DEPTH = 512
 """Levels of nested blocks, as in browsers; the extractor's time grows with their square."""
+WINDOWS = {"euc-kr": "cp949", "ks_c_5601-1987": "cp949", "shift_jis": "cp932", "x-sjis": "cp932", "gb2312": "gb18030"}
+"""What a page that names the first is really written in where it does not fit: Windows' larger sets, as in browsers."""
 FEED = re.compile(r"<(title|description|summary|content(?::encoded)?|body)\b[^>]*>(.*?)</\1\s*>", re.DOTALL)
 FORMULA = re.compile(r"\b(?:math|latex|tex|equation|formula|mwe-math\S*)\b", re.IGNORECASE)
 
@@ -77,7 +80,7 @@ def main_content(page: str) -> tuple[str, list[list[int]]]:
     """Text of the main content of an HTML page and the ranges of its lines that are code."""
     from resiliparse.extract.html2text import extract_plain_text
 
-    element = main_element(page).replace(MARK, "").replace("twitter-tweet", "quotation")
+    element = main_element(_tex(page)).replace(MARK, "").replace("twitter-tweet", "quotation")
     prepared = _flat(_lists(_code(_formulas(element))))
     skipped = SKIPPED + GUTTERS * (OPEN in prepared) + WIKI * ("mw-editsection" in prepared)
     text = extract_plain_text(
@@ -109,7 +112,8 @@ def text_of(body: bytes, charset: str) -> str | None:
     declared = re.search(rb"(?:charset|encoding)\s*=\s*[\"']?([\w.:-]+)", body[:2048], re.IGNORECASE)
     # What is valid UTF-8 is UTF-8, whatever an old template declares; only ISO 2022 also looks like it.
     certain = "" if b"\x1b" in body else "utf-8"
-    for name in (charset, certain, declared[1].decode("latin-1") if declared else "", "utf-8"):
+    named = declared[1].decode("latin-1").lower() if declared else ""
+    for name in (charset, certain, named, WINDOWS.get(charset) or WINDOWS.get(named, ""), "utf-8"):
         if name:
             try:
                 return body.decode(name)
@@ -137,14 +141,18 @@ def _elements(name: str, page: str, replace: Callable[[re.Match[str]], str]) -> 
     return element.sub(replace, page[: ends[-1]]) + page[ends[-1] :]
 
 
+def _tex(page: str) -> str:
+    """Formulas in scripts, as MathJax has them, become text."""
+    if "math/tex" in page:
+        return _elements("script", page, lambda found: f" {found[2]} " if "math/tex" in found[1] else "")
+    return page
+
+
 def _formulas(page: str) -> str:
     """MathML and formula images give way to the TeX or the text that stands for them; other pictures go."""
-    if "math" in page:
-        if "<math" in page:
-            page = _elements("math", page, _mathml)
-        if "math/tex" in page:
-            page = _elements("script", page, lambda found: f" {found[2]} " if "math/tex" in found[1] else found[0])
-    return IMAGE.sub(_image, page)
+    if "<math" in page:
+        page = _elements("math", page, _mathml)
+    return _images(page)
 
 
 def _mathml(match: re.Match[str]) -> str:
@@ -153,13 +161,22 @@ def _mathml(match: re.Match[str]) -> str:
     return f" {source.strip()} " if source else match[0]
 
 
-def _image(match: re.Match[str]) -> str:
-    """The text of a formula; what other pictures show is none of the page's text."""
-    tag = match[0].lower()
-    if not ("math" in tag or "tex" in tag or "equation" in tag or "formula" in tag):
-        return ""
-    words = f"{_attribute('class', match[0])} {unquote(_attribute('src', match[0]))}"
-    return f" {_attribute('alt', match[0])} " if FORMULA.search(words) else ""
+def _images(page: str) -> str:
+    """Formula images give way to their text; what other pictures show is none of the page's text."""
+    first, *others = page.split("<img")
+    parts = [first]
+    for part in others:
+        tag, end, rest = part.partition(">")
+        if not end:
+            parts += ["<img", part]
+            continue
+        hint = tag.lower()
+        if "math" in hint or "tex" in hint or "equation" in hint or "formula" in hint:
+            words = f"{_attribute('class', tag)} {unquote(_attribute('src', tag))}"
+            if FORMULA.search(words):
+                parts += [" ", _attribute("alt", tag), " "]
+        parts.append(rest)
+    return "".join(parts)
 
 
 def _attribute(name: str, tag: str) -> str:
@@ -179,31 +196,30 @@ def _code(page: str) -> str:
 def _lists(page: str) -> str:
     """The extractor takes unordered lists with some links in them, or near the root, for navigation, but never ordered
     ones: so lists that are prose rather than links become ordered."""
-    parts, position, depth, start = [], 0, 0, 0
-    for tag in LIST.finditer(page):
-        if not tag[1]:
-            start = start if depth else tag.start()
-            depth += 1
-        elif depth:
-            depth -= 1
-            if not depth and _prose(page[start : tag.end()]):
-                parts += [page[position:start], LIST.sub(r"<\1ol", page[start : tag.end()])]
-                position = tag.end()
-    return "".join([*parts, page[position:]])
+    first, *others = page.split("<ul")
+    parts = [first]
+    for part in others:
+        items, end, rest = part.partition("</ul")
+        prose = end and _prose(items)
+        parts += ["<ol", items, "</ol", rest] if prose else ["<ul", part]
+    return "".join(parts)
 
 
 def _prose(part: str) -> bool:
     """Whether at most half of the text is links; a long list is judged by its beginning."""
-    pieces = LINK.split(part[:BEGINNING])
-    inside, outside = (len("".join(ANY.sub(" ", "".join(pieces[side::2])).split())) for side in (1, 0))
-    return inside <= outside
+    links = part.count("<a ")
+    if not links or (links * LINKED > len(part) and links >= part.count("<li")):
+        return not links
+    beginning = part[:BEGINNING]
+    text, outside = (len("".join(tags.sub(" ", beginning).split())) for tags in (ANY, LINKS))
+    return text <= 2 * outside
 
 
 def _flat(page: str) -> str:
     """The page with blocks that are nested deeper than DEPTH made flat."""
-    if page.count("<div") + page.count("<DIV") <= DEPTH:
+    if page.count("<d") + page.count("<D") <= DEPTH:
         return page
-    if max(accumulate(-1 if slash else 1 for slash in DIV.findall(page))) <= DEPTH:
+    if max(accumulate(map(STEP.__getitem__, DIV.findall(page)))) <= DEPTH:
         return page
     depth = 0
 

@@ -8,10 +8,9 @@ import re
 from itertools import chain
 
 NAMES = (
-    "articleBody", "mw-parser-output", "entry-content", "post-content", "article-content", "article-body", "post-body",
-    "markdown-body",
+    "entry-content", "articleBody", "mw-parser-output", "post-body", "article-content",
 )  # fmt: skip
-"""Values of `class` and `itemprop`: schema.org, MediaWiki, WordPress, Blogger, GitHub."""
+"""Values of `class` and `itemprop`: WordPress, schema.org, MediaWiki, Blogger."""
 ELEMENTS = ("article", "main")
 LEAST = 250
 """Characters of text that make an element worth it; teasers have fewer."""
@@ -26,17 +25,27 @@ INVISIBLE = re.compile(r"<(script|style|svg|noscript)\b.*?</\1|<[^<>]*>", re.DOT
 
 
 def main_element(page: str) -> str:
-    """The page with nothing but its main element and the first heading before it; the page as it is where it names no
-    such element, or several."""
+    """The page without scripts, and with nothing but its main element and the first heading before it where it names
+    one such element."""
     head = page.find("</head>")
     if head >= 0 and page[head + len("</head>") : head + WINDOW].lstrip().startswith("<body"):
         page = page[head + len("</head>") :]
+    page = _without(page, "<script", "</script>")
     around = next(filter(None, (_only(page, name) for name in ELEMENTS)), (0, len(page)))
     inside = (_named(page, name, *around) for name in NAMES)
     for start, end in chain(filter(None, inside), [around]):
         if end - start < len(page) and _long(page, start, end):
             return f"<html><body>{'<div>' * LEVELS}{_heading(page, start, end)}{page[start:end]}"
     return page
+
+
+def _without(page: str, begin: str, end: str) -> str:
+    """The page without what stands between the two, and without them; one without an end stays."""
+    kept, position = [], 0
+    while (start := page.find(begin, position)) >= 0 and (stop := page.find(end, start)) >= 0:
+        kept.append(page[position:start])
+        position = stop + len(end)
+    return "".join([*kept, page[position:]]) if kept else page
 
 
 def _long(page: str, start: int, end: int) -> bool:
@@ -86,20 +95,12 @@ def _only(page: str, name: str) -> tuple[int, int] | None:
 
 
 def _end(page: str, name: str, start: int) -> int:
-    """Where the element that begins at `start` ends; tags inside scripts and comments are none."""
-    tags = re.compile(rf"<(?:(/?){name}\b|script\b|!--)", re.IGNORECASE)
-    depth, position = 0, start
-    while found := tags.search(page, position):
-        position = found.end()
-        if found[1] is None:
-            closing = "-->" if found[0] == "<!--" else "</script"
-            position = page.find(closing, position)
-            if position < 0:
-                break
-        else:
-            depth += -1 if found[1] else 1
-            if not depth:
-                return position
+    """Where the element that begins at `start` ends."""
+    depth = 0
+    for tag in re.compile(rf"<(/?){name}\b", re.IGNORECASE).finditer(page, start):
+        depth += -1 if tag[1] else 1
+        if not depth:
+            return tag.end()
     return len(page)
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from stages.report.claims_ablations import ABLATIONS
 from stages.report.claims_contamination import CONTAMINATION
+from stages.report.claims_extraction import EXTRACTION
 from stages.report.claims_paper import PAPER
 from stages.report.claims_posttraining import POSTTRAINING
 from stages.report.claims_pretraining import DATA, PRETRAINING
@@ -13,7 +14,7 @@ from stages.report.evidence import Evidence, Missing
 from stages.report.verdict import Claim, Finding
 
 CLAIMS: tuple[Claim, ...] = (
-    *DATA, *SCALING, *PRETRAINING, *POSTTRAINING, *SAFETY, *CONTAMINATION, *PAPER, *ABLATIONS,
+    *EXTRACTION, *DATA, *SCALING, *PRETRAINING, *POSTTRAINING, *SAFETY, *CONTAMINATION, *PAPER, *ABLATIONS,
 )  # fmt: skip
 DIGITS = 6
 

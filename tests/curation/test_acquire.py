@@ -1,5 +1,7 @@
 """Pages become WARC records that any reader of crawls understands, the same bytes each time."""
 
+import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -55,6 +57,12 @@ def test_planted_copies_are_labelled_later_and_edited_in_words_only(tmp_path: Pa
         assert body.count(b"<") == text.count(b"<")
         assert abs(len(body) - len(text)) < 0.2 * len(text)
     assert metrics["planted"]["edited"] and metrics["planted"]["recrawled"]
+
+
+def test_a_crawl_in_a_bucket_needs_s3fs_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    with pytest.raises(StageError, match=r"s3://bucket/\*.gz: .*pip install s3fs"):
+        list(acquire._crawled("s3://bucket/*.gz", 1000, Counter()))
 
 
 def test_own_crawls_are_read_and_broken_ones_counted(tmp_path: Path) -> None:

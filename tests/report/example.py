@@ -137,6 +137,12 @@ def curation() -> dict[str, Any]:
         "heuristics": {"documents_in": 8480, "documents_out": 8200, "bytes_in": 28_400_000, "bytes_out": 27_500_000,
                        "funnel": [cut("rules", "too few words", 200, 100_000), cut("divergence", "outlier", 10, 0),
                                   cut("rules", "repeated lines", 70, 800_000)]},
+        "gold": {"ngram": 4, "scores": {"technical": {
+            name: {"f1": {"value": value}, "code": {"value": value}}
+            for name, value in (("ours", 0.98), ("resiliparse", 0.94), ("trafilatura", 0.95))}},
+            "ahead": {group: {peer: {"value": 0.03, "low": 0.02, "high": 0.04, "n": 40}
+                              for peer in ("resiliparse", "trafilatura")}
+                      for group in ("technical", "technical, real", "other")}},
         "dedup": {"documents_in": 8780, "documents_out": 8480, "bytes_in": 29_900_000, "bytes_out": 28_400_000,
                   "funnel": [cut("url", "older version", 90, 300_000), cut("document", "near-duplicate", 210, 900_000),
                              cut("line", "repeated line", 0, 300_000)],

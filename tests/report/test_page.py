@@ -19,7 +19,7 @@ from tests.report import example
 
 CONFIG = page.Config(scale="toy", last_round="2", mix=Mix(general=0.5, math=0.25, code=0.17, multilingual=0.08))
 EXPECTED = {
-    "data-02": "exact", "data-03": "shown", "data-07": "exact", "arch-05": "shown",
+    "data-01": "shown", "data-02": "exact", "data-03": "shown", "data-07": "exact", "arch-05": "shown",
     "scal-01": "shown", "scal-02": "shown",
     "scal-03": "shown", "scal-04": "shown", "scal-05": "shown",
     "train-01": "shown", "train-02": "contradicted", "train-03": "not shown at this scale",
