@@ -1,9 +1,9 @@
 """The memory that a rank of a cluster needs, without the cluster (3.3.2): the paper's memory consumption estimator.
 
 The model is built without data (torch's meta device) and sharded by the code that trains it, under a process group that
-only pretends to have its ranks. So parameters, gradients and optimizer state are counted, not estimated; activations are
-what is still alive after a forward pass of the sharded parts, times the micro-batches that the schedule keeps waiting.
-Not counted: the allocator's fragments, workspaces of kernels and of communication.
+only pretends to have its ranks. So parameters, gradients and optimizer state are counted, not estimated; activations
+are what is still alive after a forward pass of the sharded parts, times the micro-batches that the schedule keeps
+waiting. Not counted: the allocator's fragments, workspaces of kernels and of communication.
 """
 
 import gc
@@ -41,11 +41,15 @@ def rank_memory(
 ) -> dict[str, int]:
     """Bytes that the ranks of pipeline stage `stage` need at the most, by kind.
 
-    A step has `microbatches` of `sequences` sequences of `length` tokens on each data-parallel rank. Kinds: `parameters`
-    (the float32 shard), `gathered` (in bfloat16, not sharded again after the forward pass), `gradients` (float32: in a pipeline summed
-    over the micro-batches before they are sharded, else a layer's, and the shard), `optimizer` (both moments), `activations`,
-    `recomputed` (what a layer's backward pass makes again), `buffers` (what is received from the neighbours in the
-    pipeline). Raises StageError where the layout does not fit the model.
+    A step has `microbatches` of `sequences` sequences of `length` tokens on each data-parallel rank. Kinds:
+
+    - `parameters`: the float32 shard; `gathered`: in bfloat16, not sharded again after the forward pass
+    - `gradients`: float32, the shard, and unsharded: in a pipeline all, summed over the micro-batches, else a layer's
+    - `optimizer`: both moments
+    - `activations`; `recomputed`: what a layer's backward pass makes again
+    - `buffers`: what is received from the neighbours in the pipeline
+
+    Raises StageError where the layout does not fit the model.
     """
     layout.check(shape, length)
     with pretended(layout.ranks, stage * layout.cp * layout.tp):
