@@ -112,6 +112,24 @@ class StageContext:
             self._bar = None
 
 
+class Silent:
+    """The context of a rank that is not the first: does what a stage asks for, says and shows nothing."""
+
+    def __init__(self, item: Mapping[str, str], scratch: Path) -> None:
+        self.item, self.scratch = item, scratch
+
+    def progress(self, name: str, done: float, total: float) -> None: ...
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None: ...
+
+    def table(self, name: str, rows: Sequence[Row]) -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+    def map(self, name: str, function: Callable[[A], B], items: Iterable[A], kind: Kind = "thread") -> list[B]:
+        return [function(item) for item in items]
+
+
 def _twice(name: str, call: Callable[[], B]) -> B:
     """`call()`, once more if it crashed."""
     try:

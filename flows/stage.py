@@ -25,8 +25,8 @@ from typing import Any
 
 import psutil
 
-from flows import artifact, events, tracking, watching
-from flows.context import StageContext
+from flows import artifact, events, launch, tracking, watching
+from flows.context import Silent, StageContext
 from flows.parameters import Parameters, declared
 from stages.interface import Metrics, StageError
 
@@ -35,7 +35,11 @@ def main() -> None:
     arguments = parse(sys.argv[1:])
     code = 1
     try:
-        run(arguments)
+        cluster = Parameters(project.ROOT).cluster
+        if launch.needed(cluster, arguments.stage):
+            launch.start(cluster, sys.argv[1:])
+        else:
+            run(arguments)
         code = 0
     except StageError as error:
         print(f"{arguments.stage}: {error}", file=sys.stderr)
@@ -74,13 +78,20 @@ def run(arguments: argparse.Namespace) -> Metrics:
 
     name = os.environ.get("DVC_STAGE", "-".join([arguments.stage, *arguments.item.values()])).rpartition(":")[2]
     key = artifact.identity(arguments.stage, arguments.item, values, inputs)
-    scratch, partial = project.STATE / "scratch" / key, project.STATE / "partial" / key
+    rank = launch.number() or 0
+    scratch, partial = project.STATE / "scratch" / key, project.STATE / "partial" / (f"{key}-{rank}" if rank else key)
     shutil.rmtree(partial, ignore_errors=True)
     outputs = {}
     for output, path in arguments.outputs.items():
         outputs[output] = partial / output / Path(path).name
         (outputs[output] if not Path(path).suffix else outputs[output].parent).mkdir(parents=True)
     scratch.mkdir(parents=True, exist_ok=True)
+    if rank:  # the first rank reports, and its outputs are the stage's
+        silent = Silent(arguments.item, scratch)
+        with launch.joined(cluster, silent):
+            metrics = module.run(config, inputs, outputs, silent)
+        shutil.rmtree(partial, ignore_errors=True)
+        return metrics
 
     folder = events.begin(events.reproduction(), events.driver(), parameters.scale, parameters.merged)
     log = events.EventLog(folder, name)
@@ -92,7 +103,8 @@ def run(arguments: argparse.Namespace) -> Metrics:
     context = StageContext(name, arguments.item, scratch, log, cluster)
 
     def body() -> Metrics:
-        metrics = module.run(config, inputs, outputs, context)
+        with launch.joined(cluster, context):
+            metrics = module.run(config, inputs, outputs, context)
         finish(arguments, outputs, values, metrics)
         return metrics
 
