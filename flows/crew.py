@@ -10,7 +10,10 @@ from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from pydantic import Field
+
 from stages.interface import A, B, Kind, Section, StageError
+from stages.model.layout import Layout
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -32,6 +35,19 @@ class Cluster(Section):
     address: str | None = None
     """Dask scheduler to use, such as tcp://host:8786; its workers need this project's folder, at the same path, as
     their current directory. null: a cluster of `workers` processes on this machine (assumption)."""
+
+    launcher: Literal["here", "torchrun", "slurm"] = "here"
+    """Who starts the ranks that train (paper 3.3: MAST): nobody, one process does all; torchrun on this machine; torchrun
+    on each node of a Slurm job (assumption). `python -m flows.launch --dry STAGE ...` prints the command."""
+
+    layout: Layout = Layout()
+    """The ranks under torchrun and Slurm (paper 3.3.2, Table 4)."""
+
+    ranks_per_node: int = Field(default=8, gt=0)
+    """GPUs, and so ranks, of a node of the Slurm cluster (paper 3.3.1: 8)."""
+
+    slurm: dict[str, str | int] = Field(default_factory=dict)
+    """More that is asked of Slurm, by submitit's names: partition, account, time in minutes, ... (assumption)."""
 
     @property
     def at_a_time(self) -> int:

@@ -25,17 +25,22 @@ from typing import Any
 
 import psutil
 
-from flows import artifact, events, tracking, watching
+from flows import artifact, events, launch, tracking, watching
 from flows.context import StageContext
 from flows.parameters import Parameters, declared
 from stages.interface import Metrics, StageError
+from stages.training.unwatched import Silent
 
 
 def main() -> None:
     arguments = parse(sys.argv[1:])
     code = 1
     try:
-        run(arguments)
+        cluster = Parameters(project.ROOT).cluster
+        if launch.needed(cluster, arguments.stage):
+            launch.start(cluster, sys.argv[1:])
+        else:
+            run(arguments)
         code = 0
     except StageError as error:
         print(f"{arguments.stage}: {error}", file=sys.stderr)
@@ -76,7 +81,8 @@ def run(arguments: argparse.Namespace) -> Metrics:
 
     name = os.environ.get("DVC_STAGE", "-".join([arguments.stage, *arguments.item.values()])).rpartition(":")[2]
     key = artifact.identity(arguments.stage, arguments.item, values, inputs)
-    scratch, partial = project.STATE / "scratch" / key, project.STATE / "partial" / key
+    rank = launch.number() or 0
+    scratch, partial = project.STATE / "scratch" / key, project.STATE / "partial" / (f"{key}-{rank}" if rank else key)
     shutil.rmtree(partial, ignore_errors=True)
     outputs = {}
     for output, path in arguments.outputs.items():
@@ -85,6 +91,12 @@ def run(arguments: argparse.Namespace) -> Metrics:
     cache = project.STATE / "cache" / arguments.stage / artifact.code()[:24]
     for directory in (scratch, cache):
         directory.mkdir(parents=True, exist_ok=True)
+    if rank:  # the first rank reports, and its outputs are the stage's
+        silent = Silent(scratch, arguments.item)
+        with launch.joined(cluster, silent):
+            metrics = module.run(config, inputs, outputs, silent)
+        shutil.rmtree(partial, ignore_errors=True)
+        return metrics
 
     folder = events.begin(events.reproduction(), events.driver(), parameters.scale, parameters.merged)
     log = events.EventLog(folder, name)
@@ -96,7 +108,8 @@ def run(arguments: argparse.Namespace) -> Metrics:
     context = StageContext(name, arguments.item, scratch, cache, log, cluster)
 
     def body() -> Metrics:
-        metrics = module.run(config, inputs, outputs, context)
+        with launch.joined(cluster, context):
+            metrics = module.run(config, inputs, outputs, context)
         finish(arguments, outputs, values, metrics)
         return metrics
 

@@ -117,9 +117,8 @@ def blocks_of(starts: Tensor, positions: Tensor) -> list[AttentionBlock]:
     size = len(positions) // runs
     blocks = []
     for run in range(runs):
-        for block in attention_blocks(
-            starts[:, : int(positions[(run + 1) * size - 1]) + 1], int(positions[run * size]), size
-        ):
+        first = int(positions[run * size])
+        for block in attention_blocks(starts[:, : first + size], first, size):
             block.first_query += run * size
             block.last_query += run * size
             blocks.append(block)
@@ -184,7 +183,7 @@ def parallelize(model: Llama, layout: Layout, mesh: DeviceMesh, dtype: torch.dty
 
 
 def cut(model: Llama, layout: Layout, mesh: DeviceMesh, pipeline_rank: int | None = None) -> Parts:
-    """The parts of `model` on a pipeline rank (None: this one), with this rank's slices of the matrices, unsharded."""
+    """The parts of `model` on a pipeline rank (None: this one), matrices sliced as on this rank; before FSDP."""
     runs = layout.layers(model.config.num_hidden_layers)
     rank = mesh["pp"].get_local_rank() if pipeline_rank is None else pipeline_rank
     parts = []

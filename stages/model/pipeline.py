@@ -28,7 +28,7 @@ def interleaved(
 
 
 def in_flight(schedule: ScheduleInterleaved1F1B, layout: Layout, rank: int) -> Iterator[list[int]]:
-    """After each action of a pipeline rank: how many micro-batches of each of its parts wait to go back."""
+    """After each action of a pipeline rank: how many micro-batches of each of its parts wait for their gradient."""
     waiting = [0] * layout.virtual_stages
     for action in schedule.pipeline_order[rank]:
         if action is not None:

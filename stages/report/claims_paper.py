@@ -1,12 +1,14 @@
 """Claims that need no training: the paper's own numbers, computed again (1, 3.2, 3.3)."""
 
-from stages.report.evidence import Evidence, percent
+from stages.report.evidence import Evidence, Missing, percent
 from stages.report.verdict import Claim, Expectation, Finding, exactly, finding
 
 PRINTED = {"8B": 8e9, "70B": 70e9, "405B": 405e9}
 SLACK = 1.0
 """Percent: the paper gives two or three digits."""
 BUDGET = 3.8e25
+TOKENS_PER_BATCH = 16 * 2**20
+"""Table 4: 16M."""
 
 
 def parameter_counts(evidence: Evidence) -> Finding:
@@ -42,6 +44,27 @@ def own_scaling_numbers(evidence: Evidence) -> Finding:
     )
     return exactly(miss, 1, "%", "FLOPs of the printed optimum (402B, 16.55T) over 3.8e25, minus 1",
                    Expectation("within", SLACK, exact=True), detail, also)  # fmt: skip
+
+
+def table_4_layouts(evidence: Evidence) -> Finding:
+    rows = evidence.metric("paper", "layouts")
+    if any("memory" not in row for row in rows):
+        raise Missing("metrics/paper.json is from before the memory of a rank was measured")
+    wrong, also, needed = 0, [], []
+    for row in rows:
+        sums = row["product"] == row["gpus"] and row["batch_tokens"] == TOKENS_PER_BATCH
+        wrong += not (sums and row["memory"]["fits"])
+        least, measured = row["memory"]["least_recompute"], row["memory"]["bytes"]
+        name = f"{row['gpus']:,} GPUs, {row['length']:,} tokens"
+        also.append(finding(_sure(measured[least]["total"] / 1e9), "GB", f"{name}: a rank with {least} recomputation"))
+        needed.append(f"{measured['none']['total'] / 1e9:.0f}")
+    detail = (
+        "Product of the dimensions, 16M tokens a batch, and a rank's bytes within 80 GB, counted on the 405B sharded "
+        "without data. The paper recomputes nothing at 8K tokens; these layers, kept whole by torch's DTensor, would "
+        f"need {', '.join(needed)} GB."
+    )
+    return exactly(wrong, len(rows), "rows", "rows of Table 4 that do not come out",
+                   Expectation("within", 0.0, exact=True), detail, tuple(also))  # fmt: skip
 
 
 def days_of_training(evidence: Evidence) -> Finding:
@@ -108,6 +131,8 @@ def _sure(value: float, n: int = 1) -> dict[str, float]:
 PAPER = (
     Claim("arch-01", "3.2", "The herd's sizes follow from its shapes", "8B, 70B, 405B", parameter_counts),
     Claim("scal-07", "3.2.1", "The paper's scaling numbers agree", "402B on 16.55T at 3.8e25", own_scaling_numbers),
+    Claim("infra-01", "3.3", "Table 4's layouts are consistent and fit their GPUs", "3 layouts, 16M tokens, 80 GB",
+          table_4_layouts),
     Claim("infra-02", "3.3.4", "Effective training time at one interruption in 3.1 hours", "over 90%",
           effective_training_time),
     Claim("infra-03", "3.3", "54 days of 16,384 GPUs lie within 3.8e25 FLOPs", "54 days, 3.8e25 FLOPs",

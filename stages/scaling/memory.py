@@ -43,10 +43,14 @@ def rank_memory(
     """Bytes that the ranks of pipeline stage `stage` need at the most, by kind.
 
     A step has `microbatches` of `sequences` sequences of `length` tokens on each data-parallel rank. Kinds:
-    `parameters` (the float32 shard), `gathered` (in bfloat16, not sharded again after the forward pass), `gradients`
-    (float32: in a pipeline summed over the micro-batches before they are sharded, else a layer's, and the shard),
-    `optimizer` (both moments), `activations`, `recomputed` (what a layer's backward pass makes again), `buffers` (what
-    is received from the neighbours in the pipeline). Raises StageError where the layout does not fit the model.
+
+    - `parameters`: the float32 shard; `gathered`: in bfloat16, not sharded again after the forward pass
+    - `gradients`: float32, the shard, and unsharded: in a pipeline all, summed over the micro-batches, else a layer's
+    - `optimizer`: both moments
+    - `activations`; `recomputed`: what a layer's backward pass makes again
+    - `buffers`: what is received from the neighbours in the pipeline
+
+    Raises StageError where the layout does not fit the model.
     """
     layout.check(shape, length)
     with pretended(layout.ranks, stage * layout.cp * layout.tp):

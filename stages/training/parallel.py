@@ -45,7 +45,7 @@ class Ranks:
     def shard(self, model: nn.Module, training: Training) -> nn.Module:
         """This rank's part of `model`, which itself stays whole and untouched until `gather`."""
         if not isinstance(model, Llama):
-            raise StageError(f"{type(model).__name__} needs one process: set cluster.ranks to 1")
+            raise StageError(f"{type(model).__name__} needs one process: set cluster.launcher to here")
         self._shape = model.config
         self.layout.check(model.config, 2 * self.layout.cp * self.layout.tp)
         copy = Llama(model.config)

@@ -1,4 +1,4 @@
-"""A context for one of many trainings that a stage fans out: nobody watches each of their steps."""
+"""A context for trainings of which nobody watches each step: one of many that a stage fans out, a rank among others."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -7,10 +7,10 @@ from stages.interface import A, B, Curve, Kind, Row
 
 
 class Silent:
-    """Satisfies `stages.interface.Context` and says nothing; the stage's own bar counts the trainings."""
+    """Satisfies `stages.interface.Context`: does what is asked for, says and shows nothing."""
 
-    def __init__(self, scratch: Path) -> None:
-        self.item: Mapping[str, str] = {}
+    def __init__(self, scratch: Path, item: Mapping[str, str] | None = None) -> None:
+        self.item: Mapping[str, str] = item or {}
         self.scratch = self.cache = scratch
 
     def progress(self, name: str, done: float, total: float) -> None: ...
@@ -19,4 +19,4 @@ class Silent:
     def note(self, text: str) -> None: ...
     def part(self, name: str, parameters: Row, values: Row, curve: Curve = ()) -> None: ...
     def map(self, name: str, function: Callable[[A], B], items: Iterable[A], kind: Kind = "thread") -> list[B]:
-        raise NotImplementedError("a training in a worker does not fan out")
+        return [function(item) for item in items]

@@ -94,6 +94,12 @@ def paper_numbers() -> dict[str, Any]:
         },
         "training": {"flops_in_snapshot": 3.06e25, "share_of_budget_in_snapshot": 0.805, "days_for_budget": 67.1,
                      "tokens_in_snapshot": 12.56e12, "share_of_tokens_in_snapshot": 0.805},
+        "layouts": [
+            {"gpus": gpus, "product": gpus, "length": length, "batch_tokens": 2**24, "memory": {
+                "least_recompute": "selective", "fits": True, "bytes": {"none": {"total": 2e11},
+                                                                       "selective": {"total": 7.5e10}}}}
+            for gpus, length in ((8192, 8192), (16384, 8192), (16384, 131072))
+        ],
         "interruptions": {"unexpected": 419, "hours_between": 3.09, "hardware_share": 0.773,
                           "hardware_share_with_maintenance": 0.85, "gpu_share": 0.64, "faulty_gpu_share": 0.353},
         "reliability": {"effective_time": around(0.93, 0.006, 200), "write_seconds": 2.8, "by_gpus": at,

@@ -27,7 +27,7 @@ EXPECTED = {
     "safe-01": "shown", "safe-02": "shown", "safe-04": "shown", "safe-05": "shown",
     "safe-06": "not shown at this scale", "safe-07": "shown", "safe-08": "shown",
     "safe-11": "shown",
-    "arch-01": "exact", "scal-07": "contradicted", "infra-02": "shown", "infra-03": "exact", "infra-04": "exact",
+    "arch-01": "exact", "scal-07": "contradicted", "infra-01": "exact", "infra-02": "shown", "infra-03": "exact", "infra-04": "exact",
     "data-04": "shown", "data-05": "not shown at this scale", "data-06": "contradicted",
     "data-08": "shown", "data-09": "shown", "data-10": "not shown at this scale", "data-11": "shown",
     "arch-02": "shown", "arch-03": "shown", "arch-04": "shown", "arch-06": "not shown at this scale",

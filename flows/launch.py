@@ -1,0 +1,153 @@
+"""Starts a stage on as many ranks as `cluster` in params.yaml says: here, under torchrun, or on Slurm.
+
+    python -m flows.launch --dry pretraining.initial --item member=flagship ...
+
+`python -m flows.stage` asks this file by itself, so `dvc repro` needs no other command on a cluster; `--dry` prints
+what would be started. Only the phases of pretraining are trained by ranks; every other stage runs where it is started.
+"""
+
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from flows import project
+from flows.crew import Cluster
+from flows.parameters import Parameters
+from stages.interface import StageError
+
+RANKED = ("pretraining.initial", "pretraining.long_context", "pretraining.annealing")
+"""The stages that ranks train."""
+HEAD = "$(scontrol show hostnames $SLURM_JOB_NODELIST | head -n 1):29500"
+"""Where the nodes of a Slurm job meet: the first of them."""
+
+
+def main() -> None:
+    dry, words = sys.argv[1:2] == ["--dry"], [word for word in sys.argv[1:] if word != "--dry"]
+    if not words:
+        sys.exit(f"usage: python -m flows.launch [--dry] STAGE ...; STAGE is one of {', '.join(RANKED)}")
+    try:
+        cluster = Parameters(project.ROOT).cluster
+        if dry:
+            print(text(cluster, words))
+        else:
+            start(cluster, words)
+    except StageError as error:
+        sys.exit(str(error))
+
+
+def needed(cluster: Cluster, stage: str) -> bool:
+    """Whether ranks have yet to be started for this stage."""
+    return cluster.launcher != "here" and stage in RANKED and number() is None
+
+
+def number() -> int | None:
+    """Which rank this process is; None where it is none."""
+    return int(os.environ["RANK"]) if "TORCHELASTIC_RUN_ID" in os.environ else None
+
+
+def torchrun(cluster: Cluster, words: Sequence[str]) -> list[str]:
+    """The command that starts one node's ranks of a stage; `words` are the arguments of flows.stage."""
+    nodes, here = shape(cluster)
+    meet = ["--standalone"]
+    if cluster.launcher == "slurm":
+        meet = [f"--nnodes={nodes}", "--rdzv-backend=c10d", f"--rdzv-endpoint={HEAD}", "--rdzv-id=$SLURM_JOB_ID"]
+    run = [sys.executable, "-m", "torch.distributed.run", *meet, f"--nproc-per-node={here}"]
+    return [*run, "-m", "flows.stage", *words]
+
+
+def shape(cluster: Cluster) -> tuple[int, int]:
+    """Nodes, and ranks on each; raises StageError where the layout does not fill them."""
+    ranks = cluster.layout.ranks
+    here = ranks if cluster.launcher != "slurm" else min(ranks, cluster.ranks_per_node)
+    if ranks % here:
+        raise StageError(
+            f"params.yaml: cluster.layout has {ranks} ranks, no multiple of ranks_per_node {cluster.ranks_per_node}"
+        )
+    return ranks // here, here
+
+
+def line(cluster: Cluster, words: Sequence[str]) -> str:
+    """`torchrun` for a shell, which fills in what only the job knows."""
+    return " ".join(word if "$" in word else shlex.quote(word) for word in torchrun(cluster, words))
+
+
+def settings(cluster: Cluster, stage: str) -> dict[str, Any]:
+    """What Slurm is asked for."""
+    nodes, here = shape(cluster)
+    asked: dict[str, Any] = {"job_name": stage, "nodes": nodes, "ntasks_per_node": 1, "gpus_per_node": here}
+    return asked | cluster.slurm
+
+
+def text(cluster: Cluster, words: Sequence[str]) -> str:
+    """What would be started."""
+    if cluster.launcher == "here" or words[0] not in RANKED:
+        return shlex.join([sys.executable, "-m", "flows.stage", *words])
+    if cluster.launcher == "torchrun":
+        return line(cluster, words)
+    from submitit.slurm.slurm import _make_sbatch_string
+
+    command = shlex.join(["bash", "-c", line(cluster, words)])
+    return str(_make_sbatch_string(command=command, folder=_folder(), **settings(cluster, words[0])))
+
+
+def start(cluster: Cluster, words: Sequence[str]) -> None:
+    """Runs the ranks of a stage to their end; raises StageError where they fail."""
+    if cluster.launcher == "slurm":
+        _submit(cluster, words)
+        return
+    command = torchrun(cluster, words) if needed(cluster, words[0]) else shlex.split(text(cluster, words))
+    code = subprocess.run(command, env=project.environment(), cwd=project.ROOT).returncode
+    if code:
+        raise StageError(f"a rank of {words[0]} failed with code {code}; what it said stands above")
+
+
+def _submit(cluster: Cluster, words: Sequence[str]) -> None:
+    import submitit
+
+    try:
+        executor = submitit.SlurmExecutor(_folder())
+    except RuntimeError as error:
+        raise StageError(
+            f"params.yaml: cluster.launcher is slurm, but: {error}; set it to torchrun or here, or "
+            "look at what would be submitted with python -m flows.launch --dry"
+        ) from None
+    executor.update_parameters(**settings(cluster, words[0]))
+    job = executor.submit(submitit.helpers.CommandFunction(["bash", "-c", line(cluster, words)], cwd=project.ROOT))
+    print(f"{words[0]}: Slurm job {job.job_id}, output in {job.paths.stdout}", file=sys.stderr)
+    try:
+        job.result()
+    except submitit.core.utils.FailedJobError as error:
+        raise StageError(f"{words[0]}: Slurm job {job.job_id} failed: {error}") from None
+
+
+def _folder() -> str:
+    return str(project.STATE / "slurm")
+
+
+@contextmanager
+def joined(cluster: Cluster, context: Any) -> Iterator[None]:
+    """Makes this process one of the ranks that torchrun has started, and tells the context; else does nothing."""
+    if number() is None:
+        yield
+        return
+    import torch
+    from torch import distributed as dist
+
+    from stages.training.parallel import Ranks
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda":
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if device == "cuda" else "gloo")
+    context.ranks = Ranks(cluster.layout, device)
+    yield
+    dist.barrier()  # the first rank clears away what the others may still read
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()

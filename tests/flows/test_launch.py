@@ -1,0 +1,94 @@
+"""A stage on one process, under torchrun, and what Slurm would be asked for."""
+
+import csv
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from flows import launch
+from flows.crew import Cluster
+from stages.interface import StageError
+from stages.model.layout import Layout
+from tests.fixtures import LEARNING_RATE, MIX, PRETRAINING, make_world, settings
+
+HOUSE = Path(__file__).resolve().parents[2]
+WORDS = ["pretraining.initial", "--item", "member=flagship", "--in", "tokens=data/tokens"]
+RAMP = [{"share": 0.2, "length": 16, "batch_tokens": 64}, {"share": 0.8, "length": 32, "batch_tokens": 128}]
+
+
+def train(root: Path, name: str, cluster: dict[str, Any]) -> tuple[list[dict[str, float]], dict[str, Any]]:
+    """The curve and the metrics of initial pretraining, run as DVC runs it."""
+    params = {"scale": "tiny", "seed": 1, "mix": MIX.model_dump(), "cluster": {"threads": 1} | cluster}
+    params["training"] = settings(eps=1e-4).model_dump()
+    (root / "params.yaml").write_text(yaml.safe_dump(params))
+    command = [sys.executable, "-m", "flows.stage", *WORDS[:3], "--metrics", f"{name}.json"]
+    for option in ("in tokens=world/tokens", "in tokenizer=world/tokenizer", "in herd=world/herd.json",
+                   f"out model=models/{name}", f"out curve={name}.csv"):  # fmt: skip
+        command += f"--{option}".split()
+    environment = os.environ | {"HERD_ROOT": str(root), "PYTHONPATH": str(HOUSE), "HERD_TRACKING": "off"}
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    with (root / f"{name}.csv").open() as file:
+        rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+    return rows, json.loads((root / f"{name}.json").read_text())
+
+
+def test_two_ranks_under_torchrun_train_what_one_process_trains(tmp_path: Path) -> None:
+    (tmp_path / "world").mkdir()
+    make_world(tmp_path / "world")
+    (tmp_path / "scales").mkdir()
+    tiny = {"learning_rate": LEARNING_RATE.model_dump(), "pretraining": {
+        "shared": PRETRAINING.model_dump(), "initial": {"warmup_share": 0.2, "floor": 0.1, "ramp": RAMP}}}  # fmt: skip
+    (tmp_path / "scales" / "tiny.yaml").write_text(yaml.safe_dump(tiny))
+    one, alone = train(tmp_path, "one", {})
+    two, ranked = train(tmp_path, "two", {"launcher": "torchrun", "layout": {"dp": 2}})
+    for column in ("step", "tokens", "lr", "loss", "grad_norm"):
+        assert [row[column] for row in two] == pytest.approx([row[column] for row in one], rel=1e-5)
+    assert one[-1]["loss"] < one[0]["loss"] - 0.5
+    assert ranked["validation_loss"]["value"] == pytest.approx(alone["validation_loss"]["value"], rel=1e-5)
+    assert {p.name for p in (tmp_path / "models/two").iterdir()} == {
+        p.name for p in (tmp_path / "models/one").iterdir()
+    }
+    left = [path for kind in ("scratch", "partial") for path in (tmp_path / ".herd" / kind).iterdir()]
+    assert left == []
+
+
+def test_the_command_of_one_node() -> None:
+    cluster = Cluster(launcher="torchrun", layout=Layout(tp=2, dp=4))
+    words = shlex.split(launch.text(cluster, WORDS))
+    assert words[1:5] == ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=8"]
+    assert words[5:] == ["-m", "flows.stage", *WORDS]
+    assert launch.needed(cluster, WORDS[0]) and not launch.needed(cluster, "curation.dedup")
+    assert shlex.split(launch.text(Cluster(), WORDS))[1:] == ["-m", "flows.stage", *WORDS]
+
+
+def test_what_slurm_is_asked_for_with_the_papers_layout() -> None:
+    pytest.importorskip("submitit")
+    layout = Layout(tp=8, pp=16, dp=128, virtual_stages=8, shorter_ends=1)
+    cluster = Cluster(launcher="slurm", layout=layout, slurm={"partition": "train", "time": 4320})
+    lines = launch.text(cluster, WORDS).splitlines()
+    asked = {"--nodes=2048", "--gpus-per-node=8", "--ntasks-per-node=1", "--partition=train", "--time=4320"}
+    assert asked <= {line.removeprefix("#SBATCH ") for line in lines if line.startswith("#SBATCH")}
+    (started,) = [line for line in lines if line.startswith("srun")]
+    for part in ("--nnodes=2048", "--nproc-per-node=8", "--rdzv-backend=c10d", f"--rdzv-endpoint={launch.HEAD}",
+                 "--rdzv-id=$SLURM_JOB_ID", "-m flows.stage pretraining.initial --item member=flagship"):  # fmt: skip
+        assert part in started
+
+
+def test_a_layout_that_does_not_fill_its_nodes_is_refused() -> None:
+    with pytest.raises(StageError, match="12 ranks, no multiple of ranks_per_node 8"):
+        launch.text(Cluster(launcher="slurm", layout=Layout(dp=12)), WORDS)
+
+
+def test_without_slurm_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("submitit")
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(StageError, match="set it to torchrun or here"):
+        launch.start(Cluster(launcher="slurm", layout=Layout(dp=8)), WORDS)
