@@ -11,7 +11,8 @@ from stages.scaling.memory_model import Memory, in_flight, rank_memory, rank_par
 from stages.scaling.step_time import Speeds, attention_flops, best, bubble_share, per_device, step_time
 from stages.training.language_modelling import next_token_loss
 from stages.training.loader import TokenBatch
-from stages.training.loop import Training, optimizer_for, precision
+from stages.training.loop import optimizer_for, precision
+from tests.fixtures import settings
 
 FLAGSHIP = paper.model("405B")
 H100 = Speeds(flops=989e12, efficiency=0.52, node=450e9, network=50e9)
@@ -98,15 +99,10 @@ def test_bubble_and_pieces_in_flight() -> None:
     assert in_flight(Layout(pp=4), 2, 0, 2) == 4  # no more than there are
 
 
-def training(kind: str) -> Training:
-    return Training(beta1=0.9, beta2=0.95, eps=1e-8, weight_decay=0.1, clip=1.0, precision=kind,
-                    micro_tokens=1024, checkpoint_seconds=60)  # fmt: skip
-
-
 @pytest.mark.parametrize("tied", [True, False])
 def test_weights_gradients_and_moments_are_those_of_the_real_model(tied: bool) -> None:
     model = Llama(LlamaConfig(512, 64, 3, 4, 2, 176, tie_word_embeddings=tied)).initialise(1)
-    optimizer = optimizer_for(model, training("fp32"))
+    optimizer = optimizer_for(model, settings(precision="fp32", micro_tokens=1024))
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
     size = lambda tensors: sum(tensor.numel() * tensor.element_size() for tensor in tensors)  # noqa: E731
@@ -138,7 +134,7 @@ def test_activations_are_within_a_tenth_of_the_measured_peak(
         parameter.grad = torch.zeros_like(parameter)
 
     def forward_and_backward() -> None:
-        with precision(training(kind)):
+        with precision(settings(precision=kind, micro_tokens=1024)):
             value, _ = next_token_loss(model, batch)
         (value / tokens.numel()).backward()
 
