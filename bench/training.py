@@ -134,6 +134,7 @@ def litgpt_gpt(scale: Scale) -> tuple[nn.Module, Callable[[nn.Module, Tensor], T
 
 PEERS = {"transformers": transformers_llama, "litgpt": litgpt_gpt}
 WAYS = {"float32": (False, False), "autocast": (True, False), "autocast + compile": (True, True)}
+BARS = {"float32": " (3)", "autocast + compile": " (1.5)"}
 
 
 def peak(dtype: torch.dtype) -> float:
@@ -152,14 +153,14 @@ def speed(name: str, rounds: int, compiled: bool) -> Iterator[tuple[str, str, st
     scale = SCALES[name]
     calls: dict[str, Callable[[], Any]] = {precision: ours(scale, precision) for precision in ("fp32", "bf16")}
     calls |= {f"{precision} unmasked": ours(scale, precision, mask=False) for precision in ("fp32", "bf16")}
-    missing = {}
+    missing = []
     for kind, make in PEERS.items():
         try:
             for way, (autocast, compile_it) in WAYS.items():
                 if compiled or not compile_it:
                     calls[f"{kind} {way}"] = peer(*make(scale), scale, autocast, compile_it)
-        except ModuleNotFoundError as error:
-            missing[kind] = error.name
+        except ModuleNotFoundError:
+            missing.append(kind)
     seconds, losses = turns(calls, rounds)
     # The same weights on the same tokens: but for the mask the first loss is the same.
     assert abs(losses["fp32 unmasked"][0] - losses["transformers float32"][0]) < 1e-3
@@ -169,43 +170,18 @@ def speed(name: str, rounds: int, compiled: bool) -> Iterator[tuple[str, str, st
     def rate(key: str) -> str:
         return f"{scale.tokens / medians[key]:,.0f}"
 
-    for kind in PEERS:
-        if kind in missing:
-            yield (
-                f"{name}: {kind}",
-                "",
-                "not installed",
-                f"no module {missing[kind]}: {LITGPT}, then PYTHONPATH=peers",
-            )
-            continue
-        for way in WAYS:
-            key = f"{kind} {way}"
-            if key not in calls:
-                continue
-            # In the peer's own type of products, and in the one that is the fastest here.
-            for mine in sorted({"fp32" if way == "float32" else "bf16", best}):
-                bar = (
-                    " (3)"
-                    if way == "float32" and mine == best
-                    else " (1.5)"
-                    if compiled and way == "autocast + compile" and mine == best
-                    else ""
-                )
-                yield (
-                    f"{name}: {kind} {way}, ours {mine}",
-                    rate(mine),
-                    rate(key),
-                    f"{ratio(seconds, mine, key):.2f}{bar}",
-                )
+    for kind in missing:
+        yield f"{name}: {kind}", "", "not installed", f"{LITGPT}, then PYTHONPATH=peers"
+    for key in [key for key in calls if key.split()[0] in PEERS]:
+        kind, way = key.split(" ", 1)
+        # Against the peer's own type of products, and against the one that is the fastest here.
+        for mine in sorted({"fp32" if way == "float32" else "bf16", best}):
+            bar = BARS.get(way, "") if mine == best else ""
+            yield f"{name}: {kind} {way}, ours {mine}", rate(mine), rate(key), f"{ratio(seconds, mine, key):.2f}{bar}"
     top = peak(torch.bfloat16)
     reached = scale.flops / medians[best] / top
-    bar = f" ({scale.peak_bar:.0%})" if scale.peak_bar else ""
-    yield (
-        f"{name}: share of the bfloat16 peak, ours {best}",
-        f"{reached:.0%}",
-        f"{top / 1e9:,.0f} GFLOP/s",
-        bar.strip(),
-    )
+    bar = f"({scale.peak_bar:.0%})" if scale.peak_bar else ""
+    yield f"{name}: share of the bfloat16 peak, ours {best}", f"{reached:.0%}", f"{top / 1e9:,.0f} GFLOP/s", bar
     for mine in ("fp32", "bf16"):
         cost = 1 - ratio(seconds, mine, f"{mine} unmasked")
         yield (f"{name}: cost of the document mask, {mine}", rate(mine), rate(f"{mine} unmasked"), f"{cost:.1%} (5%)")

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import TypeVar
 
@@ -34,8 +35,13 @@ def save_model(
     directory.mkdir(parents=True, exist_ok=True)
     ids = special_ids(tokenizer)
     config = model.config.to_json()
-    scaling = config.pop("rope_scaling")
-    rope = {"rope_type": "llama3" if scaling else "default", "rope_theta": model.config.rope_theta} | (scaling or {})
+    config.pop("rope_scaling")
+    scaling = model.config.rope_scaling
+    rope: dict[str, object] = {
+        "rope_type": "llama3" if scaling else "default",
+        "rope_theta": model.config.rope_theta,
+        **(asdict(scaling) if scaling else {}),
+    }
     config |= {
         "architectures": [ARCHITECTURES[type(model)]],
         "model_type": "llama",

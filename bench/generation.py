@@ -1,0 +1,60 @@
+"""Decoding beside transformers' generate, in turns in one run: shape C1, greedy, the same weights and prompts.
+
+python -m bench.generation [--threads 2] [--rounds 5] [--batch 64] [--new 64]
+"""
+
+import argparse
+import warnings
+from statistics import median
+
+import torch
+
+from bench.timing import ratio, table, turns
+from bench.training import SCALES, transformers_llama
+from flows import project
+from stages.model.generate import generate
+from stages.model.llama import Llama
+
+PROMPT = 32
+"""Tokens of each prompt."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.generation", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--threads", type=int, default=2, help="of torch")
+    parser.add_argument("--rounds", type=int, default=5, help="runs of each, in turns")
+    parser.add_argument("--batch", type=int, default=64, help="prompts")
+    parser.add_argument("--new", type=int, default=64, help="tokens each is continued with")
+    arguments = parser.parse_args()
+    project.settle()
+    warnings.filterwarnings("ignore")
+    torch.set_num_threads(arguments.threads)
+    scale = SCALES["C1"]
+    ours, (theirs, _) = Llama(scale.config).initialise(1).eval(), transformers_llama(scale)
+    theirs.eval()
+    generator = torch.Generator().manual_seed(1)
+    tokens = torch.randint(0, scale.config.vocab_size, (arguments.batch, PROMPT), generator=generator)
+    prompts, mask = tokens.tolist(), torch.ones_like(tokens)
+
+    def answers() -> list[list[int]]:
+        return generate(ours, prompts, max_new_tokens=arguments.new, stop=())
+
+    def their_answers() -> list[list[int]]:
+        given = theirs.generate(tokens, attention_mask=mask, max_new_tokens=arguments.new, do_sample=False,
+                                eos_token_id=None, pad_token_id=0)  # fmt: skip
+        found: list[list[int]] = given[:, PROMPT:].tolist()
+        return found
+
+    seconds, results = turns({"ours": answers, "transformers": their_answers}, arguments.rounds)
+    pairs = list(zip(results["ours"][-1], results["transformers"][-1], strict=True))
+    # Random weights have near ties: where rounding decides one, the rest of that answer differs.
+    same = sum(mine == other for mine, other in pairs) / len(pairs)
+    drawn = arguments.batch * arguments.new
+    rates = {name: f"{drawn / median(values):,.0f}" for name, values in seconds.items()}
+    what = f"C1: batch {arguments.batch}, {arguments.new} new tokens, float32, tokens/s"
+    table([(what, rates["ours"], rates["transformers"], f"{ratio(seconds, 'ours', 'transformers'):.2f} (1.3)"),
+           ("  answers that are the same", f"{same:.0%}", "", "")])  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
