@@ -6,7 +6,7 @@ from stages.report.verdict import Claim, Expectation, Finding, exactly, finding
 PRINTED = {"8B": 8e9, "70B": 70e9, "405B": 405e9}
 SLACK = 1.0
 """Percent: the paper gives two or three digits."""
-BUDGET = 3.8e25
+BUDGET, TOKENS = 3.8e25, 15.6e12
 TOKENS_PER_BATCH = 16 * 2**20
 """Table 4: 16M."""
 
@@ -78,7 +78,7 @@ def days_of_training(evidence: Evidence) -> Finding:
     also = []
     if plan := evidence.find("plan-405b"):
         also = [
-            exactly(100 * (plan["flops"] / BUDGET - 1), 1, "%", "FLOPs of the plan of 405B over 3.8e25, minus 1",
+            exactly(100 * (plan["tokens"] / TOKENS - 1), 1, "%", "tokens of the plan of 405B over 15.6T, minus 1",
                     Expectation("within", SLACK, exact=True)),
             finding(_sure(plan["days"]), "days", f"the plan's, at an MFU of {100 * plan['cluster']['mfu']:.0f}%"),
             finding(_sure(plan["modelled_days"]), "days", "the plan's by the modelled step, with attention's work"),

@@ -14,9 +14,9 @@ FLOAT32, BFLOAT16 = 4, 2
 Kernels = Literal["eager", "fused"]
 """eager: the model of this project on a CPU, whose blocked attention keeps its weights; fused: flash attention, which
 keeps none, and a bfloat16 residual stream."""
-Recompute = Literal["none", "elementwise", "layer"]
+Recompute = Literal["none", "elementwise", "selective", "layer"]
 """What the backward pass computes again instead of keeping: nothing; what costs no matrix product (norms, RoPE, the
-SwiGLU product); or everything but each layer's input."""
+SwiGLU product); all but attention and the products of gate and up; or everything but each layer's input."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,9 @@ def layer_bytes(model: LlamaConfig, work: Work, layout: Layout, memory: Memory) 
     w = memory.work
     if memory.recompute == "layer":
         return tokens * d * w
+    if memory.recompute == "selective":
+        # x, attention's output and a float32 for each query and head; gate, up; keys and values as gathered over CP.
+        return tokens * (w * (2 * d + 4 * key_value + 2 * ff) + FLOAT32 * model.num_attention_heads)
     if memory.recompute == "elementwise":
         # x, q, attention's output, x after it; k, v; gate, up.
         return tokens * w * (4 * d + 2 * key_value + 2 * ff)
@@ -91,7 +94,9 @@ def stage_memory(model: LlamaConfig, layout: Layout, work: Work, memory: Memory,
     """Bytes by kind of a rank of a pipeline stage while it trains.
 
     Parameters and moments are float32 and sharded; the working copy is bfloat16 and whole, since shards are not freed
-    after the forward pass (3.3.2); gradients add up in float32, whole, until the last micro-batch.
+    after the forward pass (3.3.2); gradients add up in float32, whole, until the last micro-batch, and are then
+    sharded. torch's pipeline has a buffer for the input and one for the output's gradient of every micro-batch of each
+    piece; the paper frees them early (3.3.2).
     """
     every, products = rank_parameters(model, layout, memory.virtual, stage)
     tokens = work.micro * work.length / layout.cp
@@ -108,14 +113,17 @@ def stage_memory(model: LlamaConfig, layout: Layout, work: Work, memory: Memory,
         # Log-probabilities, their gradient and the logits' gradient, all in float32 when the backward pass begins.
         head = tokens / layout.tp * (ends + 3 * FLOAT32 * model.vocab_size)
     bf16 = memory.precision == "bf16"
+    ends = (2 * memory.virtual - (stage == 0) - (stage == layout.pp - 1)) if layout.pp > 1 else 0
+    hidden = memory.work * tokens / layout.tp * model.hidden_size
     whole = every if memory.kernels == "fused" else products  # autocast leaves embedding and norms in float32
     return {
         "parameters": FLOAT32 * every / layout.shards,
         "working copy": float(memory.work * whole) if bf16 or layout.shards > 1 else 0.0,
-        "gradients": float(FLOAT32 * every),
+        "gradients": FLOAT32 * every * (1 + (1 / layout.shards if layout.shards > 1 else 0)),
         "optimizer": 2 * FLOAT32 * every / layout.shards,
         "activations": pieces * layers * kept + again,
         "logits": head,
+        "buffers": float(ends * work.micro_batches(layout) * hidden),
     }
 
 

@@ -50,7 +50,7 @@ class Plan(Section):
     mfu: float = Field(gt=0, lt=1)
     """Model FLOPs utilization that the days are counted with (paper Table 4: 0.38 to 0.43; elsewhere assumption)."""
     efficiency: float = Field(gt=0, le=1)
-    """Share of the peak that kernels reach while nothing is waited for, for the modelled step (assumption: with 0.52
+    """Share of the peak that kernels reach while nothing is waited for, for the modelled step (assumption: with 0.55
     the first row of Table 4 comes out)."""
     watts: float = Field(gt=0)
     """Power of a device (paper 3.3.1: 700); hosts, network and cooling come on top."""
@@ -65,8 +65,8 @@ class Plan(Section):
     kernels: Kernels
     """eager: this project's model on a CPU; fused: flash attention and a bfloat16 stream (assumption for a cluster)."""
     recompute: Recompute
-    """What the backward pass computes again: none, elementwise or layer (paper 3.3.2: no activation checkpointing at
-    8K; elementwise, which repeats no matrix product, is what fits: assumption)."""
+    """What the backward pass computes again: none, elementwise, selective or layer (paper 3.3.2: no activation
+    checkpointing at 8K; selective is what fits beside the buffers of torch's pipeline: assumption)."""
     virtual: int = Field(gt=0)
     """Pieces V of a pipeline rank (paper 3.3.2: interleaved, V not given; 8 is a layer per piece: assumption)."""
     layouts: list[PlannedLayout] = Field(min_length=1)
@@ -180,7 +180,7 @@ def plan_phase(job: Job, phase: Phase) -> dict[str, Any]:
     asked = max(1, phase.batch_tokens // phase.length)
     kinds = rank_memory(job.model, layout, work, memory)
     timing = step_time(job.model, layout, work, plan.speeds, devices_per_node=plan.devices_per_node,
-                       virtual=plan.virtual)  # fmt: skip
+                       virtual=plan.virtual, recompute=plan.recompute)  # fmt: skip
     found = problems(layout, job.model, work, devices=plan.devices, devices_per_node=plan.devices_per_node,
                      virtual=plan.virtual)  # fmt: skip
     if kinds["total"] > 1e9 * plan.memory_gb:

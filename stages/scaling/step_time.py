@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from stages.model.llama import LlamaConfig
 from stages.scaling.flops import training_flops
 from stages.scaling.layouts import Layout, Work, candidates, slots
-from stages.scaling.memory_model import Memory, rank_memory
+from stages.scaling.memory_model import Memory, Recompute, rank_memory
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,25 @@ def attention_flops(model: LlamaConfig, length: int) -> float:
     return 6.0 * model.num_hidden_layers * model.hidden_size * length
 
 
+def again_flops(model: LlamaConfig, length: int, recompute: Recompute) -> float:
+    """FLOPs per token that the backward pass spends on what was not kept: work that takes time and counts nowhere."""
+    d, key_value = model.hidden_size, model.num_key_value_heads * model.head_dim
+    if recompute == "selective":  # q, k, v and the projection of attention's output
+        return 2.0 * model.num_hidden_layers * (2 * d * d + 2 * d * key_value)
+    if recompute == "layer":
+        return 2.0 * model.body_parameters + attention_flops(model, length) / 3
+    return 0.0
+
+
 def bubble_share(layout: Layout, micro_batches: int, virtual: int) -> float:
     """Idle over busy time of the interleaved schedule: (PP - 1) / (V M) (3.3.2)."""
     return (layout.pp - 1) / (virtual * micro_batches)
 
 
 def step_time(
-    model: LlamaConfig, layout: Layout, work: Work, speeds: Speeds, *, devices_per_node: int, virtual: int = 1
-) -> StepTime:
+    model: LlamaConfig, layout: Layout, work: Work, speeds: Speeds, *, devices_per_node: int, virtual: int = 1,
+    recompute: Recompute = "none",
+) -> StepTime:  # fmt: skip
     """The modelled step. TP and CP traffic is not hidden behind products; DP traffic hides behind one micro-batch's
     forward (gathering weights) and backward pass (scattering gradients), and what is longer shows; the pipeline's
     sends are asynchronous and are taken to be hidden (3.3.2)."""
@@ -63,6 +74,7 @@ def step_time(
     pace = (slots(model) if layout.pp > 1 else model.num_hidden_layers) / model.num_hidden_layers
     tokens = work.micro * work.length
     per_token = training_flops(model.parameters, 1) + attention_flops(model, work.length)
+    per_token += again_flops(model, work.length, recompute)
     compute = pace * per_token * tokens / (layout.tp * layout.cp * layout.pp) / (speeds.flops * speeds.efficiency)
     layers = pace * model.num_hidden_layers / layout.pp
 
@@ -73,7 +85,7 @@ def step_time(
 
     # Sequence parallel: a gather and a scatter around attention and around the feed-forward part, and their reverse.
     local = tokens / layout.cp * model.hidden_size * 2
-    tensor = layers * 8 * within(layout.tp, layout.tp, local)
+    tensor = layers * (12 if recompute == "layer" else 8) * within(layout.tp, layout.tp, local)
     # Keys and values are gathered forward and backward, and their gradients scattered (3.3.2: all-gather, no ring).
     keys_values = tokens * 2 * model.num_key_value_heads * model.head_dim / layout.tp * 2
     context = layers * 3 * within(layout.cp, layout.tp * layout.cp, keys_values)
@@ -109,7 +121,8 @@ def best(
     pieces per pipeline rank that suits it best."""
     found: dict[Layout, Option] = {}
     for layout, virtual in candidates(model, work, devices=devices, devices_per_node=devices_per_node):
-        seconds = step_time(model, layout, work, speeds, devices_per_node=devices_per_node, virtual=virtual).total
+        seconds = step_time(model, layout, work, speeds, devices_per_node=devices_per_node, virtual=virtual,
+                            recompute=memory.recompute).total  # fmt: skip
         if layout in found and found[layout].seconds <= seconds:
             continue
         size = rank_memory(model, layout, work, Memory(memory.precision, memory.kernels, memory.recompute, virtual))

@@ -6,10 +6,11 @@ from typing import Any
 HELD = {
     "parameters": "float32, sharded over CP and DP",
     "working copy": "in the products' type, whole: shards are not freed after forward",
-    "gradients": "float32, whole while micro-batches add up",
+    "gradients": "float32, whole while micro-batches add up, and the shard",
     "optimizer": "two float32 moments, sharded over CP and DP",
     "activations": "of the micro-batches in flight; computed again: ",
     "logits": "on the last pipeline rank only",
+    "buffers": "of the pipeline, for every micro-batch of each piece",
 }
 """Kind of memory -> in what form a rank holds it."""
 Row = dict[str, str]

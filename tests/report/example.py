@@ -117,7 +117,7 @@ def paper_numbers() -> dict[str, Any]:
 def planned(parameters: str) -> dict[str, Any]:
     """What stages.pretraining.plan makes, cut to what the report reads."""
     return {
-        "flops": 3.8e25, "days": 66.2, "modelled_days": 71.2, "elapsed_days": 71.3, "cluster": {"mfu": 0.41},
+        "tokens": 15.605e12, "days": 66.2, "modelled_days": 71.2, "elapsed_days": 71.3, "cluster": {"mfu": 0.41},
         "table": [{"what": "parameters", "value": parameters, "rests on": "without embedding and head"}],
     }  # fmt: skip
 
