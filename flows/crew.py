@@ -37,7 +37,7 @@ class Cluster(Section):
     their current directory. null: a cluster of `workers` processes on this machine (assumption)."""
 
     launcher: Literal["here", "torchrun", "slurm"] = "here"
-    """Who starts the ranks that train (paper 3.3: MAST): nobody, one process does all; torchrun on this machine;
+    """Who starts the ranks that train (paper 3.3: MAST): nobody, one process does all; torchrun on this machine; or
     torchrun on each node of a Slurm job (assumption). `python -m flows.launch --dry STAGE ...` prints the command."""
 
     layout: Layout = Layout()

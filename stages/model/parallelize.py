@@ -95,7 +95,7 @@ class Part(nn.Module):
         step, gathered = self.step(starts)
         if self.first:
             x = self.model.embed_tokens(x)  # type: ignore[operator]
-        for layer in self.model.layers.values():  # type: ignore[operator, union-attr]
+        for layer in self.model.layers.values():  # type: ignore[operator]
             x = recomputed(layer, self.layout, x, step, gathered)
         return self.lm_head(self.model.norm(x)) if self.last else x  # type: ignore[operator]
 
@@ -103,7 +103,7 @@ class Part(nn.Module):
         """What the layers share: RoPE and the mask of this rank's queries, and how it gets the others' keys."""
         length, rank = starts.shape[1], self.context.get_local_rank()
         positions = local_positions(self.layout, rank, length, starts.device)
-        cos, sin = rope(positions[None], self.config.head_dim, self.config.rope_theta)
+        cos, sin = rope(positions[None], self.config.head_dim, self.config.rope_theta, self.config.rope_scaling)
         gathered = None
         if self.layout.cp > 1:
             held = [local_positions(self.layout, other, length, starts.device) for other in range(self.layout.cp)]
@@ -143,15 +143,15 @@ def recomputed(layer: nn.Module, layout: Layout, *arguments: Any) -> Tensor:
         output: Tensor = layer(*arguments)
         return output
     if layout.recompute == "full":
-        return checkpoint(layer, *arguments, use_reentrant=False)  # type: ignore[no-any-return]
-    wide = layer.mlp.gate_proj.out_features  # type: ignore[union-attr]
+        return checkpoint(layer, *arguments, use_reentrant=False)
+    wide: Any = layer.mlp.gate_proj.out_features  # type: ignore[union-attr]
 
     def policy(context: Any, operation: Any, *inputs: Any, **named: Any) -> CheckpointPolicy:
         product = operation == torch.ops.aten.mm.default and inputs[1].shape[-1] in (wide, wide // layout.tp)
         attention = operation == torch.ops.aten._scaled_dot_product_flash_attention.default
         return CheckpointPolicy.MUST_SAVE if product or attention else CheckpointPolicy.PREFER_RECOMPUTE
 
-    return checkpoint(  # type: ignore[no-any-return]
+    return checkpoint(
         layer, *arguments, use_reentrant=False, context_fn=lambda: create_selective_checkpoint_contexts(policy)
     )
 
@@ -225,7 +225,7 @@ def tensor_parallel(part: Part, mesh: DeviceMesh) -> None:
         "mlp.up_proj": ColwiseParallel(),
         "mlp.down_proj": RowwiseParallel(output_layouts=Shard(1)),
     }
-    for layer in part.model.layers.values():  # type: ignore[operator, union-attr]
+    for layer in part.model.layers.values():  # type: ignore[operator]
         assert isinstance(layer, DecoderLayer)
         parallelize_module(layer, mesh, plan)
     ends = {

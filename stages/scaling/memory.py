@@ -99,7 +99,7 @@ def kept_at_most(parts: Parts, kept: list[int], length: int, microbatches: int, 
         for waiting in in_flight(schedule, layout, rank)
     )
     hidden = HALF * sequences * length // layout.cp // layout.tp * parts.config.hidden_size
-    ends = sum(2 - part.first - part.last for part in parts.parts)  # type: ignore[operator]
+    ends = sum(2 - int(first) - int(last) for _, first, last in map(_kind, parts.parts))
     return worst, ends * microbatches * hidden
 
 
