@@ -26,7 +26,8 @@ def ablation(name: str, section: str, statement: str, paper: str, expected: Expe
 def provenance(record: Mapping[str, Any]) -> str:
     """When and how an ablation was made."""
     made, seeds = record["made"], len({row["seed"] for row in record["runs"]})
-    commit = f", commit {made['commit'][:8]}" if made["commit"] else ""
+    changed = " with changes" if str(made["commit"]).endswith("-dirty") else ""
+    commit = f", commit {made['commit'][:8]}{changed}" if made["commit"] else ""
     return (
         f"No part of this run: measured on {made['date']} at scale {made['scale']}{commit}, configuration "
         f"{made['configuration']}; {len(record['runs'])} runs, {seeds} seeds."
