@@ -23,7 +23,7 @@ def example(task: str, prompt: str, answer: str = "yes") -> Example:
     return Example(task, "easy", prompt, answer, {})
 
 
-OPTIONS = Decontaminate(length=8, shared=3, document_share=0.8, prompt_share=0.5)
+OPTIONS = Decontaminate(length=8, shared=3, document_share=0.7, prompt_share=0.5)
 TESTS = [
     *(example("words", f"{FORM} {rest}", "fern") for rest in ("oak elm fern ash", "a b c d", "x y z w", "k l m n")),
     example("rivers", "Why do the people who live near it keep sandbags in their cellars?", "high water"),
