@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def trainer(parameters: Parameters) -> tuple[TrainingState, Callable[[], None], Training]:
-    """The state of a model of the scale's third largest rung, and what makes a step of it on a batch of random tokens."""
+    """The state of a model of the scale's third largest rung, and what makes a step of it, on random tokens."""
     sweep, config = parameters.read(isoflops.Config), parameters.read(initial.Config)
     vocabulary = parameters.merged["tokenizer"]["vocab_size"]
     model = Llama(sweep.architecture.config(sweep.ladder[-3], vocabulary)).initialise(1)

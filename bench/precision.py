@@ -2,8 +2,8 @@
 
 python -m bench.precision [--tokens 400000] [--rung 7] [--seeds 3] [--data data/tokens]
 
-Each seed has its own weights and its own order of the data, the same in both precisions. Held-out losses are of the same
-windows for all, computed in float32.
+Each seed has its own weights and its own order of the data, the same in both precisions. Held-out losses are of the
+same windows for all, computed in float32.
 """
 
 import argparse
