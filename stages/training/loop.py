@@ -136,10 +136,10 @@ def train(
     that is not finite, at `spike_steps` spikes in a row, and where the disk is full; the last good checkpoint stays.
     """
     state = TrainingState(model, optimizer_for(model, training), Average(), batches.fingerprint)
+    steps = schedule.steps if until is None else min(until, schedule.steps)
     if state.resume(scratch, context.note):
         context.note(f"{title}: goes on at step {state.step} of {steps}")
     model.train()
-    steps = schedule.steps if until is None else min(until, schedule.steps)
     seen = state.history[-1]["tokens"] if state.history else 0
     saved = time.monotonic()
     with Checkpoints(scratch, training.keep_checkpoints) as checkpoints:
