@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,8 @@ from tqdm import tqdm
 
 from flows import artifact, project
 from flows.parameters import Parameters, declared
-from stages.interface import A, B, Kind, Metrics, Row, StageError
+from stages.interface import Metrics, StageError
+from stages.training.unwatched import Silent
 
 if TYPE_CHECKING:  # torch comes after the number of threads is set
     from stages.pretraining.value import Start, Valuation
@@ -47,12 +48,11 @@ def main() -> None:
         sys.exit(130)
 
 
-class Terminal:
+class Terminal(Silent):
     """The context of a command: a bar, and what is noted, on the screen."""
 
     def __init__(self, scratch: Path) -> None:
-        self.item: Mapping[str, str] = {}
-        self.scratch = scratch
+        super().__init__(scratch)
         self._bar: tqdm | None = None
 
     def progress(self, name: str, done: float, total: float) -> None:
@@ -63,13 +63,8 @@ class Terminal:
             self._bar.close()
             self._bar = None
 
-    def scalars(self, step: int, values: Mapping[str, float]) -> None: ...
-    def table(self, name: str, rows: Sequence[Row]) -> None: ...
     def note(self, text: str) -> None:
         tqdm.write(text, file=sys.stderr)
-
-    def map(self, name: str, function: Callable[[A], B], items: Iterable[A], kind: Kind = "thread") -> list[B]:
-        return [function(item) for item in items]
 
 
 def valued(root: Path, path: Path, member: str, field: str, share: float) -> Metrics:

@@ -46,7 +46,7 @@ def ratio(numerator: np.ndarray, denominator: np.ndarray, draws: int = 1000) -> 
     return {"value": value, "low": float(low), "high": float(high), "n": len(numerator)}
 
 
-def middle(draws: Sequence[float]) -> dict[str, float]:
+def middle(draws: Sequence[float] | np.ndarray) -> dict[str, float]:
     """The middle 95% of bootstrap draws."""
     low, high = np.quantile(draws, [0.025, 0.975])
     return {"low": float(low), "high": float(high)}

@@ -5,7 +5,7 @@ EmbeddingBag is that model. Cross-fitted: no model scores what it was trained on
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import xxhash
@@ -155,7 +155,7 @@ def _train(rows: Sequence[Labelled], classes: list[str], options: Features) -> t
     return bag.weight.detach().numpy(), linear.weight.detach().numpy(), linear.bias.detach().numpy()
 
 
-def label_of(source: str, sources: Mapping[str, Sequence[str]]) -> str | None:
+def label_of(source: str, sources: Mapping[Any, Sequence[str]]) -> str | None:
     """The label under which a document's source is listed, else None: weak labels, right for most of a source."""
     return next((label for label, listed in sources.items() if source in listed), None)
 

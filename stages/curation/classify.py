@@ -139,7 +139,7 @@ def gather(work: Gathering) -> Examples:
         for document in documents.read(work.source)
         if classifier.sampled(document["id"], options.features.sample, work.documents)
     ]
-    labels = {
+    labels: dict[str, Sequence[str | None]] = {
         "quality": [label_of(row["source"], _sides(options)) for row in rows],
         "judge": ["approved" if approved else "refused" for approved in judge.verdicts(rows, options.judge)],
         "bucket": [label_of(row["source"], options.bucket.examples) for row in rows]
@@ -199,7 +199,7 @@ def select_shard(work: Selection) -> Outcome:
     kept = list(documents.keep_or_cut(documents.read(work.path), judge, outcome.account))
     documents.write(work.path, kept, CLASSIFIED)
     names = ("source", "language", "domain", "bucket")
-    outcome.kept.extend((*(row[name] for name in names), documents.size(row["text"])) for row in kept)  # type: ignore[misc]
+    outcome.kept.extend((*(row[name] for name in names), documents.size(row["text"])) for row in kept)
     return outcome
 
 

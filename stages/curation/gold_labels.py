@@ -62,7 +62,7 @@ def read(name: str, page: str, keep: str, drop: str) -> Gold:
     tree = HTMLTree.parse(page)
     for part, selectors in (("keep", keep), ("drop", drop)):
         for selector in filter(None, (one.strip() for one in selectors.split(", "))):
-            found = tree.body.query_selector_all(selector)
+            found = tree.body.query_selector_all(selector) if tree.body else ()
             if not len(found):
                 raise StageError(f"{LABELS.name}: {name}: {selector} selects nothing")
             for node in found:

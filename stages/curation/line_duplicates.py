@@ -97,9 +97,9 @@ def write_keys(work: Shard) -> int:
         ]
         found.append(np.array(keys, np.uint64))
         first += batch.num_rows
-    keys = np.sort(np.concatenate(found))
-    catalog.write(work.gone.directory, "lines", work.number, {"key": keys})
-    return len(keys)
+    every = np.sort(np.concatenate(found))
+    catalog.write(work.gone.directory, "lines", work.number, {"key": every})
+    return len(every)
 
 
 def write_repeated(work: Part) -> int:

@@ -25,8 +25,11 @@ def shingles(text: str, n: int) -> list[bytes]:
     """Each run of n words of the text, lower-case, joined by spaces; all words where there are fewer than n."""
     lower = text.lower()
     # The same words either way; that for texts in ASCII, which many are, is several times faster.
-    words = lower.encode().translate(BLANKED).split() if lower.isascii() else WORD.findall(lower)
-    joined = b" ".join(words) if lower.isascii() else " ".join(words).encode()
+    if lower.isascii():
+        words = lower.encode().translate(BLANKED).split()
+    else:
+        words = [word.encode() for word in WORD.findall(lower)]
+    joined = b" ".join(words)
     if len(words) <= n:
         return [joined]
     blanks = np.flatnonzero(np.frombuffer(joined, np.uint8) == ord(" "))

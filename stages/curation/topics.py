@@ -122,8 +122,9 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     work = [Shard(file, outputs["documents"] / file.name, model, config) for file in files]
     found = Sorted(Counter(), Counter(), Counter())
     for part in context.map("topics", sort_shard, work, kind="process"):
-        for total, these in zip(found, part, strict=True):
-            total.update(these)
+        found.sizes.update(part.sizes)
+        found.by_section.update(part.by_section)
+        found.by_words.update(part.by_words)
     sizes = found.sizes
     stays = thinned(sizes, config.topics.most)
     account, after = Account(), Counter[str]()

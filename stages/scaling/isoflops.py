@@ -157,8 +157,8 @@ def sweep_points(config: Config, inputs: Paths, scratch: Path) -> list[Point]:
     """Every model of every budget, then the extra ones; each works in a directory of its own under `scratch`."""
     vocab_size = TokenShards(inputs["tokens"]).vocab_size
     wanted: list[tuple[str, Budget | Extra, int]] = []
-    for number, budget in enumerate(config.sweep.budgets):
-        wanted += [(f"budgets.{number}.rungs", budget, rung) for rung in budget.rungs]
+    for number, each in enumerate(config.sweep.budgets):
+        wanted += [(f"budgets.{number}.rungs", each, rung) for rung in each.rungs]
     wanted += [(f"extra.{number}.rung", extra, extra.rung) for number, extra in enumerate(config.sweep.extra)]
     points = []
     for name, budget, rung in wanted:

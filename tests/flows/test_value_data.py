@@ -68,7 +68,7 @@ def test_held_out_documents_are_left_out(root: Path, tmp_path: Path, monkeypatch
 
 def test_what_is_missing_is_said(root: Path, tmp_path: Path) -> None:
     path = written(tmp_path / "new.jsonl", "code", seed=9, count=3)
-    with pytest.raises(StageError, match=r"huge: data/herd.json has no such member"):
+    with pytest.raises(StageError, match=r"huge: data/herd\.json has no such member"):
         value_data.valued(root, path, "huge", "text", 0.3)
     with pytest.raises(StageError, match=r"data/tokens does not exist; run `dvc repro fit`"):
         value_data.valued(tmp_path, path, "small", "text", 0.3)

@@ -154,6 +154,15 @@ def test_a_torn_checkpoint_counts_for_nothing(world: World, tmp_path: Path) -> N
     assert json.loads((newest / "state.json").read_text())["step"] == 5
 
 
+def test_a_run_ended_early_goes_on_as_if_it_had_not(world: World, tmp_path: Path) -> None:
+    often = settings(checkpoint_seconds=1e-9)
+    half, history, _ = run(world, tmp_path / "a", batches(world), often, steps=6, until=3)
+    straight, rows, _ = run(world, tmp_path / "b", batches(world), settings(), steps=6)
+    assert [row["lr"] for row in history] == [row["lr"] for row in rows[:3]]  # on the whole run's schedule
+    whole, _, _ = run(world, tmp_path / "a", batches(world), often, steps=6)
+    assert same(whole, straight) and not same(half, straight)
+
+
 @pytest.mark.parametrize("keep", [1, 3])
 def test_as_many_checkpoints_are_kept_as_asked_for(world: World, tmp_path: Path, keep: int) -> None:
     run(world, tmp_path, batches(world), settings(checkpoint_seconds=1e-9, keep_checkpoints=keep), steps=5)
