@@ -31,9 +31,9 @@ CONFIG = plan.Config(
     ladder=[
         Shape(hidden_size=8 * size, layers=size, heads=2, key_value_heads=1, ffn_size=16 * size) for size in (1, 2, 3)
     ],
-    sweep=Sweep(budgets=[Budget(flops=1e6, rungs=[0, 1, 2], batch=2)] * 2, length=16, warmup_share=0.1, floor=0.1,
-                validation_windows=2),
-    herd=Herd(flagship_flops=1e9, medium_ratio=0.5, small_ratio=0.2, bootstrap=100),
+    sweep=Sweep(budgets=[Budget(flops=1e6, rungs=[0, 1, 2], batch=2)] * 2, extra=[], length=16, warmup_share=0.1,
+                floor=0.1, validation_windows=2),
+    herd=Herd(flagship_flops=1e9, medium_ratio=0.5, small_ratio=0.2, sibling_tokens=1.0, bootstrap=100),
     pretraining=PRETRAINING, initial=test_initial.SETTINGS, long_context=LongContext(
         rate=0.1, lengths=[48, 64], segments=1, loss_tolerance=0.1, needle_threshold=1.0, needles=1,
     ),
