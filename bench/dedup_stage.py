@@ -56,7 +56,7 @@ def stage(directory: Path, workers: int, memory_mb: int) -> Run:
     os.environ["HERD_BARS"] = "off"
     out = directory / "out"
     out.mkdir()
-    context = StageContext("dedup", {}, directory, EventLog(directory, "dedup"), Cluster(workers=workers))
+    context = StageContext("dedup", {}, directory, directory, EventLog(directory, "dedup"), Cluster(workers=workers))
     # Libraries are loaded and workers stand ready before the clock runs, here as with the peer.
     minhash.bands(0.5, 128, 0.5)
     context.map("start", dedup._hashes, [[]] * workers, kind="process")

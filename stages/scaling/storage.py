@@ -5,7 +5,7 @@ from typing import Any
 
 from stages.scaling.reliability import MINUTES, Reliability, best_interval, effective
 
-TEXT_STAGES = 6
+TEXT_STAGES = 7
 """Stages of curation that write the documents anew: extraction, personal data, dedup, heuristics, quality, test
 prompts."""
 PARQUET = 0.31

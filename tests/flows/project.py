@@ -105,8 +105,8 @@ FILES = {
             lines = (inputs["documents"] / "documents.txt").read_text().splitlines()
             context.note("six of the lines")
             lengths = context.map("length", length, lines[:6], kind="process")
-            for line, length in enumerate(lengths[:2]):
-                context.part(f"line {line}", {"line": line, "of": "source"}, {"length": length}, [(1, 3.0), (2, 1.5)])
+            for line, letters in enumerate(lengths[:2]):
+                context.part(f"line {line}", {"line": line, "of": "source"}, {"length": letters}, [(1, 3.0), (2, 1.5)])
             (outputs["counts"] / "counts.txt").write_text(repr(lengths))
             return {"characters": sum(lengths)}
         """,

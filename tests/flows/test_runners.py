@@ -124,7 +124,7 @@ def test_workers_killed_in_the_middle_of_dedup_change_nothing(
     killed = fresh(tmp_path / "killed")
     cluster = clusters.get(who) or Cluster(workers=2)
     found = []
-    for context in (Recorder(tmp_path), Deadly("dedup", {}, killed, EventLog(killed, "dedup"), cluster)):
+    for context in (Recorder(tmp_path), Deadly("dedup", {}, killed, killed, EventLog(killed, "dedup"), cluster)):
         out = fresh(tmp_path / type(context).__name__)
         metrics = dedup.run(dedup.Config(1, options), {"documents": source}, {"documents": out}, context)
         found.append((metrics, contents(out)))
