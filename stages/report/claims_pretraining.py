@@ -122,8 +122,11 @@ def context_gated(evidence: Evidence) -> Finding:
     if passed < lengths:
         detail += " The gate held: what is not mastered is not claimed, which says nothing against it."
     compared = f"lengths mastered: loss recovered and needles found, of {lengths}"
-    return Finding(compared, "lengths", passed, passed, passed, lengths, Expectation("above", lengths - 1, exact=True), detail, conclusive=passed == lengths,
-                   also=tuple(also))  # fmt: skip
+    expected = Expectation("above", lengths - 1, exact=True)
+    return Finding(
+        compared, "lengths", passed, passed, passed, lengths, expected, detail, conclusive=passed == lengths,
+        also=tuple(also),
+    )  # fmt: skip
 
 
 DATA = (
