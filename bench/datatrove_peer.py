@@ -1,6 +1,7 @@
 """De-duplicates an artifact of documents as datatrove's example does, and prints how long it took.
 
-python -m bench.datatrove_peer <documents> <empty directory> <language, or `words`> (with .herd/peers first in PYTHONPATH)
+python -m bench.datatrove_peer <documents> <empty directory> <language, or `words`>
+    # with .herd/peers first in PYTHONPATH
 """
 
 import json

@@ -1,7 +1,9 @@
 """The exact similarity of pairs of documents: their shingle sets lie in one file per shard, of which a task reads the
 two sets it compares and no more (paper 3.1.1, de-duplication)."""
 
+import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -72,15 +74,20 @@ def compare(work: Pairs) -> np.ndarray:
         edges = np.load(place(work.catalog, shard).with_suffix(".starts.npy"), mmap_mode="r")
         places = np.searchsorted(rows, numbers[here] - starts[shard])
         spans[here] = np.stack([edges[places], edges[places + 1]], axis=1)
-    spans *= 8  # bytes
+    index = {
+        number: (int(shard), *span)
+        for number, shard, span in zip(numbers.tolist(), shards, (spans * 8).tolist(), strict=True)
+    }
 
-    @lru_cache(2)  # pairs of one document stand together
-    def shingles(number: int) -> np.ndarray:
-        index = int(np.searchsorted(numbers, number))
-        first, last = spans[index].tolist()
-        return np.fromfile(place(work.catalog, int(shards[index])), np.uint64, (last - first) // 8, offset=first)
+    with ExitStack() as stack:
+        files = {n: stack.enter_context(place(work.catalog, n).open("rb", 0)) for n in np.unique(shards).tolist()}
 
-    return np.array([jaccard(shingles(a), shingles(b)) >= work.threshold for a, b in pairs.tolist()], bool)
+        @lru_cache(2)  # pairs of one document stand together
+        def shingles(number: int) -> np.ndarray:
+            shard, first, last = index[number]
+            return np.frombuffer(os.pread(files[shard].fileno(), last - first, first), np.uint64)
+
+        return np.array([jaccard(shingles(a), shingles(b)) >= work.threshold for a, b in pairs.tolist()], bool)
 
 
 def shingle_set(document: list[bytes]) -> np.ndarray:
