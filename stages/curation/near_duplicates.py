@@ -171,7 +171,9 @@ def verify(work: similarity.Pairs) -> tuple[int, np.ndarray]:
 
 def planted_pairs(catalog: Table, gone: Table) -> np.ndarray:
     """[pairs, 2] numbers of each planted copy's original and of the copy, where both are there still."""
-    copies, sources, originals = [], [], {}
+    copies: list[int] = []
+    sources: list[int] = []
+    originals: dict[int, int] = {}
     for shard, start in enumerate(catalog.starts[:-1]):
         keys = catalog.shard(shard, ["planted_key"])["planted_key"].to_numpy()
         rows = catalog.without(shard, np.flatnonzero(keys), gone)
