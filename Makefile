@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 export DO_NOT_TRACK := 1
 
-.PHONY: repro ablations test bench setup lint ui ui-stop lock data clean
+.PHONY: repro ablations test bench peers setup lint ui ui-stop lock data clean
 
 repro: setup  ## run the DAG at the scale in params.yaml, or at SCALE=smoke, toy, small, ...
 	$(if $(SCALE),python -m flows.scale $(SCALE))
@@ -23,10 +23,14 @@ test: setup data lint  ## everything that must hold, offline from here on
 
 bench: setup  ## speed and quality beside peers, measured in turns in the same run
 	python -m bench.dedup
+	python -m bench.dedup_stage
 	python -m bench.extraction
 	python -m bench.training
 	python -m bench.generation
 	python -m bench.checkpoint
+
+peers: setup  ## what benchmarks compare with and nothing else needs
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target .herd/peers -r bench/peers.txt
 
 setup: $(VENV)/.installed
 

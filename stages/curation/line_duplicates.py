@@ -97,9 +97,9 @@ def write_keys(work: Shard) -> int:
         ]
         found.append(np.array(keys, np.uint64))
         first += batch.num_rows
-    every = np.sort(np.concatenate(found))
-    catalog.write(work.gone.directory, "lines", work.number, {"key": every})
-    return len(every)
+    ordered = np.sort(np.concatenate(found))
+    catalog.write(work.gone.directory, "lines", work.number, {"key": ordered})
+    return len(ordered)
 
 
 def write_repeated(work: Part) -> int:
