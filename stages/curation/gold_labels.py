@@ -59,16 +59,16 @@ def read(name: str, page: str, keep: str, drop: str) -> Gold:
     """The page with the text of the elements that `keep` selects, in the page's order, without what `drop` does."""
     from resiliparse.parse.html import HTMLTree
 
-    tree = HTMLTree.parse(page)
+    body: Any = HTMLTree.parse(page).body
     for part, selectors in (("keep", keep), ("drop", drop)):
         for selector in filter(None, (one.strip() for one in selectors.split(", "))):
-            found = tree.body.query_selector_all(selector) if tree.body else ()
+            found = body.query_selector_all(selector)
             if not len(found):
                 raise StageError(f"{LABELS.name}: {name}: {selector} selects nothing")
             for node in found:
                 node.setattr(MARK, part)
     reader = _Reader()
-    reader.walk(tree.body, False)
+    reader.walk(body, False)
     lines = (" ".join(line.split()) if not code else line.rstrip() for line, code in reader.lines)
     return Gold(name, "real", page, "\n".join(filter(None, lines)), reader.code, reader.technical)
 

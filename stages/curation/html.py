@@ -23,6 +23,7 @@ Extracted = tuple[str, str, list[list[int]]]
 LINKS = re.compile(r"<a\b[^<>]*>.*?</a\b|<[^<>]*>", re.DOTALL)
 DIV = re.compile(r"<(/?)[dD][iI][vV]\b[^<>]*>")
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200b\u200e\u200f\u2060\ufeff\ud800-\udfff]")
+LEVEL = re.compile(r"<(/?)[dD][iI][vV]\b")
 STEP = {"": 1, "/": -1}
 ANY = re.compile(r"<[^<>]*>")
 SKIPPED = ("object", "svg", ".toc", ".contents.topic", ".jp-relatedposts")
@@ -33,7 +34,7 @@ WIKI = (".mw-editsection", ".mw-cite-backlink", ".navbox", ".printfooter", ".cat
 """The same in pages of MediaWiki."""
 LINKED = 300
 """Characters per link: with fewer, a list of links has no room for prose."""
-BEGINNING = 800
+BEGINNING = 500
 """Characters of a list that are looked at."""
 DEPTH = 512
 """Levels of nested blocks, as in browsers; the extractor's time grows with their square."""
@@ -219,7 +220,7 @@ def _flat(page: str) -> str:
     """The page with blocks that are nested deeper than DEPTH made flat."""
     if page.count("<d") + page.count("<D") <= DEPTH:
         return page
-    if max(accumulate(map(STEP.__getitem__, DIV.findall(page)))) <= DEPTH:
+    if max(accumulate(map(STEP.__getitem__, LEVEL.findall(page)))) <= DEPTH:
         return page
     depth = 0
 
