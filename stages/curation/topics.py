@@ -158,11 +158,12 @@ def gather(work: Gathering) -> list[Labelled]:
     else:
         names = [*config.topics.words, OTHER]
         labels = [*judge.ask(rows, QUESTION.format(topics=", ".join(names)), names, config.judge)]
-    pairs = [
-        (row, classifier.features(row, config.topics.features), topic) for row, topic in zip(rows, labels, strict=True)
+    found = [
+        Labelled(row["id"], row["source"], topic, classifier.features(row, config.topics.features))
+        for row, topic in zip(rows, labels, strict=True)
+        if topic is not None
     ]
-    return [Labelled(row["id"], row["source"], topic, features) for row, features, topic in pairs
-            if topic is not None and len(features)]  # fmt: skip
+    return [example for example in found if len(example.features)]
 
 
 def sort_shard(shard: Shard) -> Sorted:
