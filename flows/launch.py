@@ -88,10 +88,11 @@ def text(cluster: Cluster, words: Sequence[str]) -> str:
         return shlex.join([sys.executable, "-m", "flows.stage", *words])
     if cluster.launcher == "torchrun":
         return line(cluster, words)
+    asked = settings(cluster, words[0])
     from submitit.slurm.slurm import _make_sbatch_string
 
     command = shlex.join(["bash", "-c", line(cluster, words)])
-    return str(_make_sbatch_string(command=command, folder=_folder(), **settings(cluster, words[0])))
+    return str(_make_sbatch_string(command=command, folder=_folder(), **asked))
 
 
 def start(cluster: Cluster, words: Sequence[str]) -> None:

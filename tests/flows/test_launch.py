@@ -70,7 +70,6 @@ def test_the_command_of_one_node() -> None:
 
 
 def test_what_slurm_is_asked_for_with_the_papers_layout() -> None:
-    pytest.importorskip("submitit")
     layout = Layout(tp=8, pp=16, dp=128, virtual_stages=8, shorter_ends=1)
     cluster = Cluster(launcher="slurm", layout=layout, slurm={"partition": "train", "time": 4320})
     lines = launch.text(cluster, WORDS).splitlines()
@@ -88,7 +87,6 @@ def test_a_layout_that_does_not_fill_its_nodes_is_refused() -> None:
 
 
 def test_without_slurm_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("submitit")
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(StageError, match="set it to torchrun or here"):
         launch.start(Cluster(launcher="slurm", layout=Layout(dp=8)), WORDS)
