@@ -1,4 +1,8 @@
-"""Clusters of documents that are near-duplicates of each other, and which document of each stays (paper 3.1.1)."""
+"""Clusters of documents that are near-duplicates of each other, and which documents of each stay (paper 3.1.1).
+
+A cluster may be a chain, whose ends are not similar. Where its best document stays, those that are similar to it go; of
+the rest again the best stays, and so on: nothing goes without a document similar to it that stays.
+"""
 
 from array import array
 from typing import NamedTuple
@@ -39,15 +43,6 @@ class Clusters(NamedTuple):
         return there & (self.roots[places[:, 0]] == self.roots[places[:, 1]])
 
 
-class Choice(NamedTuple):
-    """What becomes of the members of the clusters."""
-
-    members: pa.Table
-    """cluster (id of the document that stays), kept and COLUMNS; sorted by cluster and id."""
-    losing: np.ndarray
-    """[losers, 2] numbers: a document that goes, and the one that stays in its place; by the number that goes."""
-
-
 def join(pairs: np.ndarray) -> Clusters:
     """Union-find; pairs: [pairs, 2] numbers of documents, first < second. Takes 24 bytes per document."""
     numbers, places = np.unique(pairs, return_inverse=True)
@@ -65,17 +60,51 @@ def join(pairs: np.ndarray) -> Clusters:
     return Clusters(numbers, numbers[[find(place) for place in range(len(numbers))]])
 
 
-def choose(catalog: Table, clusters: Clusters) -> Choice:
-    """The newest, then longest, then last by id of each cluster stays."""
+def rank(catalog: Table, clusters: Clusters) -> pa.Table:
+    """number, root, id and COLUMNS of the members, cluster by cluster: the newest, then longest, then last by id
+    first."""
     table = catalog.rows_of(clusters.numbers, [*COLUMNS, "length"])
     table = table.append_column("number", pa.array(clusters.numbers)).append_column("root", pa.array(clusters.roots))
-    best_last = [("root", "ascending"), ("date", "ascending"), ("length", "ascending"), ("id", "ascending")]
-    table = table.take(pc.sort_indices(table.select([name for name, _ in best_last]), sort_keys=best_last))
-    roots, numbers = table["root"].to_numpy(), table["number"].to_numpy()
-    kept = np.append(roots[1:] != roots[:-1], np.ones(min(1, len(roots)), bool))
-    stays = np.flatnonzero(kept)[np.cumsum(kept) - kept]  # the place of the best of each one's cluster
-    members = table.select(COLUMNS).add_column(0, "kept", pa.array(kept))
-    members = members.add_column(0, "cluster", table["id"].take(pa.array(stays)))
-    members = members.sort_by([("cluster", "ascending"), ("id", "ascending")])
-    losing = np.stack([numbers, numbers[stays]], axis=1)[~kept]
-    return Choice(members, losing[np.argsort(losing[:, 0])])
+    keys = [("root", "ascending"), ("date", "descending"), ("length", "descending"), ("id", "descending")]
+    return table.take(pc.sort_indices(table.select([name for name, _ in keys]), sort_keys=keys)).drop(["length"])
+
+
+def best(ranked: pa.Table) -> np.ndarray:
+    """[losers, 2] numbers: a document that goes, and the best of its cluster, which stays; by the number that goes."""
+    roots, numbers = ranked["root"].to_numpy(), ranked["number"].to_numpy()
+    first = np.append(np.ones(min(1, len(roots)), bool), roots[1:] != roots[:-1])
+    stays = np.maximum.accumulate(np.where(first, np.arange(len(roots)), 0))
+    return _by_loser(np.stack([numbers, numbers[stays]], axis=1)[~first])
+
+
+def similar(ranked: pa.Table, pairs: np.ndarray) -> np.ndarray:
+    """`best`, but a document goes only where it is similar to the one that stays: from the best to the last each that
+    has not gone stays, and those similar to it go. pairs: [pairs, 2] numbers of similar documents."""
+    near: dict[int, list[int]] = {}
+    for first, second in pairs.tolist():
+        near.setdefault(first, []).append(second)
+        near.setdefault(second, []).append(first)
+    goes: dict[int, int] = {}
+    for number in ranked["number"].to_pylist():
+        if number not in goes:
+            goes |= {other: number for other in near.get(number, []) if other not in goes}
+    return _by_loser(np.array([*goes.items()], np.int64).reshape(-1, 2))
+
+
+def members(ranked: pa.Table, losing: np.ndarray) -> pa.Table:
+    """cluster (id of the document that stays), kept and COLUMNS of who goes and who stays in their places; sorted by
+    cluster and id."""
+    numbers = ranked["number"].to_numpy()
+    order = np.argsort(numbers)
+    stays = numbers.copy()
+    stays[order[np.searchsorted(numbers[order], losing[:, 0])]] = losing[:, 1]
+    kept = stays == numbers
+    place = order[np.searchsorted(numbers[order], stays)]
+    table = ranked.select(COLUMNS).add_column(0, "kept", pa.array(kept))
+    table = table.add_column(0, "cluster", ranked["id"].take(pa.array(place)))
+    table = table.filter(pa.array(~kept | np.isin(numbers, losing[:, 1])))
+    return table.sort_by([("cluster", "ascending"), ("id", "ascending")])
+
+
+def _by_loser(pairs: np.ndarray) -> np.ndarray:
+    return pairs[np.argsort(pairs[:, 0])]

@@ -17,7 +17,16 @@ import pyarrow.parquet as pq
 import xxhash
 from pydantic import Field
 
-from stages.curation import catalog, documents, line_duplicates, lines, minhash, near_duplicates, url_duplicates
+from stages.curation import (
+    catalog,
+    documents,
+    line_duplicates,
+    lines,
+    minhash,
+    near_duplicates,
+    shingles,
+    url_duplicates,
+)
 from stages.curation.catalog import Table
 from stages.curation.documents import SCHEMA, Account, Cut
 from stages.curation.line_duplicates import Lines, Repeated
@@ -155,8 +164,9 @@ def survey(work: Survey) -> int:
     """
     pages, bands = [], [np.empty((work.bands[0], 0), np.uint64)]
     for batch in documents.batches(work.source, [*PAGE, "text", "language"]):
-        shingled = [minhash.shingles(text, work.shingle) for text in batch["text"].to_pylist()]
-        keys = minhash.band_keys(minhash.signatures(shingled, work.permutations), *work.bands)
+        cut = shingles.cut(batch["text"].to_pylist(), work.shingle)
+        signatures = minhash.signatures(cut.hashes(), cut.offsets, work.permutations)
+        keys = minhash.band_keys(signatures, *work.bands)
         bands.append(keys ^ _hashes(batch["language"].to_pylist()))
         urls, planted = batch["url"].to_pylist(), batch["planted_from"]
         page = batch.select(PAGE).append_column("length", pc.utf8_length(batch["text"]).cast(pa.int64()))

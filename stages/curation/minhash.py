@@ -1,35 +1,17 @@
 """Near-duplicate documents by MinHash and banded LSH, over a whole corpus at once (paper 3.1.1).
 
-The meaning is datasketch's: the same permutations, the same hash values. What differs is that all documents are
-worked on together in numpy: signatures of many documents at a time, candidate pairs by sorting each band.
+The meaning is datasketch's: the same permutations, the same hash values, which it mixes by MurmurHash3's finaliser
+before it permutes them. What differs is that many documents are worked on together: signatures in a compiled loop,
+candidate pairs by sorting each band.
 """
 
-import re
-from collections.abc import Iterator, Sequence
-from itertools import chain
+from collections.abc import Sequence
 
 import numpy as np
-import xxhash
+from numba import njit
 
-WORD = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]|[^\W\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]+")
-"""A word; in scripts that write no spaces, a character."""
-BLANKED = bytes(byte if chr(byte).isalnum() or byte == ord("_") else ord(" ") for byte in range(128)).ljust(256)
-"""Translates the ASCII characters that are in no word to spaces."""
 CROWD = 64
 """Members of one band above which not all of their pairs are looked at."""
-BLOCK = 1 << 14
-"""Shingles worked on at a time: their hashes, twice 64 KB, stay in the nearest caches."""
-
-
-def shingles(text: str, n: int) -> list[bytes]:
-    """Each run of n words of the text, lower-case, joined by spaces; all words where there are fewer than n."""
-    lower = text.lower()
-    # The same words either way; that for texts in ASCII, which many are, is several times faster.
-    ascii_ = lower.isascii()
-    words = lower.encode().translate(BLANKED).split() if ascii_ else [word.encode() for word in WORD.findall(lower)]
-    if len(words) <= n:
-        return [b" ".join(words)]
-    return list(map(b" ".join, zip(*(words[start:] for start in range(n)), strict=False)))
 
 
 def permutations(number: int, seed: int) -> np.ndarray:
@@ -39,23 +21,24 @@ def permutations(number: int, seed: int) -> np.ndarray:
     return np.stack(MinHash(num_perm=number, seed=seed, scheme="affine32").permutations).astype(np.uint32)
 
 
-def signatures(documents: Sequence[Sequence[bytes]], permutations: np.ndarray) -> np.ndarray:
+@njit(cache=True)
+def signatures(hashes: np.ndarray, offsets: np.ndarray, permutations: np.ndarray) -> np.ndarray:  # pragma: no cover
     """[documents, permutations] uint32: the `hashvalues` that `MinHash(num_perm=number, seed=seed,
-    hashfunc=xxhash.xxh32_intdigest)` has after an update with each shingle, for `permutations(number, seed)`. A
-    document has one shingle at least."""
-    factors, terms = permutations
-    result = np.empty((len(documents), len(factors)), np.uint32)
-    for first, last in _blocks([len(document) for document in documents]):
-        chunk = documents[first:last]
-        lengths = np.array([len(document) for document in chunk])
-        digests = map(xxhash.xxh32_intdigest, chain.from_iterable(chunk))
-        hashes = _mix(np.fromiter(digests, np.uint32, int(lengths.sum())))
-        starts = np.concatenate([[0], np.cumsum(lengths[:-1])])
-        values = np.empty_like(hashes)
-        for permutation in range(len(factors)):
-            np.multiply(hashes, factors[permutation], out=values)
-            values += terms[permutation]
-            result[first:last, permutation] = np.minimum.reduceat(values, starts)
+    hashfunc=xxhash.xxh32_intdigest)` has after an update with each shingle, for `permutations(number, seed)`.
+
+    `hashes`: [shingles] uint32, XXH32 of each; `offsets`: [documents + 1], number of each document's first.
+    """
+    factors, terms = permutations[0], permutations[1]
+    result = np.full((len(offsets) - 1, len(factors)), np.uint32(0xFFFFFFFF), np.uint32)
+    for document in range(len(result)):
+        least = result[document]
+        for hash in hashes[offsets[document] : offsets[document + 1]]:
+            mixed = np.uint32((hash ^ (hash >> 16)) * np.uint32(0x85EBCA6B))
+            mixed = np.uint32((mixed ^ (mixed >> 13)) * np.uint32(0xC2B2AE35))
+            mixed = np.uint32(mixed ^ (mixed >> 16))
+            for permutation in range(len(factors)):
+                value = np.uint32(mixed * factors[permutation] + terms[permutation])
+                least[permutation] = min(least[permutation], value)
     return result
 
 
@@ -138,25 +121,3 @@ def _neighbours(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return order, close
     order = np.argsort(keys, kind="stable")  # two keys differ in their low bits only
     return order, np.flatnonzero(keys[order[1:]] == keys[order[:-1]])
-
-
-def _mix(hashes: np.ndarray) -> np.ndarray:
-    """MurmurHash3's 32-bit finaliser, with which datasketch mixes hash values before it permutes them."""
-    hashes = hashes ^ (hashes >> np.uint32(16))
-    hashes *= np.uint32(0x85EBCA6B)
-    hashes ^= hashes >> np.uint32(13)
-    hashes *= np.uint32(0xC2B2AE35)
-    hashes ^= hashes >> np.uint32(16)
-    return hashes
-
-
-def _blocks(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Ranges of documents that hold about BLOCK shingles each."""
-    first = room = 0
-    for index, length in enumerate(lengths):
-        if room and room + length > BLOCK:
-            yield first, index
-            first, room = index, 0
-        room += length
-    if first < len(lengths):
-        yield first, len(lengths)

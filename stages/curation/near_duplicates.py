@@ -102,14 +102,36 @@ def find(
 
     verified = context.map("verify", verify, work(pairs), kind="process")
     joined = clusters.join(np.concatenate([np.empty((0, 2), np.int64), *(pairs for _, pairs in verified)]))
-    members, losing = clusters.choose(catalog, joined)
-    # Clusters are chains: a removed document may be less similar to the kept one than the threshold asks.
-    chunks = [
-        similarity.save(catalog.directory / f"losing-{start}.npy", losing[start : start + similarity.PAIRS])
-        for start in range(0, len(losing), similarity.PAIRS)
-    ]
-    *alike, planted_alike = context.map("compare", similarity.compare, work([*chunks, planted_file]), kind="process")
-    together = int(joined.same(planted[planted_alike]).sum())
+    ranked = clusters.rank(catalog, joined)
+
+    def alike(losing: np.ndarray) -> np.ndarray:
+        """[losing] bool: whether a document that is to go is similar to the one that stays."""
+        starts = range(0, len(losing), similarity.PAIRS)
+        chunks = [
+            similarity.save(catalog.directory / f"losing-{start}.npy", losing[start : start + similarity.PAIRS])
+            for start in starts
+        ]
+        found = context.map("compare", similarity.compare, work(chunks), kind="process")
+        return np.concatenate([np.empty(0, bool), *found])
+
+    losing = clusters.best(ranked)
+    close = alike(losing)
+    if not close.all():
+        chained = joined.roots[np.isin(joined.numbers, losing[~close, 0])]
+        chains = np.isin(ranked["root"].to_numpy(), chained)
+        inside = np.sort(ranked["number"].to_numpy()[chains])
+        compared = [losing[close & np.isin(losing[:, 0], inside)]]
+        for path in pairs:
+            similar = np.load(similar_name(path), mmap_mode="r")
+            compared.append(similar[np.isin(similar[:, 0], inside)])
+        again = clusters.similar(ranked.filter(pa.array(chains)), np.concatenate(compared))
+        losing = np.concatenate([losing[~np.isin(losing[:, 0], inside)], again])
+        losing = losing[np.argsort(losing[:, 0])]
+        close = alike(losing)
+    members = clusters.members(ranked, losing)
+    planted_alike = similarity.compare(*work([planted_file]))
+    gone_now = np.isin(planted, losing[:, 0]).any(axis=1)
+    together = int((joined.same(planted) & gone_now)[planted_alike].sum())
     return Found(
         losing[:, 0],
         members,
@@ -120,7 +142,7 @@ def find(
             "verified_pairs": sum(count for count, _ in verified),
             "clusters": members.num_rows - len(losing),
             "removed": len(losing),
-            "removed_similar": sum(int(one.sum()) for one in alike),
+            "removed_similar": int(close.sum()),
             "planted": {
                 "pairs": len(planted),
                 "similar": int(planted_alike.sum()),
@@ -164,9 +186,15 @@ def merge(work: Range) -> int:
 
 
 def verify(work: similarity.Pairs) -> tuple[int, np.ndarray]:
-    """How many candidates are similar, and [joins, 2] as few pairs as join these."""
+    """Writes the candidates that are similar; gives their number, and [joins, 2] as few pairs as join these."""
     similar = np.load(work.source)[similarity.compare(work)]
+    np.save(similar_name(work.source), similar)
     return len(similar), clusters.join(similar).joins
+
+
+def similar_name(candidates: Path) -> Path:
+    """The file of those of a file of candidates that are similar."""
+    return candidates.with_suffix(".similar.npy")
 
 
 def planted_pairs(catalog: Table, gone: Table) -> np.ndarray:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import xxhash
+from numba import njit
 
-from stages.curation import documents, minhash
+from stages.curation import documents, minhash, shingles
 from stages.curation.catalog import Table
 
 PAIRS = 20_000
@@ -53,11 +53,13 @@ def write_sets(work: Sets) -> None:
     rows = minhash.distinct(mine) - edges[0]
     ends, room = np.zeros(len(rows) + 1, np.int64), 0
     with place(work.catalog, work.shard).open("wb") as file:
-        for number, text in enumerate(_texts(work.source, rows)):
-            values = shingle_set(minhash.shingles(text, work.shingle))
-            file.write(values.tobytes())
-            room += len(values)
-            ends[number + 1] = room
+        number = 0
+        for texts in _texts(work.source, rows):
+            for values in shingles.cut(texts, work.shingle).sets():
+                file.write(values.tobytes())
+                room += len(values)
+                number += 1
+                ends[number] = room
     np.save(place(work.catalog, work.shard).with_suffix(".rows.npy"), rows)
     np.save(place(work.catalog, work.shard).with_suffix(".starts.npy"), ends)
 
@@ -83,22 +85,29 @@ def compare(work: Pairs) -> np.ndarray:
         files = {n: stack.enter_context(place(work.catalog, n).open("rb", 0)) for n in np.unique(shards).tolist()}
 
         @lru_cache(2)  # pairs of one document stand together
-        def shingles(number: int) -> np.ndarray:
+        def of(number: int) -> np.ndarray:
             shard, first, last = index[number]
             return np.frombuffer(os.pread(files[shard].fileno(), last - first, first), np.uint64)
 
-        return np.array([jaccard(shingles(a), shingles(b)) >= work.threshold for a, b in pairs.tolist()], bool)
-
-
-def shingle_set(document: list[bytes]) -> np.ndarray:
-    """Sorted distinct 64-bit hashes of a document's shingles."""
-    return minhash.distinct([np.fromiter(map(xxhash.xxh64_intdigest, document), np.uint64, len(document))])
+        return np.array([jaccard(of(a), of(b)) >= work.threshold for a, b in pairs.tolist()], bool)
 
 
 def jaccard(first: np.ndarray, second: np.ndarray) -> float:
     """Shared shingles by all shingles of two documents' shingle sets."""
-    shared = len(first) + len(second) - len(minhash.distinct([first, second]))
+    shared = _shared(first, second)
     return shared / (len(first) + len(second) - shared)
+
+
+@njit(cache=True)
+def _shared(first: np.ndarray, second: np.ndarray) -> int:  # pragma: no cover
+    """How many values two sorted arrays of distinct ones have in common."""
+    shared = a = b = 0
+    while a < len(first) and b < len(second):
+        shared += first[a] == second[b]
+        step = first[a] <= second[b]
+        b += first[a] >= second[b]
+        a += step
+    return shared
 
 
 def place(catalog: Table, shard: int) -> Path:
@@ -106,9 +115,9 @@ def place(catalog: Table, shard: int) -> Path:
     return catalog.directory / f"sets-{shard:05d}.bin"
 
 
-def _texts(source: Path, rows: np.ndarray) -> Iterator[str]:
+def _texts(source: Path, rows: np.ndarray) -> Iterator[list[str]]:
     first = 0
     for batch in documents.batches(source, ["text"]) if len(rows) else ():
         here = rows[(rows >= first) & (rows < first + batch.num_rows)] - first
-        yield from batch["text"].take(here).to_pylist()
+        yield batch["text"].take(here).to_pylist()
         first += batch.num_rows

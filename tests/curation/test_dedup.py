@@ -1,6 +1,7 @@
 """De-duplication means what datasketch means, over the whole corpus, and keeps the best of each cluster."""
 
 import random
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import xxhash
 from datasketch import MinHash, MinHashLSH
 
-from stages.curation import catalog, clusters, dedup, documents, line_duplicates, minhash, similarity
+from stages.curation import catalog, clusters, dedup, documents, line_duplicates, minhash, shingles, similarity
 from stages.curation.dedup import Config, Dedup
 from stages.curation.documents import Document
 from stages.interface import Metrics
@@ -50,25 +51,25 @@ def random_text(generator: random.Random) -> str:
     return generator.choice([" ", "\n", ", ", "\u3000"]).join(words)
 
 
-@pytest.mark.parametrize(("permutations", "seed", "block"), [(128, 1, 1 << 15), (64, 7, 100), (16, 3, 1)])
-def test_signatures_equal_datasketch(permutations: int, seed: int, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(minhash, "BLOCK", block)
+@pytest.mark.parametrize(("permutations", "seed"), [(128, 1), (64, 7), (16, 3)])
+def test_signatures_equal_datasketch(permutations: int, seed: int) -> None:
     generator = random.Random(seed)
     texts = [" ".join(words) for words in near_copies(50, seed)] + [random_text(generator) for _ in range(60)]
-    shingled = [minhash.shingles(body, 5) for body in ["", " \n", "ünïcode 東京", *texts]]
+    cut = shingles.cut(["", " \n", "ünïcode 東京", *texts], 5)
+    shingled = cut.lists()
     assert shingled[0] == shingled[1] == [b""]  # no word at all is one shingle: such documents are alike
-    assert min(len(shingles) for shingles in shingled) == 1 and max(map(len, shingled)) > 200
-    found = minhash.signatures(shingled, minhash.permutations(permutations, seed))
-    for row, shingles in zip(found, shingled, strict=True):
+    assert min(map(len, shingled)) == 1 and max(map(len, shingled)) > 200
+    found = minhash.signatures(cut.hashes(), cut.offsets, minhash.permutations(permutations, seed))
+    for row, each in zip(found, shingled, strict=True):
         reference = MinHash(num_perm=permutations, seed=seed, hashfunc=xxhash.xxh32_intdigest)
-        for shingle in shingles:
+        for shingle in each:
             reference.update(shingle)
         assert np.array_equal(row, reference.hashvalues)
 
 
 def test_candidates_are_the_pairs_of_datasketch_lsh() -> None:
-    shingled = [minhash.shingles(" ".join(words), 3) for words in near_copies(300, 5)]
-    signatures = minhash.signatures(shingled, minhash.permutations(128, 1))
+    cut = shingles.cut([" ".join(words) for words in near_copies(300, 5)], 3)
+    signatures = minhash.signatures(cut.hashes(), cut.offsets, minhash.permutations(128, 1))
     number, rows = minhash.bands(0.7, 128, 0.5)
     index = MinHashLSH(num_perm=128, params=(number, rows))
     sketches = [MinHash(hashvalues=row, seed=1, scheme="affine32") for row in signatures]
@@ -82,11 +83,25 @@ def test_candidates_are_the_pairs_of_datasketch_lsh() -> None:
     assert len(expected) > 50
 
 
+def shingles_by_hand(body: str, n: int) -> list[bytes]:
+    """What `shingles.cut` has to give, a word at a time."""
+    words = re.findall(rf"[{shingles.LONE}]|[^\W{shingles.LONE}]+", body.lower())
+    return [" ".join(words[start : start + n]).encode() for start in range(max(1, len(words) - n + 1))]
+
+
 def test_shingles_of_words_and_of_scripts_without_spaces() -> None:
-    assert minhash.shingles("A b, C d!", 3) == [b"a b c", b"b c d"]
-    assert minhash.shingles("one two", 3) == [b"one two"]
-    assert minhash.shingles("東京は", 2) == ["東 京".encode(), "京 は".encode()]
-    assert minhash.shingles("", 3) == [b""]
+    examples = ["A b, C d!", "one two", "東京は", ""]
+    assert shingles.cut(examples, 3).lists() == [
+        [b"a b c", b"b c d"], [b"one two"], ["東 京 は".encode()], [b""]
+    ]  # fmt: skip
+    generator = random.Random(4)
+    texts = [random_text(generator) for _ in range(300)] + ["İstanbul ΣΑΣ ß_1", "x" * 10_000]
+    cut = shingles.cut(texts, 2)
+    assert cut.lists() == [shingles_by_hand(body, 2) for body in texts]
+    assert len(shingles.cut([], 2).lists()) == 0
+    each = [shingle for document in cut.lists() for shingle in document]
+    for seed in (0, 1):
+        assert cut.hashes(seed).tolist() == [xxhash.xxh32_intdigest(shingle, seed) for shingle in each]
 
 
 def worked_example() -> list[Document]:
@@ -185,10 +200,27 @@ def test_exact_similarity_decides_not_the_estimate(tmp_path: Path) -> None:
     texts = [" ".join(words) for words in near_copies(200, 11)]
     run([document(body, f"https://{n}.example/") for n, body in enumerate(texts)], tmp_path)
     kept = documents.read_all(tmp_path / "out")
-    sets = [similarity.shingle_set(minhash.shingles(row["text"], 3)) for row in kept]
+    sets = [shingles.cut([row["text"]], 3).sets()[0] for row in kept]
     pairs = [(a, b) for n, a in enumerate(sets) for b in sets[:n]]
     assert 50 < len(kept) < 200
     assert sum(similarity.jaccard(a, b) >= 0.8 for a, b in pairs) <= 2
+
+
+def test_the_ends_of_a_chain_both_stay(tmp_path: Path) -> None:
+    """Each text has 10 words of the one before it no more: neighbours are similar, the ends are not."""
+    generator = random.Random(6)
+    words = text(generator, 300)
+    texts = [words[10 * n : 10 * n + 200] for n in range(6)]
+    rows = [document(" ".join(body), f"https://{n}.example/", date=f"{2010 + n}") for n, body in enumerate(texts)]
+    metrics = run(rows, tmp_path, config=options(threshold=0.85, recall_weight=0.99))
+    # The newest is similar to the one before it; of the other four the newest is similar to the one before it, ...
+    assert sorted(row["date"] for row in documents.read_all(tmp_path / "out")) == ["2011", "2013", "2015"]
+    members = pq.read_table(tmp_path / "out" / "clusters.parquet").to_pylist()
+    assert sorted((row["date"], row["kept"]) for row in members) == [(f"{2010 + n}", n % 2 == 1) for n in range(6)]
+    assert len({row["cluster"] for row in members}) == 3
+    near = metrics["minhash"]
+    assert isinstance(near, dict)
+    assert (near["clusters"], near["removed"], near["removed_similar"]) == (3, 3, 3)
 
 
 def test_translations_with_the_same_figures_are_no_duplicates(tmp_path: Path) -> None:
