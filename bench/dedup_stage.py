@@ -60,7 +60,7 @@ def stage(directory: Path, workers: int, memory_mb: int) -> Run:
     # Libraries are loaded and workers stand ready before the clock runs, here as with the peer.
     cut = shingles.cut(["a text"], SHINGLE)
     minhash.signatures(cut.hashes(), cut.offsets, minhash.permutations(2, SEED))
-    minhash.bands(THRESHOLD, 2, 0.5)
+    minhash.bands(THRESHOLD, 128, 0.5)
     context.map("start", dedup._hashes, [[]] * workers, kind="process")
     start = time.perf_counter()
     metrics = dedup.run(Config(SEED, options), {"documents": directory / "in"}, {"documents": out}, context)

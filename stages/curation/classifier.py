@@ -5,6 +5,7 @@ EmbeddingBag is that model. Cross-fitted: no model scores what it was trained on
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ import xxhash
 from pydantic import Field
 
 from stages.curation.documents import Document
-from stages.interface import Section, StageError
+from stages.interface import Context, Section, StageError
 
 TOKEN = re.compile(r"\d+|[^\W\d_]+|[^\w\s]")
 """Words, numbers and single signs: formulas and code are told from prose by the latter two."""
@@ -80,14 +81,18 @@ class Model(NamedTuple):
 def features(document: Document, options: Features) -> np.ndarray:
     """[n-grams] hashed features of a document, from 1 to 2^hash_bits - 1."""
     tokens = TOKEN.findall(document["text"][: options.characters].lower())
-    digests = (xxhash.xxh32_intdigest(token.encode()) for token in tokens)
-    words = np.fromiter(digests, np.uint64, len(tokens))
+    words = np.fromiter(map(_key, tokens), np.uint64, len(tokens))
     found, keys = [words], words
     for n in range(1, options.ngrams):
         keys = (keys[:-1] if n > 1 else words[:-1]) * np.uint64(0x9E3779B97F4A7C15) ^ words[n:]
         found.append(keys ^ (keys >> np.uint64(29)))
     hashed = np.concatenate(found) * np.uint64(0xD6E8FEB86659FD93) >> np.uint64(64 - options.hash_bits)
-    return hashed.astype(np.int64)
+    return hashed.astype(np.int32)
+
+
+@lru_cache(1 << 17)  # most words of a document were in others
+def _key(token: str) -> int:
+    return xxhash.xxh32_intdigest(token.encode())
 
 
 def fold(name: str, folds: int) -> int:
@@ -100,29 +105,44 @@ def sampled(name: str, sample: int, documents: int) -> bool:
     return xxhash.xxh64_intdigest(name.encode(), 1) * documents < sample << 64
 
 
-def cross_fit(rows: Sequence[Labelled], options: Features, what: str) -> Model:
-    """Trains a network per fold on the labelled documents of the other folds; `rows` in any order.
+class Fold(NamedTuple):
+    """A network to train."""
+
+    rows: list[Labelled]
+    classes: list[str]
+    options: Features
+
+
+def cross_fit(examples: Mapping[str, Sequence[Labelled]], options: Features, context: Context) -> dict[str, Model]:
+    """Trains for each classifier, by its name, a network per fold on its labelled documents of the other folds, which
+    come in any order.
 
     Within a class each source weighs by the root of its size, so that one large source does not stand for the class;
     classes weigh alike. Raises StageError when a training set has fewer than two classes or lacks one.
     """
-    rows = sorted(rows, key=lambda row: row.id)
-    classes = sorted({row.label for row in rows})
-    model = Model(classes, [], [], [])
-    for number in range(options.folds):
-        train = [row for row in rows if fold(row.id, options.folds) != number]
-        missing = sorted(set(classes) - {row.label for row in train})
-        if missing or len(classes) < 2:
-            raise StageError(
-                f"curation.classify: too few documents labelled {' or '.join(missing or classes)} to train {what} on; "
-                "give the sources of each label more pages, or change the labels"
-            )
-        for part, value in zip(model[1:], _train(train, classes, options), strict=True):
-            part.append(value)
-    return model
+    models = {name: Model(sorted({row.label for row in rows}), [], [], []) for name, rows in examples.items()}
+    work = []
+    for name, model in models.items():
+        rows = sorted(examples[name], key=lambda row: row.id)
+        for number in range(options.folds):
+            train = [row for row in rows if fold(row.id, options.folds) != number]
+            missing = sorted(set(model.classes) - {row.label for row in train})
+            if missing or len(model.classes) < 2:
+                raise StageError(
+                    f"curation: too few documents labelled {' or '.join(missing or model.classes)} to train "
+                    f"{name} on; give the sources of each label more pages, or change the labels"
+                )
+            work.append(Fold(train, model.classes, options))
+    trained = iter(context.map("train", _train, work, kind="process"))
+    for model in models.values():
+        for _ in range(options.folds):
+            for part, value in zip(model[1:], next(trained), strict=True):
+                part.append(value)
+    return models
 
 
-def _train(rows: Sequence[Labelled], classes: list[str], options: Features) -> tuple[np.ndarray, ...]:
+def _train(work: Fold) -> tuple[np.ndarray, ...]:
+    rows, classes, options = work
     import torch
     from torch import nn
 

@@ -62,7 +62,8 @@ class Shard(NamedTuple):
 
     source: Path
     output: Path
-    models: tuple[Model, Model, Model]
+    models: Mapping[str, Model]
+    """By the names of Examples."""
     options: Classify
 
 
@@ -101,8 +102,8 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     number = sum(pq.read_metadata(file).num_rows for file in files)
     gathered = context.map("examples", gather, [Gathering(file, number, options) for file in files], kind="process")
     rows = Examples(*([row for part in gathered for row in part[kind]] for kind in range(3)))
-    models = context.map("train", _fit, [(name, rows, options.features) for name in Examples._fields], kind="process")
-    work = [Shard(file, outputs["documents"] / file.name, (models[0], models[1], models[2]), options) for file in files]
+    models = classifier.cross_fit(rows._asdict(), options.features, context)
+    work = [Shard(file, outputs["documents"] / file.name, models, options) for file in files]
     scored, ranking = [], Ranking()
     for found in context.map("score", score_shard, work, kind="process"):
         scored += found.labelled
@@ -125,10 +126,9 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         "domains": _sizes(kept, 2, bucket.DOMAINS),
         "languages": dict(sorted(Counter(row[1] for row in kept).items())),
         "sources": _by_source(kept, dropped),
-        "classifier": _sorting(scored, models[2].classes),
-        **{name: _ranking(scored, name, model) | {"threshold": thresholds[name]}
-           for name, model in zip(thresholds, models, strict=False)},
-    }  # fmt: skip
+        "classifier": _sorting(scored, models["bucket"].classes),
+        **{name: _ranking(scored, name, models[name]) | {"threshold": thresholds[name]} for name in thresholds},
+    }
 
 
 def gather(work: Gathering) -> Examples:
@@ -159,12 +159,12 @@ def gather(work: Gathering) -> Examples:
 def score_shard(shard: Shard) -> Scored:
     """Scores one file; its result depends on nothing but its documents and the models."""
     options = shard.options
-    encyclopaedia, approval, sorting = shard.models
+    encyclopaedia, approval, sorting = (shard.models[name] for name in Examples._fields)
     found = Scored([], Ranking())
     rows = documents.read(shard.source)
     for document in rows:
         features = classifier.features(document, options.features)
-        given = [model.probabilities(document["id"], features) for model in shard.models]
+        given = [model.probabilities(document["id"], features) for model in (encyclopaedia, approval, sorting)]
         score = float(given[0][encyclopaedia.classes.index("positive")])
         domain = bucket.likeliest(sorting.classes, given[2])
         document |= {
@@ -213,11 +213,6 @@ def low(document: documents.Document, options: quality.Quality, judged: float) -
     if document["bucket"] == "multilingual" and document["rank"] < options.lowest:
         return Cut("ranking", "low in its language")
     return None
-
-
-def _fit(work: tuple[str, Examples, classifier.Features]) -> Model:
-    name, rows, options = work
-    return classifier.cross_fit(getattr(rows, name), options, name)
 
 
 def _sides(options: Classify) -> dict[str, list[str]]:

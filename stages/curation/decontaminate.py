@@ -9,6 +9,7 @@ rest of the corpus still holds.
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -120,7 +121,7 @@ def decontaminate_shard(shard: Shard) -> Outcome:
 
     def judge(document: documents.Document) -> Cut | None:
         grams = ngrams(document["text"], shard.options.length)
-        hits = np.isin(grams, shard.grams)
+        hits = shard.grams[np.searchsorted(shard.grams, grams, side="right") - 1] == grams
         before.append(np.unique(grams[hits]))
         if covered(grams, hits, shard.options.length) > shard.options.document_share:
             return Cut("contaminated", "test prompts")
@@ -138,12 +139,17 @@ def ngrams(text: str, length: int) -> np.ndarray:
     tokens = TOKEN.findall(text.lower())
     if len(tokens) < length:
         return np.empty(0, np.uint64)
-    words = np.fromiter((xxhash.xxh64_intdigest(token.encode()) for token in tokens), np.uint64, len(tokens))
+    words = np.fromiter(map(_key, tokens), np.uint64, len(tokens))
     keys = np.zeros(len(words) - length + 1, np.uint64)
     for place in range(length):
         keys = (keys ^ words[place : place + len(keys)]) * np.uint64(0x9E3779B97F4A7C15)
         keys ^= keys >> np.uint64(29)
     return keys
+
+
+@lru_cache(1 << 17)  # most words of a document were in others
+def _key(token: str) -> int:
+    return xxhash.xxh64_intdigest(token.encode())
 
 
 def covered(grams: np.ndarray, hits: np.ndarray, length: int) -> float:

@@ -22,7 +22,8 @@ class DirtyWords(NamedTuple):
     def count(self, text: str) -> int:
         """Occurrences in the text, whatever the case; phrases count where they stand between other words."""
         lower = text.lower()
-        single = sum(word in self.words for word in WORD.findall(lower))
+        words = WORD.findall(lower)
+        single = 0 if self.words.isdisjoint(words) else sum(word in self.words for word in words)
         return single + sum(
             len(re.findall(rf"\b{re.escape(phrase)}\b", lower)) for phrase in self.phrases if phrase in lower
         )

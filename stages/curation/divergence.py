@@ -7,6 +7,7 @@ of two of its length: it goes if it lies too many deviations above their median.
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -117,5 +118,9 @@ def outliers(scores: Sequence[Sequence[Score]], options: Divergence) -> Outliers
 
 def hashed(words: Sequence[str], bits: int) -> np.ndarray:
     """[words] int64: each word, in lower case, as one of 2^bits."""
-    values = (xxhash.xxh32_intdigest(word.lower().encode()) for word in words)
-    return (np.fromiter(values, np.uint32, len(words)) >> np.uint32(32 - bits)).astype(np.int64)
+    return (np.fromiter(map(_key, words), np.uint32, len(words)) >> np.uint32(32 - bits)).astype(np.int64)
+
+
+@lru_cache(1 << 17)  # most words of a document were in others
+def _key(word: str) -> int:
+    return xxhash.xxh32_intdigest(word.lower().encode())

@@ -91,11 +91,10 @@ class Outcome(NamedTuple):
     words: divergence.Words
 
 
-WORD = re.compile(r"\S+")
 NUMBER = re.compile(r"\d|^[-+*/=<>^%()]+$")
 LETTER = re.compile(r"[^\W\d_]")
-SENTENCE = re.compile(r"[^.?!:\n]*[^.?!:\s][^.?!:\n]*[.?!:\n]")
-QUESTION = re.compile(r"\?|\bQ:|\bA:")
+SENTENCE = re.compile(r"[^.?!:\n]+[.?!:\n]")
+QUESTION = re.compile(r"\b[QA]:")
 WIDE = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]")
 
 
@@ -180,12 +179,12 @@ def view(document: Document, limits: Heuristics) -> View:
         # What prose holds of code is judged neither as prose nor as code.
         text = "\n".join(prose(document))
     # Scripts that write no spaces: a character stands for a word.
-    words = WORD.findall(WIDE.sub(r" \g<0> ", text) if WIDE.search(text) else text)
+    words = (WIDE.sub(r" \g<0> ", text) if WIDE.search(text) else text).split()
     signs = [word for word in words if not (word.isalpha() or LETTER.search(word))]
     domain = domain_of(document, text, words, signs, limits)
     if domain == "code":
         text = document["text"]
-        return View(text, WORD.findall(text), 0, domain)
+        return View(text, text.split(), 0, domain)
     return View(text, words, len(words) - len(signs), domain)
 
 
@@ -216,9 +215,10 @@ def domain_of(document: Document, prose: str, words: list[str], signs: list[str]
 
 def _exercises(text: str, limits: Heuristics) -> bool:
     """Many questions and answers, or mostly very short sentences: menus are short, too, but have no full stops."""
-    if 100 * len(QUESTION.findall(text)) >= limits.exercise_marks * len(text.split()):
+    marks = text.count("?") + (len(QUESTION.findall(text)) if "Q:" in text or "A:" in text else 0)
+    if 100 * marks >= limits.exercise_marks * len(text.split()):
         return True
-    sentences = SENTENCE.findall(text)
+    sentences = [sentence for sentence in SENTENCE.findall(text) if not sentence[:-1].isspace()]
     ended = [sentence for sentence in sentences if sentence[-1] != "\n"]
     lengths = [len(sentence.split()) for sentence in ended]
     return 2 * len(ended) > len(sentences) and float(np.median(lengths)) <= limits.exercise_words

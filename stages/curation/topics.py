@@ -116,7 +116,8 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     learnt = sorted(topic for topic in examples if examples[topic] >= config.topics.examples)
     model = None
     if len(learnt) > 1:
-        model = classifier.cross_fit([row for row in rows if row.label in learnt], config.topics.features, "topics")
+        learning = {"topics": [row for row in rows if row.label in learnt]}
+        model = classifier.cross_fit(learning, config.topics.features, context)["topics"]
     else:
         context.note(f"no topics: fewer than two have {config.topics.examples} examples")
     work = [Shard(file, outputs["documents"] / file.name, model, config) for file in files]

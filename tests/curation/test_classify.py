@@ -136,23 +136,27 @@ def labelled(rows: list[Document], labels: dict[str, str]) -> list[Labelled]:
     return found
 
 
+def fitted(rows: list[Labelled]) -> classifier.Model:
+    return classifier.cross_fit({"quality": rows}, FEATURES, Recorder(Path()))["quality"]
+
+
 def test_a_document_has_no_say_in_its_own_score() -> None:
     rows = labelled(corpus(20), {"wikipedia": "yes", "forms": "no"})
-    before = classifier.cross_fit(rows, FEATURES, "a test")
+    before = fitted(rows)
     changed = [row._replace(label="no") if n == 0 else row for n, row in enumerate(rows)]
-    after = classifier.cross_fit(changed, FEATURES, "a test")
+    after = fitted(changed)
 
     def scores(model: classifier.Model) -> list[list[float]]:
         return [model.probabilities(row.id, row.features).tolist() for row in rows]
 
     assert scores(before)[0] == scores(after)[0]
     assert scores(before) != scores(after)
-    assert scores(classifier.cross_fit(rows[::-1], FEATURES, "a test")) == scores(before)
+    assert scores(fitted(rows[::-1])) == scores(before)
 
 
 def test_the_network_is_that_of_torch() -> None:
     rows = labelled(corpus(10), {"wikipedia": "yes", "forms": "no"})
-    model = classifier.cross_fit(rows, FEATURES, "a test")
+    model = fitted(rows)
     row = rows[3]
     number = classifier.fold(row.id, FEATURES.folds)
     bag = torch.nn.EmbeddingBag.from_pretrained(torch.from_numpy(model.embeddings[number]), mode="mean")
@@ -247,7 +251,7 @@ def test_the_curve_rises_from_left_to_right() -> None:
 def test_a_class_without_examples_is_an_error_with_its_name() -> None:
     rows = labelled(corpus(5), {"wikipedia": "yes"})
     with pytest.raises(StageError, match="too few documents labelled yes to train quality on"):
-        classifier.cross_fit(rows, FEATURES, "quality")
+        fitted(rows)
 
 
 def test_languages() -> None:
