@@ -6,7 +6,7 @@ text, lists inside the main content survive, and no markdown marker is left.
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import accumulate
 from urllib.parse import unquote
 
@@ -22,6 +22,9 @@ Extracted = tuple[str, str, list[list[int]]]
 
 LINKS = re.compile(r"<a\b[^<>]*>.*?</a\b|<[^<>]*>", re.DOTALL)
 DIV = re.compile(r"<(/?)[dD][iI][vV]\b[^<>]*>")
+TAGS = re.compile(r"<(?:[dD][iI][vV]|[mM][aA][tT][hH]|/[pP][rR][eE])")
+"""What a page must have for some of the passes to find anything; one look for all takes as long as one for each."""
+INDENT = re.compile(r"\n +")
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200b\u200e\u200f\u2060\ufeff\ud800-\udfff]")
 LEVEL = re.compile(r"<(/?)[dD][iI][vV]\b")
 STEP = {"": 1, "/": -1}
@@ -81,9 +84,13 @@ def main_content(page: str) -> tuple[str, list[list[int]]]:
     """Text of the main content of an HTML page and the ranges of its lines that are code."""
     from resiliparse.extract.html2text import extract_plain_text
 
-    element = main_element(_tex(page)).replace(MARK, "").replace("twitter-tweet", "quotation")
-    prepared = _flat(_lists(_code(_formulas(element))))
-    skipped = SKIPPED + GUTTERS * (OPEN in prepared) + WIKI * ("mw-editsection" in prepared)
+    element = main_element(page).replace(MARK, "").replace("twitter-tweet", "quotation")
+    tags = TAGS.findall(element)
+    kinds = set(map(str.lower, set(tags)))
+    prepared = _images(_elements("math", element, _mathml) if "<math" in kinds else element)
+    prepared = _lists(_code(prepared) if "</pre" in kinds else prepared)
+    prepared = _flat(prepared) if len(tags) > DEPTH else prepared
+    skipped = SKIPPED + GUTTERS * ("</pre" in kinds) + WIKI * ("mw-editsection" in prepared)
     text = extract_plain_text(
         prepared, main_content=True, list_bullets=False, comments=False, post_meta=False, skip_elements=skipped
     )
@@ -110,21 +117,26 @@ def text_of(body: bytes, charset: str) -> str | None:
     """The characters of a page, `charset` being what the server says; None where no encoding fits."""
     from resiliparse.parse.encoding import bytes_to_str, detect_encoding
 
-    declared = re.search(rb"(?:charset|encoding)\s*=\s*[\"']?([\w.:-]+)", body[:2048], re.IGNORECASE)
-    # What is valid UTF-8 is UTF-8, whatever an old template declares; only ISO 2022 also looks like it.
-    certain = "" if b"\x1b" in body else "utf-8"
-    named = declared[1].decode("latin-1").lower() if declared else ""
-    for name in (charset, certain, named, WINDOWS.get(charset) or WINDOWS.get(named, ""), "utf-8"):
-        if name:
-            try:
-                return body.decode(name)
-            except (LookupError, UnicodeDecodeError, ValueError):
-                continue
+    for tried in filter(None, _encodings(body, charset)):
+        try:
+            return body.decode(tried)
+        except (LookupError, UnicodeDecodeError, ValueError):
+            continue
     name = detect_encoding(body)
     if not name:
         return None
     text: str = bytes_to_str(body, name)
     return None if text.count("\ufffd") > len(text) / 100 else text
+
+
+def _encodings(body: bytes, charset: str) -> Iterator[str]:
+    """Names to try, best first."""
+    yield charset
+    # What is valid UTF-8 is UTF-8, whatever an old template declares; only ISO 2022 also looks like it.
+    yield "" if b"\x1b" in body else "utf-8"
+    declared = re.search(rb"(?:charset|encoding)\s*=\s*[\"']?([\w.:-]+)", body[:2048], re.IGNORECASE)
+    named = declared[1].decode("latin-1").lower() if declared else ""
+    yield from (named, WINDOWS.get(charset) or WINDOWS.get(named, ""), "utf-8")
 
 
 # What follows rewrites the page's source in one pass each: through the parser's tree the same takes ten times as long,
@@ -140,20 +152,6 @@ def _elements(name: str, page: str, replace: Callable[[re.Match[str]], str]) -> 
     # Behind the last end tag there is none to look for, over and over again.
     element = re.compile(rf"<{name}\b([^>]*)>(.*?)</{name}\s*>", re.DOTALL | re.IGNORECASE)
     return element.sub(replace, page[: ends[-1]]) + page[ends[-1] :]
-
-
-def _tex(page: str) -> str:
-    """Formulas in scripts, as MathJax has them, become text."""
-    if "math/tex" in page:
-        return _elements("script", page, lambda found: f" {found[2]} " if "math/tex" in found[1] else "")
-    return page
-
-
-def _formulas(page: str) -> str:
-    """MathML and formula images give way to the TeX or the text that stands for them; other pictures go."""
-    if "<math" in page:
-        page = _elements("math", page, _mathml)
-    return _images(page)
 
 
 def _mathml(match: re.Match[str]) -> str:
@@ -218,9 +216,7 @@ def _prose(part: str) -> bool:
 
 def _flat(page: str) -> str:
     """The page with blocks that are nested deeper than DEPTH made flat."""
-    if page.count("<d") + page.count("<D") <= DEPTH:
-        return page
-    if max(accumulate(map(STEP.__getitem__, LEVEL.findall(page)))) <= DEPTH:
+    if max(accumulate(map(STEP.__getitem__, LEVEL.findall(page))), default=0) <= DEPTH:
         return page
     depth = 0
 
@@ -236,6 +232,8 @@ def _flat(page: str) -> str:
 def _take_code(text: str) -> tuple[str, list[list[int]]]:
     """The text without the private characters and without indentation outside code, and the lines that stood between
     the characters."""
+    if MARK not in text:
+        return INDENT.sub("\n", text.lstrip(" ")), []
     lines: list[str] = []
     code: list[list[int]] = []
     start = None

@@ -12,6 +12,7 @@ NAMES = (
 )  # fmt: skip
 """Values of `class` and `itemprop`: WordPress, schema.org, MediaWiki, Blogger."""
 ELEMENTS = ("article", "main")
+TAG = re.compile(r"<(article|main)\b")
 LEAST = 250
 """Characters of text that make an element worth it; teasers have fewer."""
 MOST = 100
@@ -30,8 +31,11 @@ def main_element(page: str) -> str:
     head = page.find("</head>")
     if head >= 0 and page[head + len("</head>") : head + WINDOW].lstrip().startswith("<body"):
         page = page[head + len("</head>") :]
-    page = _without(page, "<script", "</script>")
-    around = next(filter(None, (_only(page, name) for name in ELEMENTS)), (0, len(page)))
+    page = _without_scripts(page)
+    starts: dict[str, list[int]] = {name: [] for name in ELEMENTS}
+    for tag in TAG.finditer(page):
+        starts[tag[1]].append(tag.start())
+    around = next(filter(None, (_only(page, name, starts[name]) for name in ELEMENTS)), (0, len(page)))
     inside = (_named(page, name, *around) for name in NAMES)
     for start, end in chain(filter(None, inside), [around]):
         if end - start < len(page) and _long(page, start, end):
@@ -39,12 +43,15 @@ def main_element(page: str) -> str:
     return page
 
 
-def _without(page: str, begin: str, end: str) -> str:
-    """The page without what stands between the two, and without them; one without an end stays."""
+def _without_scripts(page: str) -> str:
+    """The page without its scripts, but with the formulas that MathJax finds in some; one without an end stays."""
     kept, position = [], 0
-    while (start := page.find(begin, position)) >= 0 and (stop := page.find(end, start)) >= 0:
+    while (start := page.find("<script", position)) >= 0 and (stop := page.find("</script>", start)) >= 0:
         kept.append(page[position:start])
-        position = stop + len(end)
+        if "math/tex" in page[start : start + 100]:
+            attributes, _, formula = page[start:stop].partition(">")
+            kept.append(f" {formula} " if "math/tex" in attributes else "")
+        position = stop + len("</script>")
     return "".join([*kept, page[position:]]) if kept else page
 
 
@@ -78,12 +85,11 @@ def _named(page: str, name: str, begin: int, stop: int) -> tuple[int, int] | Non
     return found
 
 
-def _only(page: str, name: str) -> tuple[int, int] | None:
-    """Where the one element of this kind begins and ends; of several, the one with the page's one main heading."""
-    first = page.find(f"<{name}")
-    if first < 0:
+def _only(page: str, name: str, starts: list[int]) -> tuple[int, int] | None:
+    """Where the one element of this kind, of those that begin at `starts`, begins and ends; of several, the one with
+    the page's one main heading."""
+    if not starts:
         return None
-    starts = [tag.start() for tag in re.compile(rf"<{name}\b").finditer(page, first)] or [first]
     end = _end(page, name, starts[0])
     if starts[-1] < end:
         return starts[0], end

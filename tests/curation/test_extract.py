@@ -104,6 +104,7 @@ def test_what_is_no_text_gives_a_reason(body: bytes, header: str, reason: str) -
         b"<pre>" * 100 + b"x" * 10_000,
         ("x" * 90_000).encode(),
         b"<html><body></body></html>",
+        b"<math><mi>x</mi></math>" * 1000,
     ],
 )
 def test_hostile_pages_raise_nothing(body: bytes) -> None:

@@ -63,6 +63,13 @@ def test_scripts_that_write_scripts_take_nothing_with_them() -> None:
     assert lines(page(f"{script}<p>{PROSE}</p>", script)) == [PROSE]
 
 
+def test_formulas_in_scripts_stay_and_scripts_that_only_speak_of_them_go() -> None:
+    script = '<script>var kind = "math/tex";</script>'
+    formula = '<script id="f" type="math/tex; mode=display">a_1</script>'
+    found = lines(page(f"{script}<p>{PROSE}</p><p>So {formula} holds, as we have seen.</p>", script))
+    assert found[-1].split()[:3] == ["So", "a_1", "holds,"] and "kind" not in " ".join(found)
+
+
 def test_lists_of_prose_stay_and_menus_go() -> None:
     links = '<ul><li>See <a href="/a">the river</a>, which is long and runs to the sea</li><li>or walk</li></ul>'
     found = lines(page(f"<p>{PROSE}</p>{links}"))
