@@ -3,7 +3,8 @@
     python -m flows.chat models/flagship/chat
     python -m flows.chat models/small/chat --ask "What is 3 + 4?"
 
-A base model (no chat template) continues your text instead of answering. An empty line or Ctrl-D ends.
+A base model (no chat template) continues your text instead of answering. An empty line or Ctrl-D ends. What no longer
+fits into the context that the model was trained on is forgotten, oldest first.
 """
 
 import argparse
@@ -18,6 +19,9 @@ from stages.model.llama import Llama
 from stages.tokenizer import bpe
 from stages.tokenizer.chat import ChatFormat, Message
 
+LONGEST = 128
+"""Tokens of an answer where nothing else is asked for."""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m flows.chat", description=__doc__.split("\n")[0])
@@ -26,7 +30,8 @@ def main() -> None:
     parser.add_argument("--system", metavar="TEXT", help="a system message to begin with")
     parser.add_argument("--temperature", type=float, default=0.0, help="0 takes the likeliest token (default)")
     parser.add_argument("--top-p", type=float, default=1.0, help="share of the probability mass to draw from")
-    parser.add_argument("--max-new-tokens", type=int, default=128)
+    parser.add_argument("--max-new-tokens", type=int, metavar="N",
+                        help=f"tokens of an answer (default: what the context leaves, at most {LONGEST})")  # fmt: skip
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     try:
@@ -43,20 +48,38 @@ def talk(arguments: argparse.Namespace) -> None:
     chat = ChatFormat(bpe.load(arguments.model))
     dialog = [Message("system", arguments.system)] if arguments.system else []
     chats = is_chat(arguments.model)
-    room = context_length(arguments.model) - arguments.max_new_tokens
+    context = context_length(arguments.model)
     for said in [arguments.ask] if arguments.ask else lines():
         dialog = [*dialog, Message("user", said)]
+        if chats:
+            dialog = fitting(chat, dialog, context, arguments.max_new_tokens)
         prompt = chat.prompt(dialog) if chats else [chat.begin_of_text, *chat.plain(said)]
-        while chats and len(prompt) > room and len(dialog) > 1:
-            # What no longer fits into the context the model was trained on is forgotten, oldest first.
-            dialog = dialog[1:]
-            prompt = chat.prompt(dialog)
+        most = room(prompt, context, arguments.max_new_tokens)
         answer = ""
-        for piece in stream(model, chat, prompt, arguments):
+        for piece in stream(model, chat, prompt, most, arguments):
             print(piece, end="", flush=True)
             answer += piece
         print()
         dialog = [*dialog, Message("assistant", answer)]
+
+
+def fitting(chat: ChatFormat, dialog: list[Message], context: int, asked: int | None) -> list[Message]:
+    """The newest messages that leave room for an answer: for `asked` tokens, else for half of a small context."""
+    wanted = min(LONGEST, context // 2) if asked is None else asked
+    while len(dialog) > 1 and len(chat.prompt(dialog)) > context - wanted:
+        dialog = dialog[1:]
+    return dialog
+
+
+def room(prompt: list[int], context: int, asked: int | None) -> int:
+    """Tokens the answer may have; raises StageError where the context leaves none."""
+    left = context - len(prompt)
+    if left < 1:
+        raise StageError(
+            f"the message takes {len(prompt)} tokens of the {context} that the model was trained on, which leaves none "
+            "for an answer; shorten it"
+        )
+    return min(left, LONGEST if asked is None else asked)
 
 
 def lines() -> Iterator[str]:
@@ -71,12 +94,14 @@ def lines() -> Iterator[str]:
         yield said
 
 
-def stream(model: Llama, chat: ChatFormat, prompt: list[int], arguments: argparse.Namespace) -> Iterator[str]:
+def stream(
+    model: Llama, chat: ChatFormat, prompt: list[int], most: int, arguments: argparse.Namespace
+) -> Iterator[str]:
     """The answer in pieces of text; a character of several tokens comes when its last one is there."""
     tokens: list[int] = []
     shown = ""
     for _, token in generate.stream(
-        model, [prompt], max_new_tokens=arguments.max_new_tokens, stop=chat.stop, temperature=arguments.temperature,
+        model, [prompt], max_new_tokens=most, stop=chat.stop, temperature=arguments.temperature,
         top_p=arguments.top_p, seed=arguments.seed,
     ):  # fmt: skip
         tokens.append(token)

@@ -18,6 +18,9 @@ from stages.model.layout import Layout
 if TYPE_CHECKING:
     from distributed import Client
 
+PATIENCE = 10.0
+"""Seconds in which a Dask scheduler has to answer."""
+
 
 class Cluster(Section):
     """The machines that do the work. DVC does not track it: it changes no result, but for `threads`."""
@@ -129,7 +132,7 @@ class Dask:
         if address is None:
             return Client(LocalCluster(workers, threads_per_worker=1, dashboard_address=None, silence_logs=40))
         try:
-            return Client(address, timeout="10s")
+            return Client(address, timeout=PATIENCE)
         except (OSError, ValueError) as error:
             raise StageError(
                 f"params.yaml: cluster.address: no Dask scheduler answers at {address} ({error})"

@@ -6,6 +6,7 @@
 what would be started. Only the phases of pretraining are trained by ranks; every other stage runs where it is started.
 """
 
+import argparse
 import os
 import shlex
 import subprocess
@@ -26,17 +27,22 @@ HEAD = "$(scontrol show hostnames $SLURM_JOB_NODELIST | head -n 1):29500"
 
 
 def main() -> None:
-    dry, words = sys.argv[1:2] == ["--dry"], [word for word in sys.argv[1:] if word != "--dry"]
-    if not words:
-        sys.exit(f"usage: python -m flows.launch [--dry] STAGE ...; STAGE is one of {', '.join(RANKED)}")
+    parser = argparse.ArgumentParser(
+        prog="python -m flows.launch", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--dry", action="store_true", help="print what would be started, and start nothing")
+    parser.add_argument("stage", metavar="STAGE", help=f"ranks train {', '.join(RANKED)}")
+    parser.add_argument("rest", metavar="...", nargs=argparse.REMAINDER, help="as for python -m flows.stage")
+    arguments = parser.parse_args()
+    words = [arguments.stage, *arguments.rest]
     try:
         cluster = Parameters(project.ROOT).cluster
-        if dry:
+        if arguments.dry:
             print(text(cluster, words))
         else:
             start(cluster, words)
     except StageError as error:
-        sys.exit(str(error))
+        sys.exit(f"launch: {error}")
 
 
 def needed(cluster: Cluster, stage: str) -> bool:

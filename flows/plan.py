@@ -13,13 +13,13 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from flows.parameters import Parameters
 from flows.project import ROOT
 from stages.interface import StageError
+from stages.model.layout import DIMENSIONS
 
 
 def main() -> None:
@@ -51,19 +51,14 @@ def plan(scale: str | None = None, herd: Path | None = None, layout: str | None 
     """The plan of a scale, the present one unless it is named."""
     from stages.pretraining import plan as stage  # imports torch: 2 s that --help does without
 
-    config = Parameters(ROOT, scale).read(stage.Config)
-    if layout is not None:
-        config = replace(config, plan=config.plan.model_copy(update={"layouts": [_layout(layout)]}))
-    return stage.plan(config, herd)
+    dimensions = None if layout is None else _dimensions(layout)
+    return stage.plan(Parameters(ROOT, scale).read(stage.Config), herd, dimensions)
 
 
-def _layout(text: str) -> Any:
-    from stages.scaling.planner import PlannedLayout
-
+def _dimensions(text: str) -> dict[str, int]:
     if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*){3}", text):
         raise StageError(f"--layout {text}: expected TPxCPxPPxDP, for example 8x1x16x128")
-    tp, cp, pp, dp = map(int, text.split("x"))
-    return PlannedLayout(length=sys.maxsize, tp=tp, cp=cp, pp=pp, dp=dp)
+    return dict(zip(DIMENSIONS, map(int, text.split("x")), strict=True))
 
 
 def lines(found: Mapping[str, Any]) -> Iterator[str]:

@@ -6,7 +6,6 @@ select documents, the other on the default mix. They are measured by the accurac
 
 import json
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +14,7 @@ from pydantic import Field
 
 from stages import statistics
 from stages.ablations.skills import Skills, accuracy
-from stages.ablations.trial import NATS, Values, compare, entry, fan_out, findings, follow, kept, of
+from stages.ablations.trial import NATS, Values, compare, entry, fan_out, findings, follow, of
 from stages.interface import Context, Metrics, Paths, Section
 from stages.model.files import load_config, load_model
 from stages.pretraining import annealing
@@ -76,7 +75,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         for seed in range(config.seed + 200, config.seed + 200 + options.seeds)
         for variant in ("with", "without")
     ]  # fmt: skip
-    rows = fan_out(context, partial(kept, measure=measure), jobs)
+    rows = fan_out(context, measure, jobs)
     gain = of(rows, "with", "accuracy") - of(rows, "without", "accuracy")
     what = f"with the up-sampled set minus without, {member}"
     own = entry(f"accuracy {what}", POINTS, statistics.over_seeds(gain))

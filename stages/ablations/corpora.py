@@ -2,21 +2,21 @@
 documents of high quality."""
 
 import shutil
-from collections.abc import Iterable, Mapping
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pydantic import Field
 
-from stages.ablations.trial import Trial, TrialConfig, Trials, Values, fan_out, kept
+from stages.ablations.trial import Trial, TrialConfig, Trials, Values, held_out_loss
 from stages.curation import documents as curated
 from stages.interface import Context, Section, StageError
 from stages.tokenizer import bpe
 from stages.tokenizer.chat import ChatFormat
 from stages.tokenizer.corpus import Document, held_out
 from stages.tokenizer.encode import chunks, write_index
+from stages.training.loader import TokenShards
 
 POOL = "pool"
 """The one bucket of these corpora."""
@@ -52,38 +52,39 @@ def race(
     """
     trials = options.trials
     reader = bpe.load(tokenizer)
-    shape = config.architecture.config(trials.shape, reader.get_vocab_size())
     validation = [row for row in measured_on if unseen(row, options.held_out_per_mille)]
-    jobs, available = [], {}
+    available, directories = {}, {}
     for variant, rows in variants.items():
-        directory = context.scratch / "tokens" / variant
+        directory = directories[variant] = context.scratch / "tokens" / variant
         train = [row for row in rows if not unseen(row, options.held_out_per_mille)]
         parts = {"train": {POOL: train}, "validation": {POOL: validation}}
         available[variant] = write_tokens(directory, reader, parts)["train"][POOL]
         if available[variant] < trials.length + 1:
             raise StageError(f"the corpus {variant!r} has {available[variant]} tokens: too few to train on")
-        jobs += [
-            Trial(config, trials, variant, seed, context.scratch / f"{variant}-{seed}", directory, {POOL: 1.0}, shape,
-                  trials.tokens)
-            for seed in config.seeds(trials)
-        ]  # fmt: skip
-    rows = fan_out(context, partial(kept, measure=measure), jobs)
+    trial = Trial.of(config, trials, next(iter(directories.values())), {POOL: 1.0}, context)
+    found = trial.runs(context, held_out_loss, {name: {"tokens": path} for name, path in directories.items()})
     made = {
         "comparison": options.model_dump(include={"sources", "held_out", "held_out_per_mille"}),
         "trials": trials.model_dump(),
-        "parameters": shape.parameters,
+        "parameters": trial.shape.parameters,
         "documents": {variant: len(rows) for variant, rows in variants.items()},
         "tokens_available": available,
         "epochs": {variant: trials.tokens / tokens for variant, tokens in available.items()},
-        "tokens_sha256": {job.variant: job.shards.fingerprint for job in jobs},
+        "tokens_sha256": {name: TokenShards(path).fingerprint for name, path in directories.items()},
     }
-    return rows, made
+    order = list(variants)
+    return sorted(found, key=lambda row: order.index(row["variant"])), made
 
 
-def measure(trial: Trial) -> Values:
-    """Trains the model; its loss on the held-out documents."""
-    model, _ = trial.train()
-    return {"loss": trial.loss(model)}
+def once(directory: Path, make: Callable[[Path], Any]) -> Path:
+    """`directory`, which `make` fills; it is there whole or not at all, and one that is there is not made again."""
+    if not directory.exists():
+        partial = directory.with_name(f"{directory.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        make(partial)
+        partial.rename(directory)
+    return directory
 
 
 def write_tokens(

@@ -7,14 +7,12 @@ as it is and once with the words of each document shuffled. The same annealing o
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Annotated, Any
 
 from pydantic import Field
 
 from stages.ablations.corpora import read, unseen, write_tokens
-from stages.ablations.trial import NATS, Trial, TrialConfig, Trials, Values, compare, entry, fan_out, findings, follow
-from stages.ablations.trial import kept as keep
+from stages.ablations.trial import NATS, Trial, TrialConfig, Trials, Values, compare, entry, findings, follow
 from stages.interface import Context, Metrics, Paths, Section, StageError
 from stages.model.llama import Llama
 from stages.tokenizer import bpe
@@ -65,13 +63,8 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         raise StageError(
             f"ablations.data_value.source: the corpus has too few documents of {options.source} to train and measure on"
         )
-    shape = config.architecture.config(trials.shape, tokenizer.get_vocab_size())
-    jobs = [
-        Valuation(config, trials, "half-trained", seed, context.scratch / f"{seed}", directory, config.mix.shares(),
-                  shape, trials.tokens, options=options)
-        for seed in config.seeds(trials)
-    ]  # fmt: skip
-    done = fan_out(context, partial(keep, measure=measure), jobs)
+    trial = Valuation.of(config, trials, directory, config.mix.shares(), context, options=options)
+    done = trial.runs(context, measure, {"half-trained": {}})
     rows = [row["sets"][name] | {"variant": name, "seed": row["seed"]} for row in done for name in SETS]
     kind = f"held-out documents of {options.source}"
     also = [
@@ -81,9 +74,9 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     ]
     made = {
         "value": options.model_dump(),
-        "parameters": shape.parameters,
+        "parameters": trial.shape.parameters,
         "tokens_of_the_set": counts["train"]["good"],
-        "tokens_sha256": jobs[0].shards.fingerprint,
+        "tokens_sha256": trial.shards.fingerprint,
     }
     effect = entry(f"loss on {kind}, annealed with the shuffled set minus with the good one", NATS,
                    compare(rows, "shuffled", "good"))  # fmt: skip

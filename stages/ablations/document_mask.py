@@ -5,26 +5,12 @@ both are measured with the mask; beside it, each as it was trained.
 """
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Annotated
 
-from stages.ablations.trial import (
-    NATS,
-    Trial,
-    TrialConfig,
-    Trials,
-    Values,
-    compare,
-    entry,
-    fan_out,
-    findings,
-    kept,
-    of,
-)
+from stages.ablations.trial import NATS, Trial, TrialConfig, Trials, Values, compare, entry, findings, of
 from stages.interface import Context, Metrics, Paths, Section
 from stages.tokenizer.corpus import Mix
 from stages.training.language_modelling import held_out
-from stages.training.loader import TokenShards
 
 
 class DocumentMask(Section):
@@ -45,20 +31,13 @@ class Config(TrialConfig):
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
     """tokens; the item `length` is short or long."""
     trials: Trials = getattr(config.document_mask, context.item["length"])
-    shards = TokenShards(inputs["tokens"])
-    shape = config.architecture.config(trials.shape, shards.vocab_size)
-    jobs = [
-        Trial(config, trials, variant, seed, context.scratch / f"{variant}-{seed}", inputs["tokens"],
-              config.mix.shares(), shape, trials.tokens, mask=variant == "masked")
-        for seed in config.seeds(trials)
-        for variant in ("masked", "unmasked")
-    ]  # fmt: skip
-    rows = fan_out(context, partial(kept, measure=measure), jobs)
+    trial = Trial.of(config, trials, inputs["tokens"], config.mix.shares(), context)
+    rows = trial.runs(context, measure, {"masked": {}, "unmasked": {"mask": False}})
     made = {
         "trials": trials.model_dump(),
-        "parameters": shape.parameters,
+        "parameters": trial.shape.parameters,
         "documents_per_window": rows[0]["documents"],
-        "tokens_sha256": shards.fingerprint,
+        "tokens_sha256": trial.shards.fingerprint,
     }
     what = f"loss without the mask minus with it, {trials.length} tokens"
     own = entry(f"{what}, each measured as trained", NATS, compare(rows, "unmasked", "masked", "own_loss"))

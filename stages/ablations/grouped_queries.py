@@ -6,7 +6,6 @@ its cache to matter, for the speed: what a token costs does not depend on what t
 
 import time
 from dataclasses import dataclass
-from functools import partial
 from typing import Annotated
 
 import numpy as np
@@ -14,13 +13,12 @@ import torch
 from pydantic import Field
 
 from stages import statistics
-from stages.ablations.trial import NATS, Trial, TrialConfig, Trials, Values, compare, entry, fan_out, findings, kept
+from stages.ablations.trial import NATS, Trial, TrialConfig, Trials, compare, entry, findings, held_out_loss
 from stages.interface import Context, Metrics, Paths, Section
 from stages.model.generate import generate
 from stages.model.llama import Cache, Llama, LlamaConfig
 from stages.scaling.ladder import Shape
 from stages.tokenizer.corpus import Mix
-from stages.training.loader import TokenShards
 
 
 class Decoding(Section):
@@ -55,16 +53,10 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     """tokens. The effect is the ratio of decoding speeds; being a time, it alone is not the same in every run."""
     settings = config.grouped_queries
     trials = settings.trials
-    shards = TokenShards(inputs["tokens"])
-    shapes = both(config.architecture.config(trials.shape, shards.vocab_size))
-    jobs = [
-        Trial(config, trials, variant, seed, context.scratch / f"{variant}-{seed}", inputs["tokens"],
-              config.mix.shares(), shape, trials.tokens)
-        for seed in config.seeds(trials)
-        for variant, shape in shapes.items()
-    ]  # fmt: skip
-    rows = fan_out(context, partial(kept, measure=measure), jobs)
-    wide = both(config.architecture.config(settings.decoding.shape, shards.vocab_size))
+    trial = Trial.of(config, trials, inputs["tokens"], config.mix.shares(), context)
+    shapes = both(trial.shape)
+    rows = trial.runs(context, held_out_loss, {variant: {"shape": shape} for variant, shape in shapes.items()})
+    wide = both(config.architecture.config(settings.decoding.shape, trial.shape.vocab_size))
     speed = speed_ratio(wide, settings.decoding, config.seed)
     sizes = {variant: cache_bytes(shape, settings.decoding) for variant, shape in wide.items()}
     ratio = sizes["full"] / sizes["grouped"]
@@ -79,7 +71,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         "parameters": {variant: shape.parameters for variant, shape in shapes.items()},
         "decoding": settings.decoding.model_dump(),
         "cache_bytes": sizes,
-        "tokens_sha256": shards.fingerprint,
+        "tokens_sha256": trial.shards.fingerprint,
     }
     effect = entry("decoding speed of grouped queries over that of full heads", "times the tokens per second", speed)
     return findings(effect, also, rows, made)
@@ -89,12 +81,6 @@ def both(grouped: LlamaConfig) -> dict[str, LlamaConfig]:
     """The shape, and the same with a key and value head for each query head."""
     full = LlamaConfig(**{**grouped.to_json(), "num_key_value_heads": grouped.num_attention_heads})  # type: ignore[arg-type]
     return {"grouped": grouped, "full": full}
-
-
-def measure(trial: Trial) -> Values:
-    """Trains the model; its loss."""
-    model, _ = trial.train()
-    return {"loss": trial.loss(model)}
 
 
 def cache_bytes(shape: LlamaConfig, decoding: Decoding) -> int:

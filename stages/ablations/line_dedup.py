@@ -3,11 +3,10 @@
 Without: the stage `curation.dedup` run once more with no limit on the occurrences of a line.
 """
 
-import shutil
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from stages.ablations.corpora import Comparison, certain, race, read
+from stages.ablations.corpora import Comparison, certain, once, race, read
 from stages.ablations.trial import NATS, TrialConfig, compare, entry, findings
 from stages.curation import dedup
 from stages.interface import Context, Metrics, Paths
@@ -24,15 +23,10 @@ class Config(TrialConfig):
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
     """masked (what dedup reads), deduplicated, corpus, tokenizer."""
     options = config.comparison
-    without = context.scratch / "without"
-    if not (without / "clusters.parquet").exists():
-        lines = config.dedup.lines.model_copy(update={"most": NO_LIMIT, "characters": 0})
-        unlimited = dedup.Config(config.seed, config.dedup.model_copy(update={"lines": lines}))
-        partial = context.scratch / "partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        dedup.run(unlimited, {"documents": inputs["masked"]}, {"documents": partial}, context)
-        partial.rename(without)
+    lines = config.dedup.lines.model_copy(update={"most": NO_LIMIT, "characters": 0})
+    unlimited = dedup.Config(config.seed, config.dedup.model_copy(update={"lines": lines}))
+    masked = {"documents": inputs["masked"]}
+    without = once(context.scratch / "without", lambda out: dedup.run(unlimited, masked, {"documents": out}, context))
     variants = {"with": read(inputs["deduplicated"], options.sources), "without": read(without, options.sources)}
     clean = read(inputs["corpus"], options.held_out)
     rows, made = race(config, options, variants, clean, inputs["tokenizer"], context)

@@ -6,7 +6,6 @@ is that on held-out documents of all buckets in equal shares, so that no mix is 
 """
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +14,7 @@ from pydantic import Field
 
 from stages import statistics
 from stages.ablations.skills import Skills, accuracy
-from stages.ablations.trial import NATS, Trial, TrialConfig, Trials, Values, entry, fan_out, findings, kept
+from stages.ablations.trial import NATS, Trial, TrialConfig, Trials, Values, entry, fan_out, findings
 from stages.interface import Context, Metrics, Paths, Section
 from stages.scaling.flops import training_flops
 from stages.scaling.ladder import Shape
@@ -76,7 +75,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         for seed in config.seeds(trials)
         for name, mix in options.candidates.items()
     ]  # fmt: skip
-    rows = fan_out(context, partial(kept, measure=measure), jobs)
+    rows = fan_out(context, measure, jobs)
     names = list(options.candidates)
     by = {(row["variant"], row["seed"]): row for row in rows}
     losses = np.array([[[by[f"{name} {number}", seed]["loss"] for number in range(len(shapes))] for name in names]

@@ -16,25 +16,13 @@ from scipy.special import fdtri
 from torch import Tensor
 
 from stages import statistics
-from stages.ablations.trial import (
-    NATS,
-    Trial,
-    TrialConfig,
-    Trials,
-    Values,
-    compare,
-    entry,
-    fan_out,
-    findings,
-    kept,
-    of,
-)
+from stages.ablations.trial import NATS, Trial, TrialConfig, Trials, Values, compare, entry, findings, of
 from stages.interface import Context, Metrics, Paths, Section
 from stages.model.moe import MoEConfig, MoELlama
 from stages.scaling.flops import tokens_for, training_flops
 from stages.tokenizer.corpus import Mix
 from stages.training.language_modelling import next_token_loss
-from stages.training.loader import TokenBatch, TokenShards
+from stages.training.loader import TokenBatch
 
 MAD = 1.4826
 """Standard deviations of normal noise in a median absolute deviation."""
@@ -76,19 +64,15 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     """tokens. The effect is the number of spikes per 1,000 steps, over all learning rates."""
     settings = config.experts
     trials = settings.trials
-    shards = TokenShards(inputs["tokens"])
-    dense = config.architecture.config(trials.shape, shards.vocab_size)
+    trial = ExpertsTrial.of(config, trials, inputs["tokens"], config.mix.shares(), context, settings=settings)
+    dense = trial.shape
     routed = MoEConfig(dense, settings.experts, settings.expert_size)
     flops = training_flops(dense.parameters, trials.tokens)
-    jobs = [
-        ExpertsTrial(config, trials, f"{kind} x{rate:g}", seed, context.scratch / f"{kind}-{rate:g}-{seed}",
-                     inputs["tokens"], config.mix.shares(), dense, tokens, rate=rate, settings=settings,
-                     routed=routed if kind == "experts" else None)
-        for seed in config.seeds(trials)
-        for rate in settings.rates
-        for kind, tokens in (("dense", trials.tokens), ("experts", tokens_for(flops, routed.active_parameters)))
-    ]  # fmt: skip
-    rows = fan_out(context, partial(kept, measure=measure), jobs)
+    kinds = {"dense": {}, "experts": {"routed": routed, "budget": tokens_for(flops, routed.active_parameters)}}
+    rows = trial.runs(
+        context, measure,
+        {f"{kind} x{rate:g}": {"rate": rate, **own} for rate in settings.rates for kind, own in kinds.items()},
+    )  # fmt: skip
     usual = f"x{settings.rates[0]:g}"
     also = [entry(f"loss of experts minus dense, learning rate {usual}", NATS,
                   compare(rows, f"experts {usual}", f"dense {usual}"))]  # fmt: skip
@@ -107,7 +91,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         "parameters": {"dense": dense.parameters, "experts": routed.parameters, "active": routed.active_parameters},
         "flops": flops,
         "experts": settings.model_dump(exclude={"trials"}),
-        "tokens_sha256": shards.fingerprint,
+        "tokens_sha256": trial.shards.fingerprint,
     }
     effect = entry("loss spikes of experts minus of dense, equal training FLOPs", "per 1,000 steps",
                    spikes_difference(rows, settings.rates))  # fmt: skip

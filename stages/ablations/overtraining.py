@@ -7,21 +7,19 @@ the rung of the ladder that is optimal for the FLOPs of the second. The first tw
 import json
 import math
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
 from stages.ablations.skills import Skills, accuracy
-from stages.ablations.trial import NATS, Trial, TrialConfig, Trials, Values, compare, entry, fan_out, findings, kept
+from stages.ablations.trial import NATS, Trial, TrialConfig, Trials, Values, compare, entry, findings
 from stages.interface import Context, Metrics, Paths, Section
 from stages.model.llama import LlamaConfig
 from stages.scaling.fit import optimal_tokens
 from stages.scaling.flops import tokens_for, training_flops
 from stages.scaling.ladder import Ladder
 from stages.tokenizer.corpus import Mix
-from stages.training.loader import TokenShards
 
 
 class Overtraining(Section):
@@ -54,25 +52,21 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     """tokens, tokenizer, herd (the fit)."""
     options = config.overtraining
     trials = options.trials
-    shards = TokenShards(inputs["tokens"])
+    trial = TestedTrial.of(config, trials, inputs["tokens"], config.mix.shares(), context, skills=options.skills,
+                           tokenizer=inputs["tokenizer"])  # fmt: skip
     fit = json.loads(inputs["herd"].read_text())["fit"]
-    small = config.architecture.config(trials.shape, shards.vocab_size)
+    small = trial.shape
     best = optimal_tokens(small.parameters, fit)
     flops = training_flops(small.parameters, options.factor * best)
-    rungs = [config.architecture.config(rung, shards.vocab_size) for rung in config.ladder]
+    rungs = [config.architecture.config(rung, small.vocab_size) for rung in config.ladder]
     larger = optimal_shape(rungs, flops, fit)
     runs = {
         "optimal": (small, best),
         "over-trained": (small, options.factor * best),
         "larger": (larger, tokens_for(flops, larger.parameters)),
     }
-    jobs = [
-        TestedTrial(config, trials, variant, seed, context.scratch / f"{variant}-{seed}", inputs["tokens"],
-                    config.mix.shares(), shape, tokens, skills=options.skills, tokenizer=inputs["tokenizer"])
-        for seed in config.seeds(trials)
-        for variant, (shape, tokens) in runs.items()
-    ]  # fmt: skip
-    rows = fan_out(context, partial(kept, measure=measure), jobs)
+    variants = {name: {"shape": shape, "budget": tokens} for name, (shape, tokens) in runs.items()}
+    rows = trial.runs(context, measure, variants)
     same, flat = "optimal minus over-trained, equal parameters", "larger minus over-trained, equal training FLOPs"
     ratio = larger.parameters / small.parameters
     also = [
@@ -88,7 +82,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         "skills": options.skills.model_dump(),
         "runs": {name: {"parameters": shape.parameters, "tokens": tokens} for name, (shape, tokens) in runs.items()},
         "alpha": fit["alpha"]["value"],
-        "tokens_sha256": shards.fingerprint,
+        "tokens_sha256": trial.shards.fingerprint,
     }
     return findings(entry(f"loss of {same}", NATS, compare(rows, "optimal", "over-trained")), also, rows, made)
 

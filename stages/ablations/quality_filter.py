@@ -3,14 +3,13 @@
 The stage `curation.classify` is run once more without thresholds, so that every document has its scores.
 """
 
-import shutil
 from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
 from pydantic import Field
 
-from stages.ablations.corpora import Comparison, race, read
+from stages.ablations.corpora import Comparison, once, race, read
 from stages.ablations.trial import NATS, TrialConfig, compare, entry, findings
 from stages.curation import classify
 from stages.interface import Context, Metrics, Paths
@@ -32,13 +31,9 @@ class Config(TrialConfig):
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
     """filtered (what classify reads), corpus, tokenizer."""
     options = config.comparison
-    scored = context.scratch / "scored"
-    if not (scored / "removed.parquet").exists():
-        partial = context.scratch / "partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        classify.run(without_thresholds(config), {"documents": inputs["filtered"]}, {"documents": partial}, context)
-        partial.rename(scored)
+    lenient, filtered = without_thresholds(config), {"documents": inputs["filtered"]}
+    scored = once(context.scratch / "scored",
+                  lambda out: classify.run(lenient, filtered, {"documents": out}, context))  # fmt: skip
     every = read(scored, options.sources)
     bar = float(np.quantile([row["quality"] for row in every], 1 - options.keep))
     quality, judge = config.classify.quality, config.classify.judge

@@ -6,15 +6,16 @@ seed, and the interval is over seeds.
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Protocol, TypeVar
+from typing import Annotated, Any, Protocol, Self, TypeVar
 
 import numpy as np
 from pydantic import Field
 
 from stages import statistics
-from stages.interface import Context, Metrics, Section
+from stages.interface import Context, Metrics, Row, Section
 from stages.model.llama import Llama, LlamaConfig
 from stages.scaling.ladder import Architecture, LearningRate, Shape
 from stages.training.language_modelling import MixtureBatches, held_out, held_out_losses, next_token_loss
@@ -106,6 +107,24 @@ class Trial:
     rate: float = 1.0
     """Peak learning rate, as a multiple of the one for a model of this size."""
 
+    @classmethod
+    def of(cls, config: TrialConfig, trials: Trials, tokens: Path, shares: Mapping[str, float], context: Context,
+           **more: Any) -> Self:  # fmt: skip
+        """The trial of the usual shape on the usual number of tokens, which `runs` makes variants of; `more`: fields
+        of a class of trials."""
+        shape = config.architecture.config(trials.shape, TokenShards(tokens).vocab_size)
+        return cls(config, trials, "", config.seed, context.scratch, tokens, shares, shape, trials.tokens, **more)
+
+    def runs(self, context: Context, measure: Callable[[Self], Values], variants: Mapping[str, Row]) -> list[Values]:
+        """What `measure` finds for each seed and variant, in this order; `variants`: the fields in which each differs
+        from this trial, by its name."""
+        jobs = [
+            replace(self, variant=variant, seed=seed, scratch=self.scratch / f"{variant}-{seed}", **own)
+            for seed in self.config.seeds(self.trials)
+            for variant, own in variants.items()
+        ]
+        return fan_out(context, measure, jobs)
+
     @property
     def shards(self) -> TokenShards:
         return TokenShards(self.tokens)
@@ -140,6 +159,12 @@ def follow(
     return history
 
 
+def held_out_loss(trial: Trial) -> Values:
+    """Trains the model; its loss."""
+    model, _ = trial.train()
+    return {"loss": trial.loss(model)}
+
+
 def kept(job: J, measure: Callable[[J], Values]) -> Values:
     """What `measure` finds, or found before the stage was stopped: a finished run is not done twice."""
     path = job.scratch / "result.json"
@@ -154,9 +179,9 @@ def kept(job: J, measure: Callable[[J], Values]) -> Values:
     return values
 
 
-def fan_out(context: Context, function: Callable[[J], Values], jobs: Sequence[J]) -> list[Values]:
-    """A row per job, in their order."""
-    return context.map("runs", function, jobs, kind="process")
+def fan_out(context: Context, measure: Callable[[J], Values], jobs: Sequence[J]) -> list[Values]:
+    """What `measure` finds for each job, in their order; a finished run is not done twice."""
+    return context.map("runs", partial(kept, measure=measure), jobs, kind="process")
 
 
 def of(rows: Iterable[Values], variant: str, key: str) -> np.ndarray:

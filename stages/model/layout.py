@@ -3,6 +3,7 @@
 Plain arithmetic without torch: a planner asks here what fits, stages/model/parallelize.py does it.
 """
 
+import math
 from collections.abc import Iterator
 from typing import Literal, Protocol
 
@@ -10,7 +11,9 @@ from pydantic import Field, PositiveInt
 
 from stages.interface import Section, StageError
 
-Recompute = Literal["none", "selective", "full"]
+Recompute = Literal["none", "elementwise", "selective", "full"]
+DIMENSIONS = ("tp", "cp", "pp", "dp")
+"""From the innermost, which needs the fastest network, to the outermost."""
 
 
 class Shape(Protocol):
@@ -51,8 +54,9 @@ class Layout(Section):
     """Layers that the first and the last run of the pipeline have less than the others, for the embedding and the head
     (paper: 1)."""
     recompute: Recompute = "none"
-    """What is computed again in the backward pass instead of being kept: `selective` all but attention and the products
-    of gate and up, `full` each layer from its input (paper: none at 8K tokens)."""
+    """What is computed again in the backward pass instead of being kept: `elementwise` what costs no matrix product
+    (norms, RoPE, the SwiGLU product), `selective` all but attention and the products of gate and up, `full` each layer
+    from its input (paper: none at 8K tokens)."""
 
     @property
     def ranks(self) -> int:
@@ -60,32 +64,45 @@ class Layout(Section):
         return self.tp * self.cp * self.pp * self.dp
 
     @property
+    def dimensions(self) -> dict[str, int]:
+        """Ranks of each kind, as the paper writes them: [TP, CP, PP, DP]."""
+        return {name: getattr(self, name) for name in DIMENSIONS}
+
+    @property
+    def product(self) -> str:
+        """The ranks and how they come about, for people."""
+        return " x ".join(f"{name} {count}" for name, count in self.dimensions.items()) + f" = {self.ranks:,}"
+
+    @property
+    def shards(self) -> int:
+        """Ranks that share one piece of the weights, and so divide its optimizer state among them."""
+        return self.cp * self.dp
+
+    @property
     def stages(self) -> int:
         """Runs of layers that the model is cut into."""
         return self.pp * self.virtual_stages
 
+    @property
+    def _short(self) -> int:
+        return self.shorter_ends if self.stages > 1 else 0
+
     def layers(self, count: int) -> list[range]:
         """The layers of each stage, in order; stage s lies on pipeline rank s mod pp. The ends may be empty."""
-        each, rest = divmod(count + 2 * self.shorter_ends * (self.stages > 1), self.stages)
-        short = self.shorter_ends if self.stages > 1 else 0
-        if rest or each < short or not each:
-            raise StageError(
-                f"layout: {count} layers and {short} less at either end do not give {self.stages} equal stages "
-                f"(pp {self.pp} x virtual_stages {self.virtual_stages}); change one of them"
-            )
-        ends = [min(count, max(0, each * (stage + 1) - short)) for stage in range(self.stages)]
+        for wrong in self._uneven(count):
+            raise StageError(f"layout: {wrong}; change one of them")
+        each = (count + 2 * self._short) // self.stages
+        ends = [min(count, max(0, each * (stage + 1) - self._short)) for stage in range(self.stages)]
         return [range(first, last) for first, last in zip([0, *ends], ends, strict=False)]
+
+    def held(self, count: int, rank: int) -> int:
+        """How many of `count` layers lie on a pipeline rank, at most where they do not give equal stages."""
+        each = math.ceil((count + 2 * self._short) / self.stages)
+        return each * self.virtual_stages - self._short * ((rank == 0) + (rank == self.pp - 1))
 
     def bubble(self, microbatches: int) -> float:
         """Idle over busy time of the pipeline, (PP - 1) / (V M) (3.3.2)."""
         return (self.pp - 1) / (self.virtual_stages * microbatches)
-
-    def microbatches(self, sequences: int, size: int = 1) -> int:
-        """Micro-batches of `size` sequences a rank computes when the batch has so many; raises StageError."""
-        each, rest = divmod(sequences, self.dp)
-        if rest or each % size:
-            raise StageError(f"layout: a batch of {sequences} sequences is not dp {self.dp} x micro-batches of {size}")
-        return each // size
 
     def chunks(self, rank: int) -> tuple[int, int]:
         """The chunks of a sequence that a context-parallel rank holds: with a causal mask each pair is equal work."""
@@ -93,14 +110,14 @@ class Layout(Section):
 
     def check(self, shape: Shape, length: int, ranks: int | None = None) -> None:
         """Raises StageError where a model of this shape, or sequences of `length` tokens, cannot be laid out so."""
-        wrong = list(self._misfits(shape, length, ranks))
+        wrong = list(self.misfits(shape, length))
+        if ranks is not None and ranks != self.ranks:
+            wrong.append(f"{self.product}, but {ranks} ranks started")
         if wrong:
             raise StageError("layout: " + "; ".join(wrong))
-        self.layers(shape.num_hidden_layers)
 
-    def _misfits(self, shape: Shape, length: int, ranks: int | None) -> Iterator[str]:
-        if ranks is not None and ranks != self.ranks:
-            yield f"tp {self.tp} x cp {self.cp} x pp {self.pp} x dp {self.dp} = {self.ranks}, but {ranks} ranks started"
+    def misfits(self, shape: Shape, length: int) -> Iterator[str]:
+        """What keeps such a model and such sequences from being laid out so, each in a sentence with its numbers."""
         for name in ("num_attention_heads", "num_key_value_heads", "intermediate_size", "vocab_size"):
             if getattr(shape, name) % self.tp:
                 yield f"{name} {getattr(shape, name)} is no multiple of tp {self.tp}"
@@ -112,3 +129,13 @@ class Layout(Section):
             yield "a tied embedding lies on the first and on the last pipeline rank; use pp 1 or an untied one"
         if self.pp == 1 and self.virtual_stages > 1:
             yield f"virtual_stages {self.virtual_stages} need pp above 1"
+        else:
+            yield from self._uneven(shape.num_hidden_layers)
+
+    def _uneven(self, count: int) -> Iterator[str]:
+        each, rest = divmod(count + 2 * self._short, self.stages)
+        if rest or each < self._short or not each:
+            yield (
+                f"{count} layers and {self._short} less at either end do not give {self.stages} equal stages "
+                f"(pp {self.pp} x virtual_stages {self.virtual_stages})"
+            )

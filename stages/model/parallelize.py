@@ -33,11 +33,8 @@ from torch.distributed.tensor.parallel import (
 from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
 
 from stages.interface import StageError
-from stages.model.layout import Layout
+from stages.model.layout import DIMENSIONS, Layout
 from stages.model.llama import AttentionBlock, Cache, DecoderLayer, Llama, LlamaConfig, Step, attention_blocks, rope
-
-DIMENSIONS = ("dp", "pp", "cp", "tp")
-"""Of the mesh, the outermost first."""
 
 
 def make_mesh(layout: Layout, device: str) -> DeviceMesh:
@@ -45,8 +42,9 @@ def make_mesh(layout: Layout, device: str) -> DeviceMesh:
     started = torch.distributed.get_world_size()
     if started != layout.ranks:
         raise StageError(f"the layout needs {layout.ranks} ranks, {started} were started: {layout}")
-    sizes = tuple(getattr(layout, name) for name in DIMENSIONS)
-    return init_device_mesh(device, sizes, mesh_dim_names=DIMENSIONS)
+    outermost_first = DIMENSIONS[::-1]
+    sizes = tuple(layout.dimensions[name] for name in outermost_first)
+    return init_device_mesh(device, sizes, mesh_dim_names=outermost_first)
 
 
 class Gathered(Cache):
@@ -136,8 +134,9 @@ def local_positions(layout: Layout, rank: int, length: int, device: torch.device
 def recomputed(layer: nn.Module, layout: Layout, *arguments: Any) -> Tensor:
     """`layer(*arguments)`, keeping for the backward pass what the layout says.
 
-    `selective` keeps what is dear for its size: attention's output, and the products of gate and up, which are 55% of a
-    layer of the 405B. The rest of the products, 18%, is computed again (down is not needed), with norms and gathers.
+    `elementwise` keeps attention's output and every product; `selective` what is dear for its size: attention's output,
+    and the products of gate and up, which are 55% of a layer of the 405B. The rest of the products, 18%, is then
+    computed again (down is not needed), with norms and gathers.
     """
     if layout.recompute == "none":
         output: Tensor = layer(*arguments)
@@ -145,9 +144,10 @@ def recomputed(layer: nn.Module, layout: Layout, *arguments: Any) -> Tensor:
     if layout.recompute == "full":
         return checkpoint(layer, *arguments, use_reentrant=False)
     wide: Any = layer.mlp.gate_proj.out_features  # type: ignore[union-attr]
+    every = layout.recompute == "elementwise"
 
     def policy(context: Any, operation: Any, *inputs: Any, **named: Any) -> CheckpointPolicy:
-        product = operation == torch.ops.aten.mm.default and inputs[1].shape[-1] in (wide, wide // layout.tp)
+        product = operation == torch.ops.aten.mm.default and (every or inputs[1].shape[-1] in (wide, wide // layout.tp))
         attention = operation == torch.ops.aten._scaled_dot_product_flash_attention.default
         return CheckpointPolicy.MUST_SAVE if product or attention else CheckpointPolicy.PREFER_RECOMPUTE
 

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -19,7 +18,7 @@ from stages.posttraining.sequences import Rows, Shuffled, content_digest, pad, r
 from stages.posttraining.versions import Tuning, train_versions, version_runs
 from stages.tokenizer import bpe
 from stages.tokenizer.chat import ChatFormat
-from stages.training.curve import write_curve
+from stages.training.curve import tail_mean, write_curve
 from stages.training.loader import IGNORE
 from stages.training.loop import Run, Training, precision
 from stages.training.sample import Sample
@@ -91,11 +90,11 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
                               ChatFormat(bpe.load(inputs["policy"])), pairs, context, "DPO")  # fmt: skip
     save_model(model, outputs["model"], inputs["policy"], context_length(inputs["policy"]), chat=True)
     write_curve(outputs["curve"], history)
-    last, names = history[-20:], ("loss", "accuracy", "margin", "chosen_change")
+    names = ("loss", "accuracy", "margin", "chosen_change")
     return {
         "pairs": len(pairs),
         "steps": config.dpo.tuning.steps,
-        **{name: float(np.mean([row[name] for row in last])) for name in names},
+        **{name: tail_mean(history, name, steps=20) for name in names},
     }
 
 

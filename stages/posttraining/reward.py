@@ -23,7 +23,7 @@ from stages.posttraining.versions import Tuning, train_versions, version_runs
 from stages.tasks.example import Example
 from stages.tokenizer import bpe
 from stages.tokenizer.chat import ChatFormat
-from stages.training.curve import write_curve
+from stages.training.curve import tail_mean, write_curve
 from stages.training.loop import Run, Training, precision
 from stages.training.sample import Row, Sample
 
@@ -105,7 +105,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         "pairs": len(pairs),
         "accuracy": statistics.proportion(float(right.sum()), len(right)),
         "accuracy_by_task": {t: statistics.proportion(float(r.sum()), len(r)) for t, r in by_task.items()},
-        "train_loss": float(np.mean([h["loss"] for h in histories[0][-20:]])),
+        "train_loss": tail_mean(histories[0], steps=20),
     }
 
 

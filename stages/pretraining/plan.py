@@ -4,8 +4,8 @@ Nothing is trained: it reads parameters, and the members' sizes where a fit has 
 """
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -48,9 +48,13 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     return found
 
 
-def plan(config: Config, herd: Path | None = None) -> dict[str, Any]:
-    """The plan and its table; sizes from `herd`, as the fit wrote it, or from the ladder."""
-    found = make(job(config, herd))
+def plan(config: Config, herd: Path | None = None, dimensions: Mapping[str, int] | None = None) -> dict[str, Any]:
+    """The plan and its table; sizes from `herd`, as the fit wrote it, or from the ladder; [TP, CP, PP, DP] of every
+    phase from `dimensions`, or from the parameters."""
+    asked = job(config, herd)
+    if dimensions is not None:
+        asked = replace(asked, plan=asked.plan.spread(dimensions, asked.model))
+    found = make(asked)
     return found | {"table": table(found)}
 
 

@@ -7,27 +7,22 @@ for the backward pass, times the micro-batches that are in flight.
 from dataclasses import dataclass
 from typing import Literal
 
+from stages.model.layout import Layout
 from stages.model.llama import QUERY_BLOCK, LlamaConfig
-from stages.scaling.layouts import Layout, Work, stage_layers
+from stages.scaling.layouts import Work
 
 FLOAT32, BFLOAT16 = 4, 2
 Kernels = Literal["eager", "fused"]
 """eager: the model of this project on a CPU, whose blocked attention keeps its weights; fused: flash attention, which
 keeps none, and a bfloat16 residual stream."""
-Recompute = Literal["none", "elementwise", "selective", "layer"]
-"""What the backward pass computes again instead of keeping: nothing; what costs no matrix product (norms, RoPE, the
-SwiGLU product); all but attention and the products of gate and up; or everything but each layer's input."""
 
 
 @dataclass(frozen=True)
 class Memory:
-    """How the training uses memory."""
+    """How the training uses memory, whatever its layout."""
 
     precision: Literal["bf16", "fp32"] = "bf16"
     kernels: Kernels = "fused"
-    recompute: Recompute = "none"
-    virtual: int = 1
-    """V: pieces that each pipeline rank holds (3.3.2, interleaved schedule)."""
 
     @property
     def work(self) -> int:
@@ -35,11 +30,11 @@ class Memory:
         return BFLOAT16 if self.precision == "bf16" else FLOAT32
 
 
-def rank_parameters(model: LlamaConfig, layout: Layout, virtual: int, stage: int) -> tuple[int, int]:
+def rank_parameters(model: LlamaConfig, layout: Layout, stage: int) -> tuple[int, int]:
     """(all parameters, those of matrix products) of a rank of a pipeline stage, before FSDP shards them."""
     d, key_value = model.hidden_size, model.num_key_value_heads * model.head_dim
     matrices = (2 * d * d + 2 * d * key_value + 3 * d * model.intermediate_size) // layout.tp
-    layers = stage_layers(model, layout.pp, virtual, stage)
+    layers = layout.held(model.num_hidden_layers, stage)
     first, last = stage == 0, stage == layout.pp - 1
     products, others = layers * matrices, layers * 2 * d + last * d
     table = model.vocab_size * d // layout.tp
@@ -53,12 +48,12 @@ def layer_bytes(model: LlamaConfig, work: Work, layout: Layout, memory: Memory) 
     d, ff, key_value = model.hidden_size, model.intermediate_size, model.num_key_value_heads * model.head_dim
     tokens = work.micro * work.length / layout.cp / layout.tp
     w = memory.work
-    if memory.recompute == "layer":
+    if layout.recompute == "full":
         return tokens * d * w
-    if memory.recompute == "selective":
+    if layout.recompute == "selective":
         # x, attention's output and a float32 for each query and head; gate, up; keys and values as gathered over CP.
         return tokens * (w * (2 * d + 4 * key_value + 2 * ff) + FLOAT32 * model.num_attention_heads)
-    if memory.recompute == "elementwise":
+    if layout.recompute == "elementwise":
         # x, q, attention's output, x after it; k, v; gate, up.
         return tokens * w * (4 * d + 2 * key_value + 2 * ff)
     if memory.kernels == "fused":
@@ -82,12 +77,13 @@ def _blocked_attention(model: LlamaConfig, length: int, width: int) -> float:
     return width * (length * model.hidden_size + 2 * key_value * sum(seen)) + copies * weights
 
 
-def in_flight(layout: Layout, micro_batches: int, stage: int, virtual: int) -> int:
-    """Pieces of micro-batches whose activations a pipeline rank holds at once, at most: 1F1B keeps one for each stage
-    that is still to come, its interleaved form a round of all stages for every further piece."""
+def in_flight(layout: Layout, micro_batches: int, rank: int) -> int:
+    """Stages of micro-batches whose activations a pipeline rank holds at once, at most: 1F1B keeps one for each rank
+    that is still to come, its interleaved form a round of all ranks for every further stage."""
+    virtual = layout.virtual_stages
     if virtual == 1:
-        return min(micro_batches, layout.pp - stage)
-    return min(micro_batches * virtual, 2 * (layout.pp - stage - 1) + (virtual - 1) * layout.pp + 1)
+        return min(micro_batches, layout.pp - rank)
+    return min(micro_batches * virtual, 2 * (layout.pp - rank - 1) + (virtual - 1) * layout.pp + 1)
 
 
 def stage_memory(model: LlamaConfig, layout: Layout, work: Work, memory: Memory, stage: int) -> dict[str, float]:
@@ -98,14 +94,15 @@ def stage_memory(model: LlamaConfig, layout: Layout, work: Work, memory: Memory,
     sharded. torch's pipeline has a buffer for the input and one for the output's gradient of every micro-batch of each
     piece; the paper frees them early (3.3.2).
     """
-    every, products = rank_parameters(model, layout, memory.virtual, stage)
+    every, products = rank_parameters(model, layout, stage)
     tokens = work.micro * work.length / layout.cp
-    pieces = in_flight(layout, work.micro_batches(layout), stage, memory.virtual)
-    layers = stage_layers(model, layout.pp, memory.virtual, stage) / memory.virtual
+    pieces = in_flight(layout, work.micro_batches(layout), stage)
+    layers = layout.held(model.num_hidden_layers, stage) / layout.virtual_stages
     kept = layer_bytes(model, work, layout, memory)
     again = 0.0
-    if memory.recompute != "none":  # one layer in full while its backward pass runs
-        again = layer_bytes(model, work, layout, Memory(memory.precision, "fused")) - kept
+    if layout.recompute != "none":  # one layer in full while its backward pass runs
+        everything = layout.model_copy(update={"recompute": "none"})
+        again = layer_bytes(model, work, everything, Memory(memory.precision, "fused")) - kept
     head = 0.0
     if stage == layout.pp - 1:
         # The final norm, and what the head reads.
@@ -113,7 +110,7 @@ def stage_memory(model: LlamaConfig, layout: Layout, work: Work, memory: Memory,
         # Log-probabilities, their gradient and the logits' gradient, all in float32 when the backward pass begins.
         head = tokens / layout.tp * (ends + 3 * FLOAT32 * model.vocab_size)
     bf16 = memory.precision == "bf16"
-    ends = (2 * memory.virtual - (stage == 0) - (stage == layout.pp - 1)) if layout.pp > 1 else 0
+    ends = (2 * layout.virtual_stages - (stage == 0) - (stage == layout.pp - 1)) if layout.pp > 1 else 0
     hidden = memory.work * tokens / layout.tp * model.hidden_size
     whole = every if memory.kernels == "fused" else products  # autocast leaves embedding and norms in float32
     return {

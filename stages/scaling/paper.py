@@ -4,13 +4,14 @@ Where they do not agree with each other the difference is measured, not smoothed
 decision, and the claims ledger shows all of them.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
 
 from stages.interface import Context, Metrics, Paths
-from stages.model.layout import Layout, Recompute
+from stages.model.layout import DIMENSIONS, Layout, Recompute
 from stages.model.llama import LlamaConfig
 from stages.scaling.flops import tokens_for, training_flops
 from stages.scaling.memory import rank_memory
@@ -69,7 +70,7 @@ class Config:
 
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
     """No inputs, no outputs: the metrics are all there is."""
-    layouts = [layout(row) | {"memory": memory(row)} for row in TABLE_4]
+    layouts = [again(row) | {"memory": memory(row)} for row in TABLE_4]
     context.table("layouts", [{key: value for key, value in row.items() if key != "memory"} for row in layouts])
     return {
         "parameters": {name: model(name).parameters for name in SHAPES},
@@ -114,10 +115,20 @@ def training() -> dict[str, float]:
     }
 
 
-def layout(row: dict[str, int]) -> dict[str, Any]:
+def layout(row: Mapping[str, int], recompute: Recompute) -> Layout:
+    """The layout of a row of Table 4.
+
+    The paper does not print its number of stages per pipeline rank. Here each has one layer, and the first and the last
+    none: the paper takes a layer from both, and this gives the smallest bubble.
+    """
+    ranks = {name: row[name] for name in DIMENSIONS}
+    return Layout(**ranks, virtual_stages=VIRTUAL_STAGES, shorter_ends=1, recompute=recompute)
+
+
+def again(row: dict[str, int]) -> dict[str, Any]:
     """A row of Table 4 with its product of dimensions, tokens per batch and MFU computed again."""
     return row | {
-        "product": row["tp"] * row["cp"] * row["pp"] * row["dp"],
+        "product": layout(row, "none").ranks,
         "batch_tokens": row["dp"] * row["sequences"] * row["length"],
         "computed_mfu": 100 * row["tflops"] * 1e12 / PEAK,
     }
@@ -126,16 +137,12 @@ def layout(row: dict[str, int]) -> dict[str, Any]:
 def memory(row: dict[str, int]) -> dict[str, Any]:
     """Bytes that a rank needs in a row of Table 4, by how much is recomputed, until it fits a GPU (3.3.2).
 
-    The paper does not print its number of stages per pipeline rank. Here each has one layer, and the first and the last
-    none: the paper takes a layer from both, and this gives the smallest bubble. Measured on the second pipeline rank,
-    which has all its layers and waits for most micro-batches.
+    Measured on the second pipeline rank, which has all its layers and waits for most micro-batches.
     """
     found: dict[str, Any] = {}
     recompute: Recompute
     for recompute in ("none", "selective", "full"):
-        shards = Layout(tp=row["tp"], cp=row["cp"], pp=row["pp"], dp=row["dp"], virtual_stages=VIRTUAL_STAGES,
-                        shorter_ends=1, recompute=recompute)  # fmt: skip
-        kinds = rank_memory(model("405B"), shards, row["length"], row["sequences"], stage=1)
+        kinds = rank_memory(model("405B"), layout(row, recompute), row["length"], row["sequences"], stage=1)
         found[recompute] = kinds | {"total": sum(kinds.values())}
         if found[recompute]["total"] <= GPU_MEMORY:
             break

@@ -10,28 +10,21 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from stages.interface import Section, StageError
+from stages.model.layout import Layout
 from stages.model.llama import LlamaConfig
 from stages.scaling.flops import training_flops
-from stages.scaling.layouts import Layout, Work, problems
-from stages.scaling.memory_model import Kernels, Memory, Recompute, rank_memory
+from stages.scaling.layouts import Work, balanced, problems
+from stages.scaling.memory_model import Kernels, Memory, rank_memory
 from stages.scaling.reliability import MINUTES, Reliability, effective
-from stages.scaling.step_time import Option, Speeds, best, bubble_share, per_device, step_time
+from stages.scaling.step_time import Option, Speeds, best, per_device, step_time
 from stages.scaling.storage import stalls, volumes
 
 
-class PlannedLayout(Section):
-    """The layout for sequences of up to `length` tokens."""
+class PlannedLayout(Layout):
+    """The layout for sequences of up to `length` tokens; the rest is as in `cluster.layout`."""
 
     length: int = Field(gt=0)
     """Longest sequence that it is for, in tokens (paper Table 4: 8,192 and 131,072)."""
-    tp: int = Field(gt=0)
-    """Tensor parallel (paper Table 4: 8)."""
-    cp: int = Field(gt=0)
-    """Context parallel (paper Table 4: 1, and 16 at 131,072)."""
-    pp: int = Field(gt=0)
-    """Pipeline parallel (paper Table 4: 16)."""
-    dp: int = Field(gt=0)
-    """Data parallel (paper Table 4: 64, 128 and 8)."""
 
 
 class Plan(Section):
@@ -64,13 +57,9 @@ class Plan(Section):
     """What it takes at its peak (paper 3.3.1: 7,000)."""
     kernels: Kernels
     """eager: this project's model on a CPU; fused: flash attention and a bfloat16 stream (assumption for a cluster)."""
-    recompute: Recompute
-    """What the backward pass computes again: none, elementwise, selective or layer (paper 3.3.2: no activation
-    checkpointing at 8K; selective is what fits beside the buffers of torch's pipeline: assumption)."""
-    virtual: int = Field(gt=0)
-    """Pieces V of a pipeline rank (paper 3.3.2: interleaved, V not given; 8 is a layer per piece: assumption)."""
     layouts: list[PlannedLayout] = Field(min_length=1)
-    """Layouts by sequence length, ascending."""
+    """Layouts by sequence length, ascending (paper Table 4; V is not given, 8 is a layer per stage: assumption; no
+    activation checkpointing at 8K, selective is what fits beside the buffers of torch's pipeline: assumption)."""
     bytes_per_token: float = Field(gt=0)
     """Bytes of text per token (paper 3.2: 3.94 characters)."""
     kept_share: float = Field(gt=0)
@@ -88,11 +77,16 @@ class Plan(Section):
         return Speeds(1e12 * self.tflops, self.efficiency, 1e9 * self.node_gb_per_second,
                       1e9 * self.network_gb_per_second)  # fmt: skip
 
+    def spread(self, dimensions: Mapping[str, int], model: LlamaConfig) -> "Plan":
+        """The plan with these [TP, CP, PP, DP] at every length."""
+        layouts = [balanced(layout.model_copy(update=dimensions), model) for layout in self.layouts]
+        return self.model_copy(update={"layouts": layouts})
+
     def layout_for(self, length: int) -> Layout:
         """The layout for sequences of `length`; raises StageError where none is long enough."""
         for layout in self.layouts:
             if length <= layout.length:
-                return Layout(layout.tp, layout.cp, layout.pp, layout.dp)
+                return layout
         raise StageError(
             f"plan.layouts: none is for {length:,} tokens, the longest is for {self.layouts[-1].length:,}; add one"
         )
@@ -155,7 +149,7 @@ def make(job: Job) -> dict[str, Any]:
         "fits": all(phase["memory"]["total"] <= 1e9 * plan.memory_gb for phase in phases),
         "problems": gather(phases),
         "cluster": {"devices": plan.devices, "memory": 1e9 * plan.memory_gb, "peak": 1e12 * plan.tflops,
-                    "watts": plan.watts, "mfu": plan.mfu, "efficiency": plan.efficiency, "recompute": plan.recompute},
+                    "watts": plan.watts, "mfu": plan.mfu, "efficiency": plan.efficiency},
         "device_hours": plan.devices * seconds / 3600,
         "days": seconds / 86_400,
         "modelled_days": modelled / 86_400,
@@ -179,10 +173,8 @@ def plan_phase(job: Job, phase: Phase) -> dict[str, Any]:
     memory = memory_of(job)
     asked = max(1, phase.batch_tokens // phase.length)
     kinds = rank_memory(job.model, layout, work, memory)
-    timing = step_time(job.model, layout, work, plan.speeds, devices_per_node=plan.devices_per_node,
-                       virtual=plan.virtual, recompute=plan.recompute)  # fmt: skip
-    found = problems(layout, job.model, work, devices=plan.devices, devices_per_node=plan.devices_per_node,
-                     virtual=plan.virtual)  # fmt: skip
+    timing = step_time(job.model, layout, work, plan.speeds, devices_per_node=plan.devices_per_node)
+    found = problems(layout, job.model, work, devices=plan.devices, devices_per_node=plan.devices_per_node)
     if kinds["total"] > 1e9 * plan.memory_gb:
         found.append(f"memory: {kinds['total'] / 1e9:.1f} GB are above the limit of {plan.memory_gb:g} GB")
     return {
@@ -192,13 +184,14 @@ def plan_phase(job: Job, phase: Phase) -> dict[str, Any]:
         "sequences": work.sequences,
         "sequences_asked": asked,
         "steps": max(1, round(phase.tokens / work.tokens)),
-        "layout": layout.to_json(),
-        "virtual": plan.virtual,
+        "layout": layout.dimensions,
+        "virtual": layout.virtual_stages,
+        "recompute": layout.recompute,
         "micro_batches": work.micro_batches(layout),
         "micro_sequences": work.micro,
         "memory": kinds,
         "problems": found,
-        "bubble": bubble_share(layout, work.micro_batches(layout), plan.virtual),
+        "bubble": layout.bubble(work.micro_batches(layout)),
         "step_seconds": timing.total,
         "device_flops": per_device(job.model, work, layout, timing.total),
     }
@@ -228,7 +221,7 @@ def work_of(job: Job, phase: Phase, layout: Layout) -> Work:
 
 
 def memory_of(job: Job) -> Memory:
-    return Memory(job.precision, job.plan.kernels, job.plan.recompute, job.plan.virtual)
+    return Memory(job.precision, job.plan.kernels)
 
 
 def proposals(job: Job, most: int = 5) -> list[dict[str, Any]]:
@@ -239,8 +232,8 @@ def proposals(job: Job, most: int = 5) -> list[dict[str, Any]]:
     for phase in dict.fromkeys((largest, longest)):
         for option in feasible(job, phase, most):
             found.append({
-                "phase": phase.name, "length": phase.length, "layout": option.layout.to_json(),
-                "virtual": option.virtual, "step_seconds": option.seconds, "bytes": option.bytes,
+                "phase": phase.name, "length": phase.length, "layout": option.layout.dimensions,
+                "virtual": option.layout.virtual_stages, "step_seconds": option.seconds, "bytes": option.bytes,
             })  # fmt: skip
     return found
 
@@ -250,4 +243,5 @@ def feasible(job: Job, phase: Phase, most: int) -> list[Option]:
     plan = job.plan
     work = Work(phase.length, max(1, phase.batch_tokens // phase.length))
     return best(job.model, work, plan.speeds, memory_of(job), devices=plan.devices,
-                devices_per_node=plan.devices_per_node, limit=1e9 * plan.memory_gb, most=most)  # fmt: skip
+                devices_per_node=plan.devices_per_node, limit=1e9 * plan.memory_gb,
+                recompute=plan.layout_for(phase.length).recompute, most=most)  # fmt: skip

@@ -6,10 +6,11 @@ comes out; the other two rows are then predictions.
 
 from dataclasses import dataclass
 
+from stages.model.layout import Layout, Recompute
 from stages.model.llama import LlamaConfig
 from stages.scaling.flops import training_flops
-from stages.scaling.layouts import Layout, Work, candidates, slots
-from stages.scaling.memory_model import Memory, Recompute, rank_memory
+from stages.scaling.layouts import Work, candidates, slots
+from stages.scaling.memory_model import Memory, rank_memory
 
 
 @dataclass(frozen=True)
@@ -52,20 +53,12 @@ def again_flops(model: LlamaConfig, length: int, recompute: Recompute) -> float:
     d, key_value = model.hidden_size, model.num_key_value_heads * model.head_dim
     if recompute == "selective":  # q, k, v and the projection of attention's output
         return 2.0 * model.num_hidden_layers * (2 * d * d + 2 * d * key_value)
-    if recompute == "layer":
+    if recompute == "full":
         return 2.0 * model.body_parameters + attention_flops(model, length) / 3
     return 0.0
 
 
-def bubble_share(layout: Layout, micro_batches: int, virtual: int) -> float:
-    """Idle over busy time of the interleaved schedule: (PP - 1) / (V M) (3.3.2)."""
-    return (layout.pp - 1) / (virtual * micro_batches)
-
-
-def step_time(
-    model: LlamaConfig, layout: Layout, work: Work, speeds: Speeds, *, devices_per_node: int, virtual: int = 1,
-    recompute: Recompute = "none",
-) -> StepTime:  # fmt: skip
+def step_time(model: LlamaConfig, layout: Layout, work: Work, speeds: Speeds, *, devices_per_node: int) -> StepTime:
     """The modelled step. TP and CP traffic is not hidden behind products; DP traffic hides behind one micro-batch's
     forward (gathering weights) and backward pass (scattering gradients), and what is longer shows; the pipeline's
     sends are asynchronous and are taken to be hidden (3.3.2)."""
@@ -74,7 +67,7 @@ def step_time(
     pace = (slots(model) if layout.pp > 1 else model.num_hidden_layers) / model.num_hidden_layers
     tokens = work.micro * work.length
     per_token = training_flops(model.parameters, 1) + attention_flops(model, work.length)
-    per_token += again_flops(model, work.length, recompute)
+    per_token += again_flops(model, work.length, layout.recompute)
     compute = pace * per_token * tokens / (layout.tp * layout.cp * layout.pp) / (speeds.flops * speeds.efficiency)
     layers = pace * model.num_hidden_layers / layout.pp
 
@@ -85,22 +78,22 @@ def step_time(
 
     # Sequence parallel: a gather and a scatter around attention and around the feed-forward part, and their reverse.
     local = tokens / layout.cp * model.hidden_size * 2
-    tensor = layers * (12 if recompute == "layer" else 8) * within(layout.tp, layout.tp, local)
+    tensor = layers * (12 if layout.recompute == "full" else 8) * within(layout.tp, layout.tp, local)
     # Keys and values are gathered forward and backward, and their gradients scattered (3.3.2: all-gather, no ring).
     keys_values = tokens * 2 * model.num_key_value_heads * model.head_dim / layout.tp * 2
     context = layers * 3 * within(layout.cp, layout.tp * layout.cp, keys_values)
     one = compute + tensor + context
     shard = pace * model.parameters / layout.tp / layout.pp
-    gather, scatter = (within(layout.shards, layout.devices, width * shard) for width in (2, 4))
+    gather, scatter = (within(layout.shards, layout.ranks, width * shard) for width in (2, 4))
     exposed = max(0.0, gather - one / 3) + max(0.0, scatter - 2 * one / 3)
-    bubble = bubble_share(layout, count, virtual) * count * one
+    bubble = layout.bubble(count) * count * one
     return StepTime(count * compute, count * tensor, count * context, bubble, exposed)
 
 
 def per_device(model: LlamaConfig, work: Work, layout: Layout, seconds: float, *, attention: bool = True) -> float:
     """FLOP/s of each device in a step of so many seconds; by 6 N D alone, or with attention's own work counted too."""
     per_token = training_flops(model.parameters, 1) + (attention_flops(model, work.length) if attention else 0.0)
-    return per_token * work.tokens / layout.devices / seconds
+    return per_token * work.tokens / layout.ranks / seconds
 
 
 @dataclass(frozen=True)
@@ -108,25 +101,25 @@ class Option:
     """A layout that runs, and what is modelled of it."""
 
     layout: Layout
-    virtual: int
     seconds: float
     bytes: float
 
 
 def best(
     model: LlamaConfig, work: Work, speeds: Speeds, memory: Memory, *, devices: int, devices_per_node: int,
-    limit: float, most: int = 5,
+    limit: float, recompute: Recompute = "none", most: int = 5,
 ) -> list[Option]:  # fmt: skip
     """The quickest layouts that run and need at most `limit` bytes, one for each [TP, CP, PP, DP], with the number of
-    pieces per pipeline rank that suits it best."""
-    found: dict[Layout, Option] = {}
-    for layout, virtual in candidates(model, work, devices=devices, devices_per_node=devices_per_node):
-        seconds = step_time(model, layout, work, speeds, devices_per_node=devices_per_node, virtual=virtual,
-                            recompute=memory.recompute).total  # fmt: skip
-        if layout in found and found[layout].seconds <= seconds:
+    stages per pipeline rank that suits it best."""
+    found: dict[tuple[int, ...], Option] = {}
+    runs = candidates(model, work, devices=devices, devices_per_node=devices_per_node, recompute=recompute)
+    for layout in runs:
+        seconds = step_time(model, layout, work, speeds, devices_per_node=devices_per_node).total
+        dimensions = tuple(layout.dimensions.values())
+        if dimensions in found and found[dimensions].seconds <= seconds:
             continue
-        size = rank_memory(model, layout, work, Memory(memory.precision, memory.kernels, memory.recompute, virtual))
-        if size["total"] <= limit:
-            found[layout] = Option(layout, virtual, seconds, size["total"])
-    order = lambda option: (option.seconds, option.bytes, option.layout.devices, option.layout.pp)  # noqa: E731
+        size = rank_memory(model, layout, work, memory)["total"]
+        if size <= limit:
+            found[dimensions] = Option(layout, seconds, size)
+    order = lambda option: (option.seconds, option.bytes, option.layout.ranks, option.layout.pp)  # noqa: E731
     return sorted(found.values(), key=order)[:most]

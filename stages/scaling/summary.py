@@ -46,7 +46,7 @@ def _memory(plan: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         ("devices", f"{cluster['devices']:,}", devices),
         ("layout", name(main["layout"]), f"{micro}, V {main['virtual']}, bubble {main['bubble']:.1%}"),
         *((f"memory: {kind}", size(main["memory"][kind]),
-           why + (cluster["recompute"] if kind == "activations" else "")) for kind, why in HELD.items()),
+           why + (main["recompute"] if kind == "activations" else "")) for kind, why in HELD.items()),
         ("memory of a rank", size(main["memory"]["total"]), f"limit {size(cluster['memory'])}: {fits}"),
     ]  # fmt: skip
 

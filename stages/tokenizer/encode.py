@@ -1,13 +1,15 @@
 """Encodes the corpus (3.1.2, 3.2): one run of tokens per part and bucket, documents between their boundary tokens.
 
-The mix itself is drawn by the loader, in the shares asked for, so another mix needs no other tokens.
+The mix itself is drawn by the loader, in the shares asked for, so another mix needs no other tokens. The corpus is read
+twice, the first time without its texts: of these only `CHUNK` documents are in memory at a time.
 """
 
 import hashlib
 import json
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +19,7 @@ from pydantic import Field
 from stages.interface import Context, Metrics, Paths, Section, StageError
 from stages.tokenizer import bpe
 from stages.tokenizer.chat import ChatFormat
-from stages.tokenizer.corpus import BUCKETS, Bucket, Document, documents, held_out
+from stages.tokenizer.corpus import BUCKETS, Bucket, Document, documents, held_out, ranks_of
 from stages.tokenizer.train import TokenizerTraining
 
 PARTS = ("train", "anneal", "validation")
@@ -44,8 +46,9 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     """documents, tokenizer -> tokens (<part>-<bucket>.bin, tokens.json)."""
     tokenizer = bpe.load(inputs["tokenizer"])
     chat = ChatFormat(tokenizer)
-    corpus = list(documents(inputs["documents"]))
-    bar = rank_bar(corpus, config.encoding.anneal_quality)
+    ranks = ranks_of(inputs["documents"])
+    total = sum(map(len, ranks.values()))
+    bar = rank_bar(ranks, config.encoding.anneal_quality)
     dtype = np.uint16 if tokenizer.get_vocab_size() <= 1 << 16 else np.uint32
     counts = {part: dict.fromkeys(BUCKETS, 0) for part in PARTS}
     number = {part: dict.fromkeys(BUCKETS, 0) for part in PARTS}
@@ -53,7 +56,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     names = {(part, bucket): f"{part}-{bucket}.bin" for part in PARTS for bucket in BUCKETS}
     files = {key: (outputs["tokens"] / name).open("wb") for key, name in names.items()}
     try:
-        for done, chunk in enumerate(chunks(corpus)):
+        for done, chunk in enumerate(chunks(documents(inputs["documents"]))):
             encodings = tokenizer.encode_batch([document.text for document in chunk], add_special_tokens=False)
             for document, encoding in zip(chunk, encodings, strict=True):
                 tokens = np.array([chat.begin_of_text, *encoding.ids, chat.end_of_text], dtype=dtype)
@@ -62,7 +65,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
                     counts[part][document.bucket] += len(tokens)
                     number[part][document.bucket] += 1
                 characters[document.bucket] += len(document.text)
-            context.progress("documents", min((done + 1) * CHUNK, len(corpus)), len(corpus))
+            context.progress("documents", min((done + 1) * CHUNK, total), total)
     finally:
         for file in files.values():
             file.close()
@@ -85,19 +88,18 @@ def parts_of(document: Document, validation_per_mille: int, bar: Mapping[Bucket,
     return ["train", "anneal"] if document.rank >= bar.get(document.bucket, 0.0) else ["train"]
 
 
-def rank_bar(corpus: list[Document], quantiles: Mapping[Bucket, float]) -> dict[Bucket, float]:
+def rank_bar(ranks: Mapping[Bucket, Sequence[float]], quantiles: Mapping[Bucket, float]) -> dict[Bucket, float]:
     """The rank above which a document of each bucket is annealed on."""
-    ranks: dict[Bucket, list[float]] = defaultdict(list)
-    for document in corpus:
-        ranks[document.bucket].append(document.rank)
     return {
         bucket: float(np.quantile(ranks[bucket], quantile)) for bucket, quantile in quantiles.items() if ranks[bucket]
     }
 
 
-def chunks(corpus: list[Document]) -> Iterator[list[Document]]:
-    for first in range(0, len(corpus), CHUNK):
-        yield corpus[first : first + CHUNK]
+def chunks(corpus: Iterable[Document]) -> Iterator[list[Document]]:
+    """The documents in lists of `CHUNK`, the last one shorter."""
+    left = iter(corpus)
+    while chunk := list(islice(left, CHUNK)):
+        yield chunk
 
 
 def write_index(

@@ -15,7 +15,7 @@ def write_curve(path: Path, history: History) -> None:
     path.write_text("\n".join(lines) + "\n")
 
 
-def tail_mean(history: Sequence[Mapping[str, float]], share: float = 0.05) -> float:
-    """Mean training loss over the last steps."""
-    count = max(1, round(share * len(history)))
-    return float(np.mean([row["loss"] for row in history[-count:]]))
+def tail_mean(history: Sequence[Mapping[str, float]], column: str = "loss", steps: int | None = None) -> float:
+    """Mean of a column over the last steps; None: over the last twentieth of them."""
+    count = max(1, round(0.05 * len(history))) if steps is None else steps
+    return float(np.mean([row[column] for row in history[-count:]]))

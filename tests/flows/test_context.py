@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from distributed import LocalCluster
 
+from flows import crew
 from flows.context import StageContext
 from flows.crew import Cluster
 from flows.events import EventLog
@@ -99,7 +100,8 @@ def test_dask_workers_do_a_fan_out_and_a_dead_one_is_replaced(scheduler: str, tm
     assert pid != os.getpid()
 
 
-def test_a_scheduler_that_does_not_answer_is_named(tmp_path: Path) -> None:
+def test_a_scheduler_that_does_not_answer_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crew, "PATIENCE", 0.5)
     cluster = Cluster(runner="dask", address="tcp://127.0.0.1:9")
     context = StageContext("mini", {}, tmp_path, tmp_path, EventLog(tmp_path, "mini"), cluster)
     with pytest.raises(StageError, match=r"cluster\.address: no Dask scheduler answers at tcp://127\.0\.0\.1:9"):

@@ -69,6 +69,20 @@ def test_the_command_of_one_node() -> None:
     assert shlex.split(launch.text(Cluster(), WORDS))[1:] == ["-m", "flows.stage", *WORDS]
 
 
+def test_the_command_line_takes_the_stages_words_as_they_are(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["launch", "--dry", *WORDS])
+    launch.main()
+    assert shlex.split(capsys.readouterr().out)[1:] == ["-m", "flows.stage", *WORDS]
+    for words, code, shown in (["--help"], 0, "[-h] [--dry] STAGE"), ([], 2, "required: STAGE"):
+        monkeypatch.setattr(sys, "argv", ["launch", *words])
+        with pytest.raises(SystemExit) as end:
+            launch.main()
+        out, error = capsys.readouterr()
+        assert end.value.code == code and "usage: python -m flows.launch" in out + error and shown in out + error
+
+
 def test_what_slurm_is_asked_for_with_the_papers_layout() -> None:
     layout = Layout(tp=8, pp=16, dp=128, virtual_stages=8, shorter_ends=1)
     cluster = Cluster(launcher="slurm", layout=layout, slurm={"partition": "train", "time": 4320})

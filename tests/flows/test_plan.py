@@ -74,7 +74,7 @@ def test_405bs_checkpoint_is_of_the_papers_size(flagship: dict[str, Any]) -> Non
 def test_a_layout_that_cannot_run_ends_with_1_and_says_why(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--scale", "405b", "--layout", "8x1x8x128") == 1
     shown = capsys.readouterr().out
-    assert "every phase: TP 8 x CP 1 x PP 8 x DP 128 = 8,192 is not the 16,384 devices" in shown
+    assert "every phase: tp 8 x cp 1 x pp 8 x dp 128 = 8,192 is not the 16,384 devices" in shown
     assert "memory: " in shown and "above the limit of 80 GB" in shown
     assert "best for" in shown and "8x16x16x8" in shown
 

@@ -21,7 +21,7 @@ from tests.recorder import Recorder
 PLAN = Plan(
     rung=2, devices=1, devices_per_node=1, memory_gb=1, tflops=0.4, mfu=0.2, efficiency=0.4, watts=30,
     node_gb_per_second=20, network_gb_per_second=1, storage_gb_per_second=0.5, storage_peak_gb_per_second=1,
-    kernels="eager", recompute="none", virtual=1, layouts=[PlannedLayout(length=1024, tp=1, cp=1, pp=1, dp=1)],
+    kernels="eager", layouts=[PlannedLayout(length=1024)],
     bytes_per_token=3, kept_share=0.5,
 )  # fmt: skip
 CONFIG = plan.Config(

@@ -1,14 +1,17 @@
 """Layouts, their memory and their step time: against the paper's Table 4, and against what torch really allocates."""
 
+from typing import get_args
+
 import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from stages.model.layout import Layout, Recompute
 from stages.model.llama import Llama, LlamaConfig
 from stages.scaling import paper
-from stages.scaling.layouts import Layout, Work, candidates, problems, slots, stage_layers
+from stages.scaling.layouts import Work, balanced, candidates, problems, slots
 from stages.scaling.memory_model import Memory, in_flight, rank_memory, rank_parameters, stage_memory
-from stages.scaling.step_time import Speeds, attention_flops, best, bubble_share, per_device, step_time
+from stages.scaling.step_time import Speeds, attention_flops, best, per_device, step_time
 from stages.training.language_modelling import next_token_loss
 from stages.training.loader import TokenBatch
 from stages.training.loop import optimizer_for, precision
@@ -16,10 +19,9 @@ from tests.fixtures import settings
 
 FLAGSHIP = paper.model("405B")
 H100 = Speeds(flops=989e12, efficiency=0.55, node=450e9, network=50e9)
-KEPT = Memory("bf16", "fused", "selective", virtual=8)
+FUSED = Memory("bf16", "fused")
 TABLE_4 = [
-    (Layout(row["tp"], row["cp"], row["pp"], row["dp"]), Work(row["length"], row["dp"] * row["sequences"]), row)
-    for row in paper.TABLE_4
+    (paper.layout(row, "selective"), Work(row["length"], row["dp"] * row["sequences"]), row) for row in paper.TABLE_4
 ]
 
 
@@ -28,33 +30,30 @@ def test_table_4_runs_and_fits_in_80_gb(layout: Layout, work: Work, row: dict) -
     """3.3.2: no activation checkpointing at 8K. What an unfused layer keeps is too much; with what costs no product
     computed again it fits, but for the buffers of torch's pipeline, which the paper frees early. How "no checkpointing"
     is to be read is thus an assumption."""
-    assert problems(layout, FLAGSHIP, work, devices=row["gpus"], devices_per_node=8, virtual=8) == []
-    assert rank_memory(FLAGSHIP, layout, work, KEPT)["total"] < 80e9
-    assert rank_memory(FLAGSHIP, layout, work, Memory("bf16", "fused", "none", 8))["total"] > 80e9
-    freed = rank_memory(FLAGSHIP, layout, work, Memory("bf16", "fused", "elementwise", 8))
+    assert problems(layout, FLAGSHIP, work, devices=row["gpus"], devices_per_node=8) == []
+    assert rank_memory(FLAGSHIP, layout, work, FUSED)["total"] < 80e9
+    assert rank_memory(FLAGSHIP, paper.layout(row, "none"), work, FUSED)["total"] > 80e9
+    freed = rank_memory(FLAGSHIP, paper.layout(row, "elementwise"), work, FUSED)
     assert freed["total"] - freed["buffers"] < 80e9
 
 
 def test_one_efficiency_gives_the_rows_of_table_4() -> None:
     """430, 400 and 380 TFLOP/s; set by the first, the others come out 2% and 8% high."""
     found = [
-        per_device(
-            FLAGSHIP, work, layout,
-            step_time(FLAGSHIP, layout, work, H100, devices_per_node=8, virtual=8, recompute="selective").total,
-        )
+        per_device(FLAGSHIP, work, layout, step_time(FLAGSHIP, layout, work, H100, devices_per_node=8).total)
         for layout, work, _ in TABLE_4
-    ]  # fmt: skip
+    ]
     misses = [rate / (row["tflops"] * 1e12) - 1 for rate, (_, _, row) in zip(found, TABLE_4, strict=True)]
     assert abs(misses[0]) < 0.01 and abs(misses[1]) < 0.03 and abs(misses[2]) < 0.09
     assert found[0] > max(found[1:])  # the bubble of 32 micro-batches is half of that of 16
 
 
 def test_what_is_computed_again_takes_its_time() -> None:
-    layout, work, _ = TABLE_4[0]
-    spent = {kind: step_time(FLAGSHIP, layout, work, H100, devices_per_node=8, virtual=8, recompute=kind).compute
-             for kind in ("none", "elementwise", "selective", "layer")}  # fmt: skip
-    assert spent["none"] == spent["elementwise"] < spent["selective"] < spent["layer"]
-    assert spent["layer"] == pytest.approx(4 / 3 * spent["none"], rel=0.01)  # the forward pass once more
+    _, work, row = TABLE_4[0]
+    spent = {kind: step_time(FLAGSHIP, paper.layout(row, kind), work, H100, devices_per_node=8).compute
+             for kind in get_args(Recompute)}  # fmt: skip
+    assert spent["none"] == spent["elementwise"] < spent["selective"] < spent["full"]
+    assert spent["full"] == pytest.approx(4 / 3 * spent["none"], rel=0.01)  # the forward pass once more
 
 
 @pytest.mark.parametrize("layout, work, row", TABLE_4)
@@ -62,11 +61,8 @@ def test_what_is_computed_again_takes_its_time() -> None:
 def test_a_rank_needs_what_the_sharded_model_needs(layout: Layout, work: Work, row: dict, stage: int) -> None:
     """Against the real sharding on the meta device under a process group that only pretends."""
     sharded = pytest.importorskip("stages.scaling.memory", reason="needs the sharded model")
-    from stages.model.layout import Layout as Ranks
-
-    ranks = Ranks(**layout.to_json(), virtual_stages=8, shorter_ends=1, recompute="selective")
-    counted = sharded.rank_memory(FLAGSHIP, ranks, work.length, work.micro_batches(layout), stage)
-    found = stage_memory(FLAGSHIP, layout, work, KEPT, stage)
+    counted = sharded.rank_memory(FLAGSHIP, layout, work.length, work.micro_batches(layout), stage)
+    found = stage_memory(FLAGSHIP, layout, work, FUSED, stage)
     assert sum(found.values()) == pytest.approx(sum(counted.values()), rel=0.1)
     for kind, name in (("parameters", "parameters"), ("working copy", "gathered"), ("gradients", "gradients"),
                        ("optimizer", "optimizer"), ("buffers", "buffers")):  # fmt: skip
@@ -75,14 +71,15 @@ def test_a_rank_needs_what_the_sharded_model_needs(layout: Layout, work: Work, r
 
 @pytest.mark.parametrize("layout, work, row", TABLE_4)
 def test_no_layout_beats_the_papers_by_much(layout: Layout, work: Work, row: dict) -> None:
-    found = best(FLAGSHIP, work, H100, KEPT, devices=row["gpus"], devices_per_node=8, limit=80e9)
+    found = best(FLAGSHIP, work, H100, FUSED, devices=row["gpus"], devices_per_node=8, limit=80e9,
+                 recompute="selective")  # fmt: skip
     seconds = [option.seconds for option in found]
     assert len(found) == 5 and seconds == sorted(seconds)
     for option in found:
-        assert problems(option.layout, FLAGSHIP, work, devices=row["gpus"], devices_per_node=8,
-                        virtual=option.virtual) == []  # fmt: skip
+        assert problems(option.layout, FLAGSHIP, work, devices=row["gpus"], devices_per_node=8) == []
+        assert option.layout.recompute == "selective"
         assert option.bytes <= 80e9
-    papers = step_time(FLAGSHIP, layout, work, H100, devices_per_node=8, virtual=8, recompute="selective").total
+    papers = step_time(FLAGSHIP, layout, work, H100, devices_per_node=8).total
     assert seconds[0] <= papers < 1.05 * seconds[0]
 
 
@@ -90,16 +87,16 @@ def test_no_layout_beats_the_papers_by_much(layout: Layout, work: Work, row: dic
     "change, named",
     [
         ({"dp": 64}, "= 8,192 is not the 16,384 devices"),
-        ({"tp": 16, "dp": 64}, "key-value heads: 8 cannot be divided by TP 16"),
-        ({"tp": 16, "dp": 64}, "TP 16 leaves the node"),
-        ({"tp": 3}, "heads: 128 cannot be divided by TP 3"),
-        ({"pp": 20}, "layers: neither 126 nor 128"),
-        ({"cp": 3}, "sequence: 8,192 tokens cannot be divided into 2 x CP 3 chunks"),
-        ({"dp": 3}, "batch: 2,048 sequences cannot be divided by DP 3 x 1 per micro-batch; 2,046 can"),
+        ({"tp": 16, "dp": 64}, "num_key_value_heads 8 is no multiple of tp 16"),
+        ({"tp": 16, "dp": 64}, "tp 16 leaves the node"),
+        ({"tp": 3}, "num_attention_heads 128 is no multiple of tp 3"),
+        ({"pp": 20}, "126 layers and 1 less at either end do not give 20 equal stages"),
+        ({"cp": 3}, "sequences of 8192 tokens are not cut into 2 x cp = 6 chunks"),
+        ({"dp": 3}, "a batch of 2,048 sequences cannot be divided by dp 3 x 1 per micro-batch; 2,046 can"),
     ],
 )
 def test_a_layout_that_cannot_run_is_told_why(change: dict, named: str) -> None:
-    layout = Layout(**({"tp": 8, "cp": 1, "pp": 16, "dp": 128} | change))
+    layout = Layout(**({"tp": 8, "cp": 1, "pp": 16, "dp": 128, "shorter_ends": 1} | change))
     found = problems(layout, FLAGSHIP, Work(8192, 2048), devices=16_384, devices_per_node=8)
     assert any(named in problem for problem in found), found
 
@@ -108,27 +105,29 @@ def test_candidates_are_all_that_have_no_problem() -> None:
     model, work = LlamaConfig(256, 64, 6, 8, 4, 192), Work(64, 16)
     found = set(candidates(model, work, devices=16, devices_per_node=4))
     every = {
-        (Layout(tp, cp, pp, 16 // (tp * cp * pp)), virtual)
+        balanced(Layout(tp=tp, cp=cp, pp=pp, dp=16 // (tp * cp * pp), virtual_stages=virtual), model)
         for tp in (1, 2, 4, 8, 16) for cp in (1, 2, 4, 8, 16) for pp in (1, 2, 4, 8, 16) for virtual in range(1, 9)
         if 16 % (tp * cp * pp) == 0
     }  # fmt: skip
-    runs = {one for one in every if not problems(one[0], model, work, devices=16, devices_per_node=4, virtual=one[1])}
+    runs = {layout for layout in every if not problems(layout, model, work, devices=16, devices_per_node=4)}
     assert found == runs and len(found) > 10
 
 
 def test_a_pipeline_holds_each_layer_once() -> None:
     """3.3.2: one layer less on the first and on the last stage: 126 layers on 16 stages."""
-    held = [stage_layers(FLAGSHIP, 16, 8, stage) for stage in range(16)]
-    assert held == [7, *[8] * 14, 7] and sum(held) == 126 and slots(FLAGSHIP) == 128
-    whole = sum(rank_parameters(FLAGSHIP, Layout(pp=16), 8, stage)[0] for stage in range(16))
+    layout = balanced(Layout(pp=16, virtual_stages=8), FLAGSHIP)
+    assert layout.shorter_ends == 1 and slots(FLAGSHIP) == 128
+    assert balanced(Layout(pp=2, virtual_stages=9), FLAGSHIP).shorter_ends == 0
+    whole = sum(rank_parameters(FLAGSHIP, layout, rank)[0] for rank in range(16))
     assert whole == FLAGSHIP.parameters
 
 
 def test_bubble_and_pieces_in_flight() -> None:
-    assert bubble_share(Layout(pp=16), 32, 8) == 15 / (8 * 32)  # 3.3.2: (PP - 1) / (V M)
-    assert [in_flight(Layout(pp=4), 8, stage, 1) for stage in range(4)] == [4, 3, 2, 1]
-    assert in_flight(Layout(pp=4), 8, 0, 2) == 2 * 3 + 4 + 1
-    assert in_flight(Layout(pp=4), 2, 0, 2) == 4  # no more than there are
+    twice = Layout(pp=4, virtual_stages=2)
+    assert Layout(pp=16, virtual_stages=8).bubble(32) == 15 / (8 * 32)  # 3.3.2: (PP - 1) / (V M)
+    assert [in_flight(Layout(pp=4), 8, rank) for rank in range(4)] == [4, 3, 2, 1]
+    assert in_flight(twice, 8, 0) == 2 * 3 + 4 + 1
+    assert in_flight(twice, 2, 0) == 4  # no more than there are
 
 
 @pytest.mark.parametrize("tied", [True, False])

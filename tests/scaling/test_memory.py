@@ -55,10 +55,10 @@ def test_shards_of_all_ranks_are_the_model_and_less_is_kept_the_more_is_recomput
     alone, halves = (rank_memory(small, Layout(dp=dp), 64, 1, stage=0) for dp in (1, 2))
     assert alone["parameters"] == 4 * small.parameters == 2 * halves["parameters"]
     kept = {}
-    for how in ("none", "selective", "full"):
+    for how in ("none", "elementwise", "selective", "full"):
         layout = Layout(dp=2, recompute=how)  # type: ignore[arg-type]
         kept[how] = rank_memory(small, layout, 64, 1, stage=0)["activations"]
-    assert kept["none"] > kept["selective"] > kept["full"] > 4 * 64 * 64 * 2
+    assert kept["none"] > kept["elementwise"] > kept["selective"] > kept["full"] > 4 * 64 * 64 * 2
     twice = rank_memory(small, Layout(dp=2), 64, 1, stage=0, sequences=2)["activations"]
     assert twice == pytest.approx(2 * kept["none"], rel=0.05)
 

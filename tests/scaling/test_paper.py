@@ -41,7 +41,7 @@ def test_the_printed_scaling_law_does_not_give_the_printed_tokens() -> None:
 
 
 def test_table_4_is_consistent_with_eight_data_parallel_ranks_at_128k() -> None:
-    for row in map(paper.layout, paper.TABLE_4):
+    for row in map(paper.again, paper.TABLE_4):
         assert row["product"] == row["gpus"]
         assert row["batch_tokens"] == 16 * 2**20
         assert row["computed_mfu"] == pytest.approx(row["mfu"], abs=0.6)  # the second row: 40.4, printed 41

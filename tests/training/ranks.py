@@ -37,7 +37,7 @@ TWO = {
     "fsdp": Layout(dp=2), "tp": Layout(tp=2), "cp": Layout(cp=2), "pp": Layout(pp=2, virtual_stages=2),
 }  # fmt: skip
 FOUR = {
-    "tp x fsdp": Layout(tp=2, dp=2),
+    "tp x fsdp": Layout(tp=2, dp=2, recompute="elementwise"),
     "pp x cp": Layout(pp=2, cp=2, shorter_ends=1, recompute="selective"),
 }
 

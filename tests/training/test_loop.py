@@ -312,4 +312,6 @@ def test_what_is_told_and_written_is_the_history(world: World, tmp_path: Path) -
     header, *lines = (tmp_path / "curve.csv").read_text().splitlines()
     assert header.split(",")[:3] == ["step", "tokens", "lr"] and "seconds" not in header and len(lines) == 3
     assert float(lines[2].split(",")[header.split(",").index("loss")]) == pytest.approx(history[2]["loss"], rel=1e-8)
-    assert tail_mean([{"loss": float(value)} for value in range(100)]) == 97
+    history = [{"loss": float(value), "margin": float(-value)} for value in range(100)]
+    assert tail_mean(history) == 97
+    assert tail_mean(history, "margin", steps=20) == -89.5 and tail_mean(history[:3], steps=20) == 1

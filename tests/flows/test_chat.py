@@ -1,0 +1,66 @@
+"""`python -m flows.chat`: the answer fits what the model's context leaves."""
+
+import io
+from pathlib import Path
+
+import pytest
+
+from flows import chat as command
+from stages.model.files import save_model
+from stages.model.llama import Llama
+from stages.tokenizer.chat import ChatFormat, Message
+from tests.fixtures import World, shape, world
+
+__all__ = ["world"]
+CONTEXT = 64
+
+
+@pytest.fixture(scope="module")
+def model(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("chat")
+    save_model(Llama(shape()).initialise(1), directory, world.tokenizer, CONTEXT, chat=True)
+    return directory
+
+
+def said(monkeypatch: pytest.MonkeyPatch, *words: str) -> tuple[list[int], int]:
+    """The tokens of the last prompt, and how many an answer to it may have."""
+    asked: list[tuple[list[int], int]] = []
+
+    def stream(_: Llama, prompts: list[list[int]], *, max_new_tokens: int, **others: object) -> list[tuple[int, int]]:
+        asked.append((prompts[0], max_new_tokens))
+        return []
+
+    monkeypatch.setattr(command.generate, "stream", stream)
+    monkeypatch.setattr("sys.argv", ["chat", *words])
+    command.main()
+    return asked[-1]
+
+
+def test_an_answer_has_what_the_prompt_leaves(model: Path, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    prompt, most = said(monkeypatch, str(model), "--ask", "1 + 2")
+    assert prompt == world.chat.prompt([Message("user", "1 + 2")]) and most == CONTEXT - len(prompt)
+    assert said(monkeypatch, str(model), "--ask", "1 + 2", "--max-new-tokens", "5") == (prompt, 5)
+    assert said(monkeypatch, str(model), "--ask", "1 + 2", "--max-new-tokens", "500") == (prompt, most)
+
+
+def test_a_large_context_does_not_make_answers_long() -> None:
+    assert command.room([1] * 100, 8192, None) == command.LONGEST
+    assert command.room([1] * 100, 8192, 1000) == 1000
+
+
+def test_the_oldest_messages_make_room(model: Path, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    turns = [f"{number} + 1" for number in range(9)]
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(turns)))
+    prompt, most = said(monkeypatch, str(model))
+    assert most == CONTEXT - len(prompt) >= CONTEXT // 2
+    chat: ChatFormat = world.chat
+    assert chat.tokenizer.decode(prompt).count("+") < len(turns) and turns[-1] in chat.tokenizer.decode(prompt)
+
+
+@pytest.mark.parametrize("kind", ["chat", "base"])
+def test_a_question_that_leaves_no_room_is_one_error(
+    kind: str, model: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = model if kind == "chat" else world.model
+    with pytest.raises(SystemExit, match=r"chat: the message takes \d+ tokens of the \d+ .* shorten it"):
+        said(monkeypatch, str(directory), "--ask", "the cat sat on a mat " * 30)
