@@ -142,7 +142,9 @@ def shape(**changes: Any) -> LlamaConfig:
 
 
 def sharp(model: Any, scale: float = 8.0) -> Any:
-    """`model` with larger weights: its attention and its logits are far from uniform."""
+    """`model` with larger weights, for a Llama `scale` times 0.02: its attention and logits are far from uniform."""
+    if isinstance(model, Llama):
+        scale *= 0.02 / model.config.initial_deviation
     for parameter in model.parameters():
         if parameter.dim() > 1:
             parameter.data *= scale

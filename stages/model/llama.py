@@ -79,6 +79,16 @@ class LlamaConfig:
         return self.hidden_size // self.num_attention_heads
 
     @property
+    def initial_deviation(self) -> float:
+        """Standard deviation of the first weights: sqrt(2 / 5 d), but 0.02 to 0.06 (assumption; the paper gives none).
+
+        0.02 is GPT-2's and the released configurations'; it goes with widths of about 1,000 and more. In a model of
+        width 64 it leaves embeddings so small that a block's constant output soon hides which token is at a position.
+        The power of the width is Nguyen and Salazar's (2019, arXiv 1910.05895).
+        """
+        return min(0.06, max(0.02, (2 / (5 * self.hidden_size)) ** 0.5))
+
+    @property
     def embedding_parameters(self) -> int:
         """Parameters of the token embedding and of the output head."""
         return self.vocab_size * self.hidden_size * (1 if self.tie_word_embeddings else 2)
@@ -295,13 +305,13 @@ class Llama(nn.Module):
         return self.lm_head(self.model(tokens, starts))
 
     def initialise(self, seed: int) -> "Llama":
-        """Normal weights of standard deviation 0.02, residual outputs smaller by sqrt(2 L) (assumption; as GPT-2)."""
+        """Normal weights of `initial_deviation`, residual outputs smaller by sqrt(2 L) (assumption; as GPT-2)."""
         generator = torch.Generator().manual_seed(seed)
-        residual = (2 * self.config.num_hidden_layers) ** -0.5
+        deviation, residual = self.config.initial_deviation, (2 * self.config.num_hidden_layers) ** -0.5
         for name, parameter in self.named_parameters():
             if parameter.dim() > 1:
                 scale = residual if name.endswith(("o_proj.weight", "down_proj.weight")) else 1.0
-                nn.init.normal_(parameter, std=0.02 * scale, generator=generator)
+                nn.init.normal_(parameter, std=deviation * scale, generator=generator)
         return self
 
 

@@ -151,6 +151,19 @@ def test_a_seed_decides_the_weights_and_leaves_torchs_own_generator_alone() -> N
     assert not torch.equal(first["model.embed_tokens.weight"], other["model.embed_tokens.weight"])
 
 
+@pytest.mark.parametrize(("width", "deviation"), [(64, 0.06), (768, 0.0228), (4096, 0.02), (16384, 0.02)])
+def test_first_weights_are_larger_in_narrow_models(width: int, deviation: float) -> None:
+    assert shape(hidden_size=width).initial_deviation == pytest.approx(deviation, abs=1e-4)
+
+
+def test_first_weights_have_their_deviation_and_residual_outputs_a_smaller_one() -> None:
+    config = shape(hidden_size=192)
+    weights = Llama(config).initialise(1).state_dict()
+    assert weights["model.embed_tokens.weight"].std().item() == pytest.approx(config.initial_deviation, rel=0.05)
+    residual = config.initial_deviation / (2 * config.num_hidden_layers) ** 0.5
+    assert weights["model.layers.0.mlp.down_proj.weight"].std().item() == pytest.approx(residual, rel=0.05)
+
+
 def test_impossible_shapes_are_refused() -> None:
     with pytest.raises(ValueError, match="multiple"):
         shape(num_key_value_heads=3)

@@ -61,7 +61,8 @@ def test_each_model_of_a_budget_spends_it(world: World, tmp_path: Path) -> None:
     assert len(context.parts) == 6
     for part, point in zip(context.parts.values(), points, strict=True):
         assert part["values"]["loss"] == point["loss"] and part["parameters"]["parameters"] == point["parameters"]
-        assert max(part["curve"]) == point["steps"] and part["curve"][point["steps"]] < math.log(300)
+        # One step is all that some take: a curve of the loss before it.
+        assert max(part["curve"]) == point["steps"] and part["curve"][point["steps"]] < math.log(300) + 0.05
 
 
 def test_another_budget_trains_its_own_models_only(world: World, tmp_path: Path) -> None:
