@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
 
-from bench import corpus
+from bench import PEERS, corpus
 from bench.corpus import Corpus
 from bench.timing import table
 from flows.context import StageContext
@@ -31,7 +31,6 @@ from stages.curation.dedup import Config, Dedup
 from stages.interface import Metrics
 
 THRESHOLD, SHINGLE, SEED = 0.8, 5, 1
-PEERS = Path(os.environ.get("HERD_PEERS", ".herd/peers")).absolute()
 FILE = 5_000
 """Documents per file."""
 Rows = Iterator[tuple[str, str, str, str]]

@@ -8,6 +8,7 @@ autocast and torch.compile.
 """
 
 import argparse
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bench import PEERS
 from bench.timing import ratio, table, turns
 from flows import project
 from stages.model.llama import Llama, LlamaConfig, document_starts
@@ -26,8 +28,6 @@ from stages.training.language_modelling import next_token_loss
 from stages.training.loader import TokenBatch
 from stages.training.loop import Training, optimizer_for, step
 
-LITGPT = "pip install --target peers --no-deps litgpt==0.5.13 lightning lightning-utilities torchmetrics jsonargparse"
-"""Beside the environment, which its requirements would change; then PYTHONPATH=peers."""
 RATE, DOCUMENT = 1e-3, 100
 
 
@@ -64,7 +64,8 @@ SCALES = {
 def training(precision: str) -> Training:
     """Settings of the loop; the rates and decays do not change the work."""
     return Training(beta1=0.9, beta2=0.95, eps=1e-8, weight_decay=0.1, clip=1.0, precision=precision,
-                    micro_tokens=8192, checkpoint_seconds=20)  # fmt: skip
+                    micro_tokens=8192, checkpoint_seconds=20, keep_checkpoints=1, spike_window=0, spike_deviations=10,
+                    spike_steps=0)  # fmt: skip
 
 
 def batch(scale: Scale, mask: bool = True) -> TokenBatch:
@@ -117,6 +118,8 @@ def transformers_llama(scale: Scale) -> tuple[nn.Module, Callable[[nn.Module, Te
 
 
 def litgpt_gpt(scale: Scale) -> tuple[nn.Module, Callable[[nn.Module, Tensor], Tensor]]:
+    if str(PEERS) not in sys.path:
+        sys.path.append(str(PEERS))  # last: torch and what else both need is the project's
     import litgpt
 
     size = scale.config
@@ -132,20 +135,24 @@ def litgpt_gpt(scale: Scale) -> tuple[nn.Module, Callable[[nn.Module, Tensor], T
     return model.train(), lambda called, tokens: called(tokens)
 
 
-PEERS = {"transformers": transformers_llama, "litgpt": litgpt_gpt}
+MODELS = {"transformers": transformers_llama, "litgpt": litgpt_gpt}
 WAYS = {"float32": (False, False), "autocast": (True, False), "autocast + compile": (True, True)}
 BARS = {"float32": " (3)", "autocast + compile": " (1.5)"}
 
 
-def peak(dtype: torch.dtype) -> float:
+def product(dtype: torch.dtype) -> Callable[[], float]:
     """FLOP/s of a product of square matrices, the best of several."""
     a, b = torch.randn(2048, 2048, dtype=dtype), torch.randn(2048, 2048, dtype=dtype)
-    seconds = []
-    for _ in range(9):
-        start = time.perf_counter()
-        a @ b
-        seconds.append(time.perf_counter() - start)
-    return 2 * 2048**3 / min(seconds)
+
+    def one() -> float:
+        seconds = []
+        for _ in range(3):
+            start = time.perf_counter()
+            a @ b
+            seconds.append(time.perf_counter() - start)
+        return 2 * 2048**3 / min(seconds)
+
+    return one
 
 
 def speed(name: str, rounds: int, compiled: bool) -> Iterator[tuple[str, str, str, str]]:
@@ -153,17 +160,18 @@ def speed(name: str, rounds: int, compiled: bool) -> Iterator[tuple[str, str, st
     scale = SCALES[name]
     calls: dict[str, Callable[[], Any]] = {precision: ours(scale, precision) for precision in ("fp32", "bf16")}
     calls |= {f"{precision} unmasked": ours(scale, precision, mask=False) for precision in ("fp32", "bf16")}
+    calls["product"] = product(torch.bfloat16)
     missing = []
-    for kind, make in PEERS.items():
+    for kind, make in MODELS.items():
         try:
             for way, (autocast, compile_it) in WAYS.items():
                 if compiled or not compile_it:
                     calls[f"{kind} {way}"] = peer(*make(scale), scale, autocast, compile_it)
         except ModuleNotFoundError:
             missing.append(kind)
-    seconds, losses = turns(calls, rounds)
+    seconds, results = turns(calls, rounds)
     # The same weights on the same tokens: but for the mask the first loss is the same.
-    assert abs(losses["fp32 unmasked"][0] - losses["transformers float32"][0]) < 1e-3
+    assert abs(results["fp32 unmasked"][0] - results["transformers float32"][0]) < 1e-3
     medians = {key: median(values) for key, values in seconds.items()}
     best = min(("fp32", "bf16"), key=medians.__getitem__)
 
@@ -171,14 +179,14 @@ def speed(name: str, rounds: int, compiled: bool) -> Iterator[tuple[str, str, st
         return f"{scale.tokens / medians[key]:,.0f}"
 
     for kind in missing:
-        yield f"{name}: {kind}", "", "not installed", f"{LITGPT}, then PYTHONPATH=peers"
-    for key in [key for key in calls if key.split()[0] in PEERS]:
+        yield f"{name}: {kind}", "", "not installed", "make peers"
+    for key in [key for key in calls if key.split()[0] in MODELS]:
         kind, way = key.split(" ", 1)
         # Against the peer's own type of products, and against the one that is the fastest here.
         for mine in sorted({"fp32" if way == "float32" else "bf16", best}):
             bar = BARS.get(way, "") if mine == best else ""
             yield f"{name}: {kind} {way}, ours {mine}", rate(mine), rate(key), f"{ratio(seconds, mine, key):.2f}{bar}"
-    top = peak(torch.bfloat16)
+    top = max(results["product"])
     reached = scale.flops / medians[best] / top
     bar = f"({scale.peak_bar:.0%})" if scale.peak_bar else ""
     yield f"{name}: share of the bfloat16 peak, ours {best}", f"{reached:.0%}", f"{top / 1e9:,.0f} GFLOP/s", bar
