@@ -94,7 +94,8 @@ class Outcome(NamedTuple):
 WORD = re.compile(r"\S+")
 NUMBER = re.compile(r"\d|^[-+*/=<>^%()]+$")
 LETTER = re.compile(r"[^\W\d_]")
-SENTENCE = re.compile(r"[^.?!:\n]*[^.?!:\s][^.?!:\n]*[.?!:\n]")
+SENTENCE = re.compile(r"[^.?!:\n]+[.?!:\n]?")
+"""A sentence, or what follows the last: an end that must be there is looked for once per character where none is."""
 QUESTION = re.compile(r"\?|\bQ:|\bA:")
 WIDE = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]")
 
@@ -218,7 +219,7 @@ def _exercises(text: str, limits: Heuristics) -> bool:
     """Many questions and answers, or mostly very short sentences: menus are short, too, but have no full stops."""
     if 100 * len(QUESTION.findall(text)) >= limits.exercise_marks * len(text.split()):
         return True
-    sentences = SENTENCE.findall(text)
+    sentences = [found for found in SENTENCE.findall(text) if found[-1] in ".?!:\n" and found[:-1].strip()]
     ended = [sentence for sentence in sentences if sentence[-1] != "\n"]
     lengths = [len(sentence.split()) for sentence in ended]
     return 2 * len(ended) > len(sentences) and float(np.median(lengths)) <= limits.exercise_words
