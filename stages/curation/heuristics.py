@@ -93,7 +93,8 @@ class Outcome(NamedTuple):
 
 NUMBER = re.compile(r"\d|^[-+*/=<>^%()]+$")
 LETTER = re.compile(r"[^\W\d_]")
-SENTENCE = re.compile(r"[^.?!:\n]+[.?!:\n]")
+SENTENCE = re.compile(r"[^.?!:\n]+[.?!:\n]?")
+"""A sentence, or what follows the last: an end that must be there is looked for once per character where none is."""
 QUESTION = re.compile(r"\b[QA]:")
 WIDE = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]")
 
@@ -218,7 +219,7 @@ def _exercises(text: str, limits: Heuristics) -> bool:
     marks = text.count("?") + (len(QUESTION.findall(text)) if "Q:" in text or "A:" in text else 0)
     if 100 * marks >= limits.exercise_marks * len(text.split()):
         return True
-    sentences = [sentence for sentence in SENTENCE.findall(text) if not sentence[:-1].isspace()]
+    sentences = [found for found in SENTENCE.findall(text) if found[-1] in ".?!:\n" and found[:-1].strip()]
     ended = [sentence for sentence in sentences if sentence[-1] != "\n"]
     lengths = [len(sentence.split()) for sentence in ended]
     return 2 * len(ended) > len(sentences) and float(np.median(lengths)) <= limits.exercise_words

@@ -21,8 +21,8 @@ QUESTION = (
 )
 CHARACTERS = 3_000
 """Of a page that the judge is shown."""
-SENTENCE = re.compile("([^.!?\u2026\u3002\uff01\uff1f]+[.!?\u2026\u3002\uff01\uff1f])(?=(\\w?))")
-"""What may be one, and the letter that follows if it is none: 3.14, example.org."""
+SENTENCE = re.compile("[^.!?\u2026\u3002\uff01\uff1f]+([.!?\u2026\u3002\uff01\uff1f](?!\\w))?")
+"""Match[1] is its end; without one it is no sentence, but need not be looked at again."""
 WORD = re.compile(r"\w+")
 SHORTEST = 20
 """Characters of a sentence that says something; what a menu or a price ends with a full stop is shorter."""
@@ -76,7 +76,7 @@ def approves(document: Document) -> bool:
     words = text.split()
     if len(words) < 30:
         return False
-    whole = sum(len(one) for one, follows in SENTENCE.findall(text) if len(one) >= SHORTEST and not follows)
+    whole = sum(len(found[0]) for found in SENTENCE.finditer(text) if found[1] and len(found[0]) >= SHORTEST)
     shouted = sum(word.isupper() and len(word) > 2 for word in words)
     distinct = len({word.lower() for word in words[:400]})
     calm = 10 * shouted <= len(words) and 100 * distinct >= 15 * min(len(words), 400)
