@@ -3,7 +3,8 @@
     python -m flows.launch --dry pretraining.initial --item member=flagship ...
 
 `python -m flows.stage` asks this file by itself, so `dvc repro` needs no other command on a cluster; `--dry` prints
-what would be started. Only the phases of pretraining are trained by ranks; every other stage runs where it is started.
+what would be started. Ranks train one large model: the phases of pretraining and post-training. A sweep or an ablation
+trains many small ones, each on a worker of its own (`cluster.runner`); every other stage runs where it is started.
 """
 
 import argparse
@@ -20,8 +21,18 @@ from flows.crew import Cluster
 from flows.parameters import Parameters
 from stages.interface import StageError
 
-RANKED = ("pretraining.initial", "pretraining.long_context", "pretraining.annealing")
+RANKED = (
+    "pretraining.initial",
+    "pretraining.long_context",
+    "pretraining.annealing",
+    "posttraining.reward",
+    "posttraining.sft",
+    "posttraining.dpo",
+    "safety.tuning",
+)
 """The stages that ranks train."""
+PAIRS = ("posttraining.reward", "posttraining.dpo", "safety.tuning")
+"""Those of them that train on pairs, which data-parallel ranks do only."""
 HEAD = "$(scontrol show hostnames $SLURM_JOB_NODELIST | head -n 1):29500"
 """Where the nodes of a Slurm job meet: the first of them."""
 
@@ -57,7 +68,7 @@ def number() -> int | None:
 
 def torchrun(cluster: Cluster, words: Sequence[str]) -> list[str]:
     """The command that starts one node's ranks of a stage; `words` are the arguments of flows.stage."""
-    nodes, here = shape(cluster)
+    nodes, here = shape(cluster, words[0])
     meet = ["--standalone"]
     if cluster.launcher == "slurm":
         meet = [f"--nnodes={nodes}", "--rdzv-backend=c10d", f"--rdzv-endpoint={HEAD}", "--rdzv-id=$SLURM_JOB_ID"]
@@ -65,8 +76,10 @@ def torchrun(cluster: Cluster, words: Sequence[str]) -> list[str]:
     return [*run, "-m", "flows.stage", *words]
 
 
-def shape(cluster: Cluster) -> tuple[int, int]:
-    """Nodes, and ranks on each; raises StageError where the layout does not fill them."""
+def shape(cluster: Cluster, stage: str) -> tuple[int, int]:
+    """Nodes, and ranks on each; raises StageError where the layout does not fill them or is not one for the stage."""
+    if stage in PAIRS:
+        cluster.layout.check_pairs()
     ranks = cluster.layout.ranks
     here = ranks if cluster.launcher != "slurm" else min(ranks, cluster.ranks_per_node)
     if ranks % here:
@@ -83,7 +96,7 @@ def line(cluster: Cluster, words: Sequence[str]) -> str:
 
 def settings(cluster: Cluster, stage: str) -> dict[str, Any]:
     """What Slurm is asked for."""
-    nodes, here = shape(cluster)
+    nodes, here = shape(cluster, stage)
     asked: dict[str, Any] = {"job_name": stage, "nodes": nodes, "ntasks_per_node": 1, "gpus_per_node": here}
     return asked | cluster.slurm
 

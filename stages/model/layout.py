@@ -116,6 +116,14 @@ class Layout(Section):
         if wrong:
             raise StageError("layout: " + "; ".join(wrong))
 
+    def check_pairs(self) -> None:
+        """Raises StageError where there are ranks that pairs (reward model, DPO) are not divided over."""
+        if self.ranks > self.dp:
+            raise StageError(
+                f"layout: {self.product}, but the reward model and DPO are trained on pairs, which only dp divides: "
+                "set tp, cp and pp of cluster.layout to 1 for these stages"
+            )
+
     def misfits(self, shape: Shape, length: int) -> Iterator[str]:
         """What keeps such a model and such sequences from being laid out so, each in a sentence with its numbers."""
         for name in ("num_attention_heads", "num_key_value_heads", "intermediate_size", "vocab_size"):

@@ -34,7 +34,17 @@ from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selectiv
 
 from stages.interface import StageError
 from stages.model.layout import DIMENSIONS, Layout
-from stages.model.llama import AttentionBlock, Cache, DecoderLayer, Llama, LlamaConfig, Step, attention_blocks, rope
+from stages.model.llama import (
+    AttentionBlock,
+    Cache,
+    DecoderLayer,
+    Llama,
+    LlamaConfig,
+    RewardModel,
+    Step,
+    attention_blocks,
+    rope,
+)
 
 
 def make_mesh(layout: Layout, device: str) -> DeviceMesh:
@@ -68,7 +78,9 @@ class Part(nn.Module):
     Parameters keep the names they have in the whole model.
     """
 
-    def __init__(self, whole: Llama, layers: range, first: bool, last: bool, layout: Layout, mesh: DeviceMesh) -> None:
+    def __init__(
+        self, whole: Llama | RewardModel, layers: range, first: bool, last: bool, layout: Layout, mesh: DeviceMesh
+    ) -> None:
         super().__init__()
         self.config: LlamaConfig = whole.config
         self.layout = layout
@@ -80,22 +92,29 @@ class Part(nn.Module):
             self.model.embed_tokens = whole.model.embed_tokens
         if last:
             self.model.norm = whole.model.norm
-            self.lm_head = whole.lm_head
+            if isinstance(whole, Llama):
+                self.lm_head = whole.lm_head
+            else:
+                self.score = whole.score
         # How attention is computed, and what it is told of the mask; a GPU has another kernel than a CPU.
         self.mask: Callable[[Tensor, Tensor], Any] = blocks_of
         self.attend: Callable[[Tensor, Tensor, Tensor, Any], Tensor] = Step.attend
 
     def forward(self, x: Tensor, starts: Tensor) -> Tensor:
-        """Tokens [B, T / cp] (first) or hidden states [B, T / cp / tp, d] -> hidden states, or logits [B, T / cp, V].
+        """Tokens [B, T / cp] (first) or hidden states [B, T / cp / tp, d] -> hidden states, or logits [B, T / cp, V],
+        or rewards [B, T / cp].
 
-        `starts` [B, T] is of the whole sequence; see `attention_blocks`.
+        `starts` [B or 1, T] is of the whole sequence; see `attention_blocks`.
         """
         step, gathered = self.step(starts)
         if self.first:
             x = self.model.embed_tokens(x)  # type: ignore[operator]
         for layer in self.model.layers.values():  # type: ignore[operator]
             x = recomputed(layer, self.layout, x, step, gathered)
-        return self.lm_head(self.model.norm(x)) if self.last else x  # type: ignore[operator]
+        if not self.last:
+            return x
+        x = self.model.norm(x)  # type: ignore[operator]
+        return self.lm_head(x) if hasattr(self, "lm_head") else self.score(x).squeeze(-1)
 
     def step(self, starts: Tensor) -> tuple[Step, Gathered | None]:
         """What the layers share: RoPE and the mask of this rank's queries, and how it gets the others' keys."""
@@ -164,25 +183,29 @@ class Parts(nn.Module):
         self.config, self.layout, self.mesh = config, layout, mesh
         self.parts = nn.ModuleList(parts)
 
-    def forward(self, tokens: Tensor, starts: Tensor) -> Tensor:
-        """Logits, where there is no pipeline."""
+    def forward(self, tokens: Tensor, starts: Tensor | None = None) -> Tensor:
+        """Logits or rewards, where there is no pipeline; as the whole model's forward."""
         (part,) = self.parts
-        logits: Tensor = part(tokens, starts)
-        return logits
+        if starts is None:
+            starts = torch.zeros(1, tokens.shape[1] * self.layout.cp, dtype=torch.long, device=tokens.device)
+        output: Tensor = part(tokens, starts)
+        return output
 
     def named_parameters(self, *arguments: Any, **named: Any) -> Iterator[tuple[str, nn.Parameter]]:
         for part in self.parts:
             yield from part.named_parameters(*arguments, **named)
 
 
-def parallelize(model: Llama, layout: Layout, mesh: DeviceMesh, dtype: torch.dtype | None = None) -> Parts:
+def parallelize(
+    model: Llama | RewardModel, layout: Layout, mesh: DeviceMesh, dtype: torch.dtype | None = None
+) -> Parts:
     """This rank's parts of `model`, sharded in place. `dtype`: of the products and of the gathered parameters."""
     parts = cut(model, layout, mesh)
     shard(parts, dtype)
     return parts
 
 
-def cut(model: Llama, layout: Layout, mesh: DeviceMesh, pipeline_rank: int | None = None) -> Parts:
+def cut(model: Llama | RewardModel, layout: Layout, mesh: DeviceMesh, pipeline_rank: int | None = None) -> Parts:
     """The parts of `model` on a pipeline rank (None: this one), matrices sliced as on this rank; before FSDP."""
     runs = layout.layers(model.config.num_hidden_layers)
     rank = mesh["pp"].get_local_rank() if pipeline_rank is None else pipeline_rank

@@ -14,7 +14,7 @@ from stages.model.files import context_length, load_model, save_model
 from stages.model.llama import Llama
 from stages.posttraining.data import Comparison, read_rows
 from stages.posttraining.preferences import strong
-from stages.posttraining.sequences import Rows, Shuffled, content_digest, pad, row, shown
+from stages.posttraining.sequences import PairRows, Rows, Shuffled, content_digest, pad, row, shown
 from stages.posttraining.versions import Tuning, train_versions, version_runs
 from stages.tokenizer import bpe
 from stages.tokenizer.chat import ChatFormat
@@ -49,14 +49,10 @@ Pair = tuple[str, str, str]
 
 
 @dataclass
-class PreferenceRows(Rows):
+class PreferenceRows(PairRows):
     """Rows of B pairs, the chosen first, and the reference model's log-likelihood of each row, [2B]."""
 
     reference: Tensor
-
-    @property
-    def weight(self) -> float:
-        return len(self.tokens) / 2
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from stages.model.files import context_length, load_model, save_model
 from stages.model.llama import RewardModel
 from stages.posttraining.data import Comparison, read_rows
 from stages.posttraining.preferences import strong
-from stages.posttraining.sequences import Rows, Shuffled, content_digest, pad, row
+from stages.posttraining.sequences import PairRows, Shuffled, content_digest, pad, row
 from stages.posttraining.versions import Tuning, train_versions, version_runs
 from stages.tasks.example import Example
 from stages.tokenizer import bpe
@@ -46,15 +46,6 @@ class Config:
 
 Ranked = tuple[Example, str, str]
 """(example, better response, worse response)."""
-
-
-@dataclass
-class PairRows(Rows):
-    """Rows of B pairs: the better responses first, then the worse ones in the same order."""
-
-    @property
-    def weight(self) -> float:
-        return len(self.tokens) / 2
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -28,6 +29,28 @@ class Rows:
     def weight(self) -> float:
         """Number of targets."""
         return float((self.targets != IGNORE).sum())
+
+
+@dataclass
+class PairRows(Rows):
+    """Rows of B pairs: the better responses first, then the worse ones in the same order."""
+
+    @property
+    def count(self) -> int:
+        """Number of pairs."""
+        return len(self.tokens) // 2
+
+    @property
+    def weight(self) -> float:
+        return float(self.count)
+
+    def part(self, number: int, count: int, device: str) -> Self:
+        """Part `number` of `count` runs of pairs, as even as can be."""
+        tensors = {
+            name: torch.cat([half.tensor_split(count)[number] for half in tensor.chunk(2)]).to(device)
+            for name, tensor in vars(self).items()
+        }
+        return replace(self, **tensors)
 
 
 def row(chat: ChatFormat, prompt: str, response: str, formatting: bool = True) -> tuple[list[int], list[int]]:

@@ -17,7 +17,7 @@ from stages.posttraining.versions import Tuning, train_versions, version_runs
 from stages.tokenizer import bpe
 from stages.tokenizer.chat import ChatFormat
 from stages.training.curve import write_curve
-from stages.training.loader import IGNORE
+from stages.training.loader import IGNORE, TokenBatch
 from stages.training.loop import Run, Training
 from stages.training.sample import Sample
 
@@ -41,9 +41,10 @@ class DialogBatches:
     def fingerprint(self) -> str:
         return self.order.fingerprint
 
-    def __call__(self, step: int) -> Sequence[Rows]:
+    def __call__(self, step: int) -> Sequence[TokenBatch]:
         chosen = [self.dialogs[index] for index in self.order.rows(step)]
-        return [pad([row(self.chat, prompt, response) for prompt, response in chosen], self.chat.pad)]
+        rows = pad([row(self.chat, prompt, response) for prompt, response in chosen], self.chat.pad)
+        return [TokenBatch(rows.tokens, rows.targets, None)]
 
     def samples(self, step: int) -> Iterator[Sample]:
         """Each dialog of a step: its response counts in the loss."""
@@ -55,7 +56,7 @@ class DialogBatches:
 COUNTS = "the response counts in the loss, the prompt does not"
 
 
-def response_loss(model: Llama, batch: Rows) -> tuple[Tensor, dict[str, float]]:
+def response_loss(model: Llama, batch: Rows | TokenBatch) -> tuple[Tensor, dict[str, float]]:
     """Negative log-likelihood in nats, summed over the responses' tokens."""
     logits = model(batch.tokens).float()
     return F.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORE, reduction="sum"), {}

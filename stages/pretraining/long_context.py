@@ -26,7 +26,7 @@ from stages.training import spikes
 from stages.training.curve import write_curve
 from stages.training.language_modelling import COUNTS, MixtureBatches, next_token_loss
 from stages.training.loader import Mixture, TokenShards
-from stages.training.loop import History, Run, Training, train
+from stages.training.loop import History, Run, Training, ranks_of, train
 from stages.training.schedule import Schedule
 
 
@@ -91,7 +91,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
             worst = min(sum(r["accuracy"] for r in found if r["length"] == each) / len({r["depth"] for r in found})
                         for each in lengths[: rung + 1])  # fmt: skip
             recovered, solved = loss["value"] <= settings.loss_tolerance, worst >= settings.needle_threshold
-            passed = recovered and solved
+            passed = ranks_of(context).agree(recovered and solved)
             log.append({"length": length, "segment": segment + 1, "loss_change": loss, "needles": worst,
                         "recovered": recovered, "solved": solved, "passed": passed})  # fmt: skip
             if passed:

@@ -60,6 +60,11 @@ class TokenBatch:
     starts: Tensor | None
 
     @property
+    def count(self) -> int:
+        """Number of rows."""
+        return len(self.tokens)
+
+    @property
     def weight(self) -> float:
         """Number of targets that count in the loss."""
         return float((self.targets != IGNORE).sum())

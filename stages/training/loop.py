@@ -175,6 +175,12 @@ class Alone:
 ALONE = Alone()
 
 
+def ranks_of(context: Context) -> Alone:
+    """Those this process is one of: who started the run knows how many there are."""
+    ranks: Alone = getattr(context, "ranks", ALONE)
+    return ranks
+
+
 def train(
     model: nn.Module,
     batches: Batches,
@@ -195,7 +201,7 @@ def train(
     starts on the curves it draws, `until` a step to end after before the schedule does. Raises StageError at a loss
     that is not finite, at `spike_steps` spikes in a row, and where the disk is full; the last good checkpoint stays.
     """
-    ranks: Alone = getattr(context, "ranks", ALONE)  # who started this run knows how many there are
+    ranks = ranks_of(context)
     whole, model = model, ranks.shard(model, training)
     state = TrainingState(model, optimizer_for(model, training), Average(), batches.fingerprint)
     steps = schedule.steps if until is None else min(until, schedule.steps)

@@ -1,9 +1,11 @@
 """The training loop over many ranks (3.3.2): each does its part of a step, the sums are those of one process.
 
-`stages.training.loop.train` asks its ranks for what differs. One process is `Alone` there; this is a process group, in
-any `Layout`. Batches must be of packed documents (TokenBatch): the phases of pretraining have those.
+`stages.training.loop.train` asks its ranks for what differs. One process is `Alone` there; this is a process group.
+Sequences of tokens (TokenBatch: pretraining, SFT) are trained in any `Layout`, pairs (reward model, DPO) by
+data-parallel ranks.
 """
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -14,15 +16,16 @@ from torch import Tensor, nn
 from torch import distributed as dist
 from torch.distributed.tensor import DTensor
 from torch.distributed.tensor.parallel import loss_parallel
+from torch.nn import functional as F
 
 from stages.interface import StageError
 from stages.model.layout import Layout
-from stages.model.llama import Llama, LlamaConfig
+from stages.model.llama import Llama, RewardModel
 from stages.model.parallelize import Parts, local_positions, make_mesh, parallelize
 from stages.model.pipeline import interleaved
 from stages.training import sharded
 from stages.training.checkpoint import Average, TrainingState
-from stages.training.loader import TokenBatch
+from stages.training.loader import IGNORE, TokenBatch
 from stages.training.loop import ALONE, Loss, Saving, Training, backward
 from stages.training.optimizer import AdamW
 
@@ -33,8 +36,8 @@ class Ranks:
     def __init__(self, layout: Layout, device: str = "cpu") -> None:
         self.layout, self.device = layout, device
         self.mesh = make_mesh(layout, device)
-        self._schedules: dict[tuple[int, ...], Any] = {}
-        self._shape: LlamaConfig | None = None
+        self._schedule: tuple[tuple[int, ...], Any] | None = None
+        self._kind: type[Llama] | type[RewardModel] = Llama
         self._loss: Any = None
 
     @property
@@ -44,13 +47,15 @@ class Ranks:
 
     def shard(self, model: nn.Module, training: Training) -> nn.Module:
         """This rank's part of `model`, which itself stays whole and untouched until `gather`."""
-        if not isinstance(model, Llama):
-            raise StageError(f"{type(model).__name__} needs one process: set cluster.launcher to here")
-        self._shape = model.config
-        self.layout.check(model.config, 2 * self.layout.cp * self.layout.tp)
-        copy = Llama(model.config)
+        if not isinstance(model, Llama | RewardModel):
+            raise StageError(f"{type(model).__name__} is trained by one process: set cluster.launcher to here")
+        if isinstance(model, RewardModel):
+            self.layout.check_pairs()
+        self._kind = type(model)
+        self.layout.check(model.config, self._multiple)
+        copy = self._kind(model.config)
         copy.load_state_dict(model.state_dict())
-        self._schedules.clear()
+        self._schedule = None
         # On a CPU autocast does it, as for one process: the two can then be compared.
         half = torch.bfloat16 if training.precision == "bf16" and self.device != "cpu" else None
         return parallelize(copy.to(self.device), self.layout, self.mesh, half)
@@ -63,25 +68,42 @@ class Ranks:
         sharded.load(whole, sharded.newest(scratch))
         dist.barrier()
 
-    def mine(self, batches: Sequence[Any]) -> list[TokenBatch]:
-        """This rank's rows of each micro-batch and, with context parallelism, its two chunks of each row."""
-        dp, cp = self.mesh["dp"].get_local_rank(), self.mesh["cp"].get_local_rank()
+    def mine(self, batches: Sequence[Any]) -> list[Any]:
+        """This rank's run of the rows, or pairs, of each micro-batch; StageError where there is none for some rank."""
         parts = []
         for batch in batches:
-            if not isinstance(batch, TokenBatch):
+            if batch.count < self.layout.dp:
                 raise StageError(
-                    f"{type(batch).__name__} is trained on one process only; take `layout` out of `cluster`"
+                    f"layout: a micro-batch of {batch.count} rows or pairs leaves some of dp {self.layout.dp} idle"
                 )
-            rows, length = batch.tokens.shape
-            if rows % self.layout.dp:
-                raise StageError(f"layout: a micro-batch of {rows} sequences is not divided over dp {self.layout.dp}")
-            starts = torch.zeros_like(batch.tokens) if batch.starts is None else batch.starts
-            tokens, targets, starts = (t.chunk(self.layout.dp)[dp] for t in (batch.tokens, batch.targets, starts))
-            if self.layout.cp > 1:
-                here = local_positions(self.layout, cp, length)
-                tokens, targets = tokens[:, here], targets[:, here]
-            parts.append(TokenBatch(*(t.to(self.device) for t in (tokens, targets, starts))))
+            if isinstance(batch, TokenBatch):
+                parts.append(self._tokens(batch))
+            else:
+                self.layout.check_pairs()
+                parts.append(batch.part(self.mesh["dp"].get_local_rank(), self.layout.dp, self.device))
         return parts
+
+    def _tokens(self, batch: TokenBatch) -> TokenBatch:
+        """This rank's rows and, with context parallelism, its two chunks of each.
+
+        All ranks get as many rows, and tokens that divide evenly: what is missing is filled up without targets.
+        """
+        rows, length = batch.tokens.shape
+        missing = -rows % self.layout.dp, -length % self._multiple
+        starts = torch.zeros_like(batch.tokens) if batch.starts is None else batch.starts
+        dp, cp = self.mesh["dp"].get_local_rank(), self.mesh["cp"].get_local_rank()
+        tokens, targets, starts = (
+            tensor.chunk(self.layout.dp)[dp] for tensor in filled(batch.tokens, batch.targets, starts, *missing)
+        )
+        if self.layout.cp > 1:
+            here = local_positions(self.layout, cp, starts.shape[1])
+            tokens, targets = tokens[:, here], targets[:, here]
+        return TokenBatch(*(tensor.to(self.device) for tensor in (tokens, targets, starts)))
+
+    @property
+    def _multiple(self) -> int:
+        """The tokens of a sequence are divided into so many pieces."""
+        return (2 * self.layout.cp if self.layout.cp > 1 else 1) * self.layout.tp
 
     def total(self, amounts: Mapping[str, float]) -> dict[str, float]:
         """Sums over the ranks that have their own tokens; what tensor and pipeline parallel ranks share counts once."""
@@ -123,6 +145,7 @@ class Ranks:
 
     def resume(self, state: TrainingState, scratch: Path, note: Callable[[str], None] = lambda text: None) -> bool:
         """Goes on from the newest checkpoint, whatever layout wrote it, or one process."""
+        self._same(state.fingerprint)
         if self.first and list(scratch.glob("step-*")):
             self._take_over(state, scratch)
         dist.barrier()
@@ -131,10 +154,18 @@ class Ranks:
             sharded.load(state, path)
         return path is not None
 
+    def _same(self, fingerprint: str) -> None:
+        """Raises StageError where some rank would train on other batches: what it drew itself came out otherwise."""
+        mine = int.from_bytes(hashlib.sha256(fingerprint.encode()).digest()[:7])
+        ends = torch.tensor([mine, -mine], device=self.device)
+        dist.all_reduce(ends, dist.ReduceOp.MAX)
+        if ends[0] != -ends[1]:
+            raise StageError("the ranks do not have the same data to train on: are their machines alike?")
+
     def _take_over(self, state: TrainingState, scratch: Path) -> None:
         """Writes one process's last checkpoint as a sharded one, if it is the newest."""
         config = cast(Parts, state.model).config
-        model, mine = Llama(config), state.optimizer
+        model, mine = self._kind(config), state.optimizer
         optimizer = AdamW(model, mine.beta1, mine.beta2, mine.eps, mine.weight_decay)
         whole = TrainingState(model, optimizer, Average(), state.fingerprint)
         if ALONE.resume(whole, scratch):
@@ -146,21 +177,32 @@ class Ranks:
 
     def _pipeline(self, parts: Parts, batches: Sequence[TokenBatch], loss: Loss, weight: float) -> dict[str, float]:
         """Interleaved 1F1B over this step's micro-batches."""
-        tokens, starts, targets = (
-            torch.cat([getattr(batch, name) for batch in batches]) for name in ("tokens", "starts", "targets")
+        tokens, targets, starts = (
+            torch.cat([getattr(batch, name) for batch in batches]) for name in ("tokens", "targets", "starts")
         )
         count = len(batches)
         if count % self.layout.pp:  # a pipeline needs micro-batches: then they are as small as they can be
+            tokens, targets, starts = filled(tokens, targets, starts, -len(tokens) % self.layout.pp)
             count = len(tokens)
         key = (count, len(tokens), starts.shape[1])
-        if key not in self._schedules:
-            self._schedules[key] = interleaved(parts, count, self._wanted, self.device)
+        if self._schedule is None or self._schedule[0] != key:  # its buffers are of these sizes
+            self._schedule = key, interleaved(parts, count, self._wanted, self.device)
         self._loss = lambda logits, wanted: loss(lambda *_: logits, TokenBatch(wanted, wanted, None))[0] / weight
         losses: list[Tensor] = []
         inputs = (tokens,) if self.mesh["pp"].get_local_rank() == 0 else ()
-        self._schedules[key].step(*inputs, starts=starts, target=targets, losses=losses, return_outputs=False)
+        self._schedule[1].step(*inputs, starts=starts, target=targets, losses=losses, return_outputs=False)
         return {"loss": sum(value.item() for value in losses) * weight}
 
     def _wanted(self, logits: Tensor, targets: Tensor) -> Tensor:
         value: Tensor = self._loss(logits, targets)
         return value
+
+
+def filled(
+    tokens: Tensor, targets: Tensor, starts: Tensor, rows: int, length: int = 0
+) -> tuple[Tensor, Tensor, Tensor]:
+    """A batch with so many more rows, and more tokens at their ends, none of which is a target."""
+    return tuple(  # type: ignore[return-value]
+        F.pad(tensor, (0, length, 0, rows), value=value)
+        for tensor, value in ((tokens, 0), (targets, IGNORE), (starts, 0))
+    )

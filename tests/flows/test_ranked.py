@@ -1,0 +1,66 @@
+"""Every stage that ranks train gives on two of them what it gives on one process."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.launch import RANKED
+from tests.fixtures import make_world
+from tests.flows.ranked import LAYOUTS, STAGES, STOP, TUNED
+
+HOUSE = Path(__file__).resolve().parents[2]
+CONTINUED = [f"{stage}, from {left}" for stage in TUNED for left in ("one process", "ranks")]
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What tests.flows.ranked found, by name."""
+    root, out = tmp_path_factory.mktemp("world"), tmp_path_factory.mktemp("ranked")
+    make_world(root)
+    command = [sys.executable, "-W", "ignore", "-m", "tests.flows.ranked", str(root), str(out)]
+    subprocess.run(command, cwd=HOUSE, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True, timeout=300)
+    found: dict[str, Any] = json.loads((out / "results.json").read_text())
+    return found
+
+
+def numbers(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of metrics or of a curve, with the path to each."""
+    if isinstance(value, dict | list):
+        for key, part in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from numbers(part, f"{name}/{key}")
+    else:
+        yield name, value
+
+
+@pytest.mark.parametrize("name", [*STAGES, *CONTINUED, *(f"posttraining.sft, {layout}" for layout in LAYOUTS)])
+def test_two_ranks_train_what_one_process_trains(name: str, results: dict[str, Any]) -> None:
+    alone, ranks = (dict(numbers(results[f"{name}: {how}"])) for how in ("alone", "ranks"))
+    assert ranks == pytest.approx(alone, rel=1e-5, abs=1e-6)
+    assert results[f"{name}: weights"] < 1e-6
+
+
+def test_these_are_all_stages_that_ranks_train(results: dict[str, Any]) -> None:
+    assert set(STAGES) == set(RANKED)
+    for stage in STAGES:
+        curve = results[f"{stage}: alone"]["curve"]
+        assert stage == "safety.tuning" or (len(curve) > STOP and curve[-1]["loss"] < curve[0]["loss"])
+    assert results["safety.tuning: alone"]["metrics"]["wrong_answers"] > 0  # else there was no DPO
+    assert {row["length"] for row in results["pretraining.long_context: alone"]["metrics"]["needles"]} == {32, 48, 64}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("stage", TUNED[1:])
+def test_pairs_are_refused_by_ranks_that_cannot_divide_them(stage: str, layout: str, results: dict[str, Any]) -> None:
+    assert f"{layout} 2" in results[f"{stage}, {layout}: refused"]
+    assert "set tp, cp and pp of cluster.layout to 1" in results[f"{stage}, {layout}: refused"]
+
+
+def test_a_rank_without_rows_and_ranks_with_other_data_are_refused(results: dict[str, Any]) -> None:
+    assert "1 rows or pairs leaves some of dp 2 idle" in results["idle: refused"]
+    assert "the ranks do not have the same data" in results["other data: refused"]
