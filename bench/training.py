@@ -2,9 +2,9 @@
 
 python -m bench.training [--threads 2] [--shapes C1,C2,toy] [--rounds 7] [--no-compile]
 
-Ours is the loop's own step: document mask, AdamW, clipping, bit-reproducible. The peers get the same shape and tokens,
-plain causal attention, torch's fused AdamW and the same clipping: as they come in float32, with autocast, and with
-autocast and torch.compile.
+Ours is the loop's own step: document mask, AdamW, clipping, bit-reproducible, eager and with `training.compile`. The
+peers get the same shape and tokens, plain causal attention, torch's fused AdamW and the same clipping: as they come in
+float32, with autocast, and with autocast and torch.compile.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from bench import PEERS
 from bench.timing import ratio, table, turns
 from flows import project
 from stages.model.llama import Llama, LlamaConfig, document_starts
+from stages.training.compiled import compiled
 from stages.training.language_modelling import next_token_loss
 from stages.training.loader import TokenBatch
 from stages.training.loop import Training, optimizer_for, step
@@ -64,8 +65,8 @@ SCALES = {
 def training(precision: str) -> Training:
     """Settings of the loop; the rates and decays do not change the work."""
     return Training(beta1=0.9, beta2=0.95, eps=1e-8, weight_decay=0.1, clip=1.0, precision=precision,
-                    micro_tokens=8192, checkpoint_seconds=20, keep_checkpoints=1, spike_window=0, spike_deviations=10,
-                    spike_steps=0)  # fmt: skip
+                    compile=False, micro_tokens=8192, checkpoint_seconds=20, keep_checkpoints=1, spike_window=0,
+                    spike_deviations=10, spike_steps=0)  # fmt: skip
 
 
 def batch(scale: Scale, mask: bool = True) -> TokenBatch:
@@ -77,12 +78,17 @@ def batch(scale: Scale, mask: bool = True) -> TokenBatch:
     return TokenBatch(inputs, tokens[:, 1:].contiguous(), document_starts(inputs, 0) if mask else None)
 
 
-def ours(scale: Scale, precision: str, mask: bool = True) -> Callable[[], Any]:
+def ours(scale: Scale, precision: str, mask: bool = True, compile_it: bool = False) -> Callable[[], Any]:
     """The loop's step on one batch."""
     model = Llama(scale.config).initialise(1).train()
     settings, given = training(precision), [batch(scale, mask)]
     optimizer = optimizer_for(model, settings)
-    return lambda: step(model, given, next_token_loss, optimizer, RATE, settings)["loss"]
+
+    def one() -> float:
+        with compiled(model, compile_it):
+            return step(model, given, next_token_loss, optimizer, RATE, settings)["loss"]
+
+    return one
 
 
 def peer(model: nn.Module, logits: Callable[[nn.Module, Tensor], Tensor], scale: Scale, autocast: bool, compiled: bool
@@ -155,17 +161,19 @@ def product(dtype: torch.dtype) -> Callable[[], float]:
     return one
 
 
-def speed(name: str, rounds: int, compiled: bool) -> Iterator[tuple[str, str, str, str]]:
+def speed(name: str, rounds: int, compile_too: bool) -> Iterator[tuple[str, str, str, str]]:
     """Ours in both precisions beside every peer in every way."""
     scale = SCALES[name]
     calls: dict[str, Callable[[], Any]] = {precision: ours(scale, precision) for precision in ("fp32", "bf16")}
     calls |= {f"{precision} unmasked": ours(scale, precision, mask=False) for precision in ("fp32", "bf16")}
+    if compile_too:
+        calls["bf16 compiled"] = ours(scale, "bf16", compile_it=True)
     calls["product"] = product(torch.bfloat16)
     missing = []
     for kind, make in MODELS.items():
         try:
             for way, (autocast, compile_it) in WAYS.items():
-                if compiled or not compile_it:
+                if compile_too or not compile_it:
                     calls[f"{kind} {way}"] = peer(*make(scale), scale, autocast, compile_it)
         except ModuleNotFoundError:
             missing.append(kind)
@@ -173,7 +181,7 @@ def speed(name: str, rounds: int, compiled: bool) -> Iterator[tuple[str, str, st
     # The same weights on the same tokens: but for the mask the first loss is the same.
     assert abs(results["fp32 unmasked"][0] - results["transformers float32"][0]) < 1e-3
     medians = {key: median(values) for key, values in seconds.items()}
-    best = min(("fp32", "bf16"), key=medians.__getitem__)
+    best = min((key for key in calls if key in ("fp32", "bf16", "bf16 compiled")), key=medians.__getitem__)
 
     def rate(key: str) -> str:
         return f"{scale.tokens / medians[key]:,.0f}"

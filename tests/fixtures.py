@@ -162,7 +162,9 @@ def settings(**changes: Any) -> Training:
         "precision": "fp32",
     }
     usual |= {"micro_tokens": 100_000, "checkpoint_seconds": 1e6, "keep_checkpoints": 2}
-    return Training(**(usual | {"spike_window": 0, "spike_deviations": 6.0, "spike_steps": 0} | changes))
+    return Training(
+        **(usual | {"compile": False, "spike_window": 0, "spike_deviations": 6.0, "spike_steps": 0} | changes)
+    )
 
 
 def tuning(**changes: Any) -> Tuning:

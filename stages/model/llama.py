@@ -119,17 +119,17 @@ class AttentionBlock:
     bias: Tensor  # [B or 1, 1, 1, queries, keys], 0 or -inf
 
 
-def attention_blocks(starts: Tensor, offset: int, queries: int) -> list[AttentionBlock]:
+def attention_blocks(starts: Tensor, offset: int, queries: int, cut: bool = True) -> list[AttentionBlock]:
     """Cuts causal, per-document attention into blocks of queries.
 
     `starts` is [B or 1, keys]: for each position the index at which its document begins. The queries are the positions
-    from `offset` on. Keys before the earliest document of a block and after its end are cut away.
+    from `offset` on. Keys after the end of a block are cut away, and with `cut` those before its earliest document.
     """
     blocks = []
     for first in range(0, queries, QUERY_BLOCK):
         last = min(first + QUERY_BLOCK, queries)
         begin = starts[:, offset + first : offset + last]  # [B, q]
-        first_key, last_key = int(begin.min()), offset + last
+        first_key, last_key = int(begin.min()) if cut else 0, offset + last
         key = torch.arange(first_key, last_key, device=starts.device)
         query = torch.arange(offset + first, last_key, device=starts.device)
         hidden = (key > query[:, None]) | (key < begin[:, :, None])  # [B, q, k]
@@ -269,6 +269,7 @@ class Decoder(nn.Module):
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.compiled = False  # stages/training/compiled.py: then shapes must not depend on where documents begin
 
     def forward(
         self, tokens: Tensor, starts: Tensor | None, offset: int = 0, caches: list[Cache] | None = None
@@ -282,7 +283,7 @@ class Decoder(nn.Module):
             # While generating, a row's only document begins after its padding: there positions count from.
             positions = (positions - starts[:, -1:]).clamp_min(0)
         cos, sin = rope(positions, self.config.head_dim, self.config.rope_theta, self.config.rope_scaling)
-        step = Step(cos, sin, attention_blocks(starts, offset, length), offset, caches)
+        step = Step(cos, sin, attention_blocks(starts, offset, length, not self.compiled), offset, caches)
         x = self.embed_tokens(tokens)
         for index, layer in enumerate(self.layers):
             x = layer(x, step, caches[index] if caches else None)

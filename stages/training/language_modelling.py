@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 
 from stages.interface import StageError
 from stages.model.llama import Llama
+from stages.training.compiled import cross_entropy
 from stages.training.loader import IGNORE, Mixture, TokenBatch, TokenShards
 from stages.training.loop import Training, precision
 from stages.training.sample import Row, Sample
@@ -20,8 +22,7 @@ COUNTS = "every token counts in the loss but the first of a sequence and of a do
 def next_token_loss(model: Llama, batch: TokenBatch) -> tuple[Tensor, dict[str, float]]:
     """Negative log-likelihood in nats, summed over the targets."""
     logits = model(batch.tokens, batch.starts)
-    flat = logits.flatten(0, 1).float()
-    return F.cross_entropy(flat, batch.targets.flatten(), ignore_index=IGNORE, reduction="sum"), {}
+    return cross_entropy(model, logits, batch.targets, IGNORE), {}
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class MixtureBatches:
     first_sample: int = 0
     rank: int = 0
     world: int = 1
+    one_shape: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.rank < self.world:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from stages.interface import Context, Section, StageError
 from stages.training import spikes
 from stages.training.checkpoint import Average, Checkpoints, TrainingState
+from stages.training.compiled import compiled
 from stages.training.optimizer import AdamW
 from stages.training.sample import Sample
 from stages.training.schedule import Schedule
@@ -39,6 +40,9 @@ class Training(Section):
     """Largest norm of the gradient; larger ones are scaled down to it (assumption; Llama 2 used 1.0)."""
     precision: Literal["bf16", "fp32"]
     """Type of matrix products: bf16 by autocast, weights and moments always float32 (paper 3.3.2: BF16 training)."""
+    compile: bool
+    """Layers and loss of pretraining, whose batches have one shape, through torch.compile: faster once it has compiled,
+    which takes a minute or so, and of other rounding; one process only (assumption)."""
     micro_tokens: int = Field(gt=0)
     """Tokens computed at once; a larger batch is cut into micro-batches of this size (assumption; fits the memory)."""
     checkpoint_seconds: float = Field(gt=0)
@@ -208,9 +212,11 @@ def train(
     if ranks.resume(state, scratch, context.note):
         context.note(f"{title}: goes on at step {state.step} of {steps}")
     model.train()
+    # A shape too many would run eagerly, which ones would depend on where a run was resumed, and so would the bytes.
+    compile_it = training.compile and getattr(batches, "one_shape", False)
     seen = state.history[-1]["tokens"] if state.history else 0
     saved = time.monotonic()
-    with ranks.checkpoints(scratch, training) as checkpoints:
+    with ranks.checkpoints(scratch, training) as checkpoints, compiled(model, compile_it):
         while state.step < steps:
             started = time.monotonic()
             lr = schedule(state.step)
