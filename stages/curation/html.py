@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from itertools import accumulate
 from urllib.parse import unquote
 
+from stages.curation import mathml
 from stages.curation.main_element import main_element
 
 MARK = "\ue000"
@@ -156,7 +157,7 @@ def _elements(name: str, page: str, replace: Callable[[re.Match[str]], str]) -> 
 
 def _mathml(match: re.Match[str]) -> str:
     note = re.search(r"<annotation\b[^>]*tex[^>]*>(.*?)</annotation", match[2], re.DOTALL | re.IGNORECASE)
-    source = note[1] if note else _attribute("alttext", match[1])
+    source = (note[1] if note else _attribute("alttext", match[1])) or mathml.to_tex(match[0])
     return f" {source.strip()} " if source else match[0]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.curation import acquire, documents, extract, html
+from stages.curation import acquire, documents, extract, html, mathml
 from stages.curation.acquire import Record
 from stages.curation.extract import Config, Extract
 from stages.curation.sources import Page
@@ -29,6 +29,14 @@ be whole; then <img class="math" src="/latex/1.png" alt="z &lt; 3"> holds. <img 
 </code></pre>
 <table><tr><th>n</th><th>even</th></tr><tr><td>1</td><td>no</td></tr></table>
 </article></main><footer>Copyright 2024</footer><script>var hidden = 1;</script></body></html>"""
+
+
+def test_mathml_without_its_tex_keeps_its_form() -> None:
+    root = "<msqrt><mrow><msup><mi>b</mi><mn>2</mn></msup><mo>&minus;</mo><mn>4</mn></mrow></msqrt>"
+    page = f"<p>{PROSE} <math><mfrac>{root}<mrow><mn>2</mn><mi>a</mi></mrow></mfrac><mo>&lt;</mo><mn>1</mn></math>.</p>"
+    assert r"\frac{\sqrt{b^{2} - 4}}{2 a} < 1" in html.decode(page.encode(), "text/html")[1]
+    for broken in ("<mi>broken<mo>", "<mrow>" * 3000 + "<mi>q</mi>" + "</mrow>" * 3000, "<mi>x</mi>" * 5000):
+        assert mathml.to_tex(f"<math>{broken}</math>") == ""
 
 
 @pytest.fixture(autouse=True)
