@@ -4,8 +4,9 @@ Float rounding is not that of the eager run, so `training.compile` is part of wh
 deterministic algorithms, which are on meanwhile, a run has the same bytes as another, and as one killed and resumed.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +46,7 @@ def compiled(model: nn.Module, wanted: bool) -> Iterator[None]:
 
 def cross_entropy(model: nn.Module, logits: Tensor, targets: Tensor, ignored: int) -> Tensor:
     """Negative log-likelihood in nats of targets [B, T] by logits [B, T, V], summed; `ignored` ones do not count."""
-    function = _fused if getattr(getattr(model, "model", None), "compiled", False) else _summed
+    function = _fused() if getattr(getattr(model, "model", None), "compiled", False) else _summed
     return function(logits, targets, ignored)
 
 
@@ -53,7 +54,9 @@ def _summed(logits: Tensor, targets: Tensor, ignored: int) -> Tensor:
     return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=ignored, reduction="sum")
 
 
-_fused = torch.compile(_summed, dynamic=False)
+@cache
+def _fused() -> Callable[[Tensor, Tensor, int], Tensor]:
+    return torch.compile(_summed, dynamic=False)  # not at import, which it would make take three seconds more
 
 
 def _check_compiler(device: str) -> None:
