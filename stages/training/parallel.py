@@ -74,7 +74,8 @@ class Ranks:
         for batch in batches:
             if batch.count < self.layout.dp:
                 raise StageError(
-                    f"layout: a micro-batch of {batch.count} rows or pairs leaves some of dp {self.layout.dp} idle"
+                    f"layout: a micro-batch of {batch.count} rows or pairs leaves some of dp {self.layout.dp} idle; "
+                    "lower dp, or raise the stage's batch or training.micro_tokens"
                 )
             if isinstance(batch, TokenBatch):
                 parts.append(self._tokens(batch))
