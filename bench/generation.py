@@ -5,6 +5,7 @@ python -m bench.generation [--threads 2] [--rounds 5] [--batch 64] [--new 64]
 
 import argparse
 import warnings
+from collections.abc import Iterator
 from statistics import median
 
 import torch
@@ -29,9 +30,14 @@ def main() -> None:
     project.settle()
     warnings.filterwarnings("ignore")
     torch.set_num_threads(arguments.threads)
+    table([row for dtype in (torch.float32, torch.bfloat16) for row in speed(dtype, arguments)])
+
+
+def speed(dtype: torch.dtype, arguments: argparse.Namespace) -> Iterator[tuple[str, str, str, str]]:
+    """Both with weights of that type."""
     scale = SCALES["C1"]
-    ours, (theirs, _) = Llama(scale.config).initialise(1).eval(), transformers_llama(scale)
-    theirs.eval()
+    ours, (theirs, _) = Llama(scale.config).initialise(1).eval().to(dtype), transformers_llama(scale)
+    theirs.eval().to(dtype)
     generator = torch.Generator().manual_seed(1)
     tokens = torch.randint(0, scale.config.vocab_size, (arguments.batch, PROMPT), generator=generator)
     prompts, mask = tokens.tolist(), torch.ones_like(tokens)
@@ -51,9 +57,9 @@ def main() -> None:
     same = sum(mine == other for mine, other in pairs) / len(pairs)
     drawn = arguments.batch * arguments.new
     rates = {name: f"{drawn / median(values):,.0f}" for name, values in seconds.items()}
-    what = f"C1: batch {arguments.batch}, {arguments.new} new tokens, float32, tokens/s"
-    table([(what, rates["ours"], rates["transformers"], f"{ratio(seconds, 'ours', 'transformers'):.2f} (1.3)"),
-           ("  answers that are the same", f"{same:.0%}", "", "")])  # fmt: skip
+    what = f"C1: batch {arguments.batch}, {arguments.new} new tokens, {str(dtype).removeprefix('torch.')}, tokens/s"
+    yield what, rates["ours"], rates["transformers"], f"{ratio(seconds, 'ours', 'transformers'):.2f} (1.3)"
+    yield "  answers that are the same", f"{same:.0%}", "", ""
 
 
 if __name__ == "__main__":
