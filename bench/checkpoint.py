@@ -46,12 +46,15 @@ def main() -> None:
         size = sum(file.stat().st_size for file in Path(directory).rglob("*") if file.is_file()) / 2
     count = sum(p.numel() for p in state.model.parameters())
     print(f"{count:,} parameters, {size / 1e6:.1f} MB a checkpoint, one every {training.checkpoint_seconds:g} s")
+
+    def share(cost: float) -> str:
+        return f"{100 * cost / training.checkpoint_seconds:.3f}"
+
     background, waited = (costs[kind] for kind in ("background", "waited for"))
     table([
         ("ms a checkpoint costs", f"{1e3 * background:.1f}", f"{1e3 * waited:.1f}", f"{waited / background:.1f}"
          if background > 0 else "within the noise"),
-        ("% of training time", *(f"{100 * cost / training.checkpoint_seconds:.3f}" for cost in (background, waited)),
-         f"(at most {BAR:g})"),
+        ("% of training time", share(background), share(waited), f"(at most {BAR:g})"),
         ("noise, ms: spread of a cycle without", f"{1e3 * costs['noise']:.1f}", "", ""),
     ])  # fmt: skip
 

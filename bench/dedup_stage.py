@@ -98,7 +98,12 @@ def against_datatrove(count: int) -> Rows:
 def datatrove(directory: Path, tokenizer: str) -> float:
     """Seconds that datatrove takes, in one process, on the same documents."""
     environment = os.environ | {"PYTHONPATH": f"{PEERS}:{Path.cwd()}", "OMP_NUM_THREADS": "1"}
-    words = [sys.executable, "-m", "bench.datatrove_peer", directory / "in", directory / tokenizer, tokenizer]
+    words = [
+        sys.executable,
+        "-m",
+        "bench.datatrove_peer",
+        *map(str, (directory / "in", directory / tokenizer, tokenizer)),
+    ]
     done = subprocess.run(words, env=environment, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"datatrove failed:\n{done.stderr[-2000:]}")

@@ -33,10 +33,11 @@ def alone(pages: list[bytes]) -> int:
     from resiliparse.parse.encoding import detect_encoding
     from resiliparse.parse.html import HTMLTree
 
-    return sum(
-        len(extract_plain_text(HTMLTree.parse_from_bytes(body, detect_encoding(body)), main_content=True))
-        for body in pages
-    )
+    size = 0
+    for body in pages:
+        page = HTMLTree.parse_from_bytes(body, detect_encoding(body) or "utf-8")
+        size += len(extract_plain_text(page, main_content=True))
+    return size
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ import argparse
 import warnings
 from collections.abc import Iterator
 from statistics import median
+from typing import Any
 
 import torch
 
@@ -40,13 +41,14 @@ def speed(dtype: torch.dtype, arguments: argparse.Namespace) -> Iterator[tuple[s
     theirs.eval().to(dtype)
     generator = torch.Generator().manual_seed(1)
     tokens = torch.randint(0, scale.config.vocab_size, (arguments.batch, PROMPT), generator=generator)
+    generating: Any = theirs.generate
     prompts, mask = tokens.tolist(), torch.ones_like(tokens)
 
     def answers() -> list[list[int]]:
         return generate(ours, prompts, max_new_tokens=arguments.new, stop=())
 
     def their_answers() -> list[list[int]]:
-        given = theirs.generate(tokens, attention_mask=mask, max_new_tokens=arguments.new, do_sample=False,
+        given = generating(tokens, attention_mask=mask, max_new_tokens=arguments.new, do_sample=False,
                                 eos_token_id=None, pad_token_id=0)  # fmt: skip
         found: list[list[int]] = given[:, PROMPT:].tolist()
         return found

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,7 @@ from stages.training.loader import TokenBatch
 from stages.training.loop import Training, optimizer_for, step
 
 RATE, DOCUMENT = 1e-3, 100
+Precision = Literal["fp32", "bf16"]
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ SCALES = {
 }
 
 
-def training(precision: str) -> Training:
+def training(precision: Precision) -> Training:
     """Settings of the loop; the rates and decays do not change the work."""
     return Training(beta1=0.9, beta2=0.95, eps=1e-8, weight_decay=0.1, clip=1.0, precision=precision,
                     compile=False, micro_tokens=8192, checkpoint_seconds=20, keep_checkpoints=1, spike_window=0,
@@ -78,7 +79,7 @@ def batch(scale: Scale, mask: bool = True) -> TokenBatch:
     return TokenBatch(inputs, tokens[:, 1:].contiguous(), document_starts(inputs, 0) if mask else None)
 
 
-def ours(scale: Scale, precision: str, mask: bool = True, compile_it: bool = False) -> Callable[[], Any]:
+def ours(scale: Scale, precision: Precision, mask: bool = True, compile_it: bool = False) -> Callable[[], Any]:
     """The loop's step on one batch."""
     model = Llama(scale.config).initialise(1).train()
     settings, given = training(precision), [batch(scale, mask)]
@@ -97,7 +98,7 @@ def peer(model: nn.Module, logits: Callable[[nn.Module, Tensor], Tensor], scale:
     assert sum(p.numel() for p in model.parameters()) == scale.config.parameters
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
     given = batch(scale)
-    called = torch.compile(model) if compiled else model
+    called: Any = torch.compile(model) if compiled else model
 
     def one() -> float:
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
@@ -115,7 +116,9 @@ def peer(model: nn.Module, logits: Callable[[nn.Module, Tensor], Tensor], scale:
 def transformers_llama(scale: Scale) -> tuple[nn.Module, Callable[[nn.Module, Tensor], Tensor]]:
     import transformers
 
-    values = {name: value for name, value in scale.config.to_json().items() if not name.startswith("rope")}
+    values: dict[str, Any] = {
+        name: value for name, value in scale.config.to_json().items() if not name.startswith("rope")
+    }
     rope = {"rope_type": "default", "rope_theta": scale.config.rope_theta}
     config = transformers.LlamaConfig(**values, rope_parameters=rope, max_position_embeddings=scale.length)
     model = transformers.LlamaForCausalLM(config)
