@@ -4,13 +4,13 @@
 2. A task per band, and per range of its keys where memory asks for it, reads that column of all shards: documents that
    share a key are candidates. Each task leaves them in a file; a task per range of pairs merges these.
 3. Candidates are verified by the exact Jaccard similarity of their shingles and joined to clusters; the newest, then
-   longest, of each cluster stays.
+   longest, of each cluster stays, and of a chain whose ends are not similar more than that one.
 
 A task holds a range of keys, a range of pairs or a column of one shard. Only what concerns documents that have a
 near-duplicate comes together in one process: two numbers of 8 bytes for each, and what the report says of it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -114,20 +114,7 @@ def find(
         found = context.map("compare", similarity.compare, work(chunks), kind="process")
         return np.concatenate([np.empty(0, bool), *found])
 
-    losing = clusters.best(ranked)
-    close = alike(losing)
-    if not close.all():
-        chained = joined.roots[np.isin(joined.numbers, losing[~close, 0])]
-        chains = np.isin(ranked["root"].to_numpy(), chained)
-        inside = np.sort(ranked["number"].to_numpy()[chains])
-        compared = [losing[close & np.isin(losing[:, 0], inside)]]
-        for path in pairs:
-            similar = np.load(similar_name(path), mmap_mode="r")
-            compared.append(similar[np.isin(similar[:, 0], inside)])
-        again = clusters.similar(ranked.filter(pa.array(chains)), np.concatenate(compared))
-        losing = np.concatenate([losing[~np.isin(losing[:, 0], inside)], again])
-        losing = losing[np.argsort(losing[:, 0])]
-        close = alike(losing)
+    losing, close = settle(ranked, pairs, alike)
     members = clusters.members(ranked, losing)
     planted_alike = similarity.compare(*work([planted_file]))
     gone_now = np.isin(planted, losing[:, 0]).any(axis=1)
@@ -151,6 +138,30 @@ def find(
             },
         },
     )
+
+
+def settle(
+    ranked: pa.Table, candidates: Sequence[Path], alike: Callable[[np.ndarray], np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """[losers, 2] numbers: who goes, ascending, and who stays in its place; [losers] bool: whether they are similar.
+
+    The best of a cluster stays; in a cluster with members that are not similar to it, `clusters.similar` decides.
+    """
+    losing = clusters.best(ranked)
+    close = alike(losing)
+    if close.all():
+        return losing, close
+    numbers, roots = ranked["number"].to_numpy(), ranked["root"].to_numpy()
+    chains = np.isin(roots, roots[np.isin(numbers, losing[~close, 0])])
+    inside = np.sort(numbers[chains])
+    compared = [losing[close & np.isin(losing[:, 0], inside)]]
+    for path in candidates:
+        similar = np.load(similar_name(path), mmap_mode="r")
+        compared.append(similar[np.isin(similar[:, 0], inside)])
+    again = clusters.similar(ranked.filter(pa.array(chains)), np.concatenate(compared))
+    losing = np.concatenate([losing[~np.isin(losing[:, 0], inside)], again])
+    losing = losing[np.argsort(losing[:, 0])]
+    return losing, alike(losing)
 
 
 def share_a_band(work: Band) -> None:
