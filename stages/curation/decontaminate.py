@@ -121,7 +121,7 @@ def decontaminate_shard(shard: Shard) -> Outcome:
 
     def judge(document: documents.Document) -> Cut | None:
         grams = ngrams(document["text"], shard.options.length)
-        hits = shard.grams[np.searchsorted(shard.grams, grams, side="right") - 1] == grams
+        hits = _among(grams, shard.grams)
         before.append(np.unique(grams[hits]))
         if covered(grams, hits, shard.options.length) > shard.options.document_share:
             return Cut("contaminated", "test prompts")
@@ -145,6 +145,13 @@ def ngrams(text: str, length: int) -> np.ndarray:
         keys = (keys ^ words[place : place + len(keys)]) * np.uint64(0x9E3779B97F4A7C15)
         keys ^= keys >> np.uint64(29)
     return keys
+
+
+def _among(values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """[values] bool: which of them `wanted`, sorted, has; numpy.isin would go through all of `wanted` each time."""
+    if not len(wanted):
+        return np.zeros(len(values), bool)
+    return wanted[np.searchsorted(wanted, values, side="right") - 1] == values
 
 
 @lru_cache(1 << 17)  # most words of a document were in others

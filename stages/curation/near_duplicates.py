@@ -159,9 +159,11 @@ def settle(
         similar = np.load(similar_name(path), mmap_mode="r")
         compared.append(similar[np.isin(similar[:, 0], inside)])
     again = clusters.similar(ranked.filter(pa.array(chains)), np.concatenate(compared))
-    losing = np.concatenate([losing[~np.isin(losing[:, 0], inside)], again])
-    losing = losing[np.argsort(losing[:, 0])]
-    return losing, alike(losing)
+    others = losing[~np.isin(losing[:, 0], inside)]  # compared already, and all similar
+    close = np.concatenate([np.ones(len(others), bool), alike(again)])
+    losing = np.concatenate([others, again])
+    order = np.argsort(losing[:, 0])
+    return losing[order], close[order]
 
 
 def share_a_band(work: Band) -> None:

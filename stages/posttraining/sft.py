@@ -6,7 +6,6 @@ from typing import Annotated
 
 import numpy as np
 from torch import Tensor
-from torch.nn import functional as F
 
 from stages.interface import Context, Metrics, Paths
 from stages.model.files import context_length, load_model, save_model
@@ -16,6 +15,7 @@ from stages.posttraining.sequences import Rows, Shuffled, content_digest, pad, r
 from stages.posttraining.versions import Tuning, train_versions, version_runs
 from stages.tokenizer import bpe
 from stages.tokenizer.chat import ChatFormat
+from stages.training.compiled import cross_entropy
 from stages.training.curve import write_curve
 from stages.training.loader import IGNORE, TokenBatch
 from stages.training.loop import Run, Training
@@ -58,8 +58,7 @@ COUNTS = "the response counts in the loss, the prompt does not"
 
 def response_loss(model: Llama, batch: Rows | TokenBatch) -> tuple[Tensor, dict[str, float]]:
     """Negative log-likelihood in nats, summed over the responses' tokens."""
-    logits = model(batch.tokens).float()
-    return F.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORE, reduction="sum"), {}
+    return cross_entropy(model, model(batch.tokens), batch.targets, IGNORE), {}
 
 
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:

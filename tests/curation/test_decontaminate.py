@@ -85,3 +85,11 @@ def test_worked_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     many = run(corpus()[::-1], tmp_path / "many", monkeypatch, shards=3)
     assert many == metrics
     assert contents(tmp_path / "many" / "contamination") == contents(tmp_path / "one" / "contamination")
+
+
+def test_without_a_gram_that_counts_nothing_is_hit() -> None:
+    none = np.empty(0, np.uint64)
+    some = np.array([1, 5, 9], np.uint64)
+    values = np.array([0, 1, 4, 9, 10], np.uint64)
+    assert decontaminate._among(values, none).tolist() == [False] * 5
+    assert decontaminate._among(values, some).tolist() == np.isin(values, some).tolist()
