@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.distributed._functional_collectives import all_gather_single_autograd
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
-from torch.distributed.tensor import Replicate, Shard
+from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
 from torch.distributed.tensor.parallel import (
     ColwiseParallel,
     PrepareModuleInput,
@@ -197,12 +197,40 @@ class Parts(nn.Module):
 
 
 def parallelize(
-    model: Llama | RewardModel, layout: Layout, mesh: DeviceMesh, dtype: torch.dtype | None = None
+    model: Llama | RewardModel,
+    layout: Layout,
+    mesh: DeviceMesh,
+    dtype: torch.dtype | None = None,
+    device: str = "cpu",
 ) -> Parts:
-    """This rank's parts of `model`, sharded in place. `dtype`: of the products and of the gathered parameters."""
-    parts = cut(model, layout, mesh)
+    """This rank's parts of `model`, which stays as it is. `dtype`: of the products and of the gathered parameters."""
+    with torch.device("meta"):
+        shapes = type(model)(model.config)
+    parts = cut(shapes, layout, mesh)
+    fill(parts, model, device)
     shard(parts, dtype)
     return parts
+
+
+def fill(parts: Parts, whole: Llama | RewardModel, device: str) -> None:
+    """Gives parts on the meta device their slices of the whole model's parameters, or of its first ones if it is on the
+    meta device itself. One parameter after the other: a rank never holds more than its parts and one whole one."""
+    made = {}
+    for name, parameter in parts.named_parameters():
+        value = whole.get_parameter(name).detach()
+        if value.is_meta:
+            assert isinstance(whole, Llama)
+            value = whole.first(name)
+        value = value.to(device)
+        if isinstance(parameter, DTensor):  # each rank slices for itself
+            mine = distribute_tensor(value, parameter.device_mesh, parameter.placements, src_data_rank=None)
+            value = DTensor.from_local(mine.to_local().clone(), parameter.device_mesh, parameter.placements)
+        else:
+            value = value.clone()
+        made[id(parameter)] = nn.Parameter(value)
+    for module in parts.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            setattr(module, name, made[id(parameter)])
 
 
 def cut(model: Llama | RewardModel, layout: Layout, mesh: DeviceMesh, pipeline_rank: int | None = None) -> Parts:

@@ -19,6 +19,7 @@ from torch.distributed.tensor.parallel import loss_parallel
 from torch.nn import functional as F
 
 from stages.interface import StageError
+from stages.model.files import adopt
 from stages.model.layout import Layout
 from stages.model.llama import Llama, RewardModel
 from stages.model.parallelize import Parts, local_positions, make_mesh, parallelize
@@ -33,6 +34,9 @@ from stages.training.optimizer import AdamW
 class Ranks:
     """The ranks of this process group, laid out."""
 
+    whole = torch.device("meta")
+    """Where to make a model that is to be trained: each rank draws what it holds of it."""
+
     def __init__(self, layout: Layout, device: str = "cpu") -> None:
         self.layout, self.device = layout, device
         self.mesh = make_mesh(layout, device)
@@ -45,6 +49,10 @@ class Ranks:
         """Whether this is the rank that writes and reports."""
         return dist.get_rank() == 0
 
+    def own(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Weights that a rank may start from while `weights` stay: it trains its part, which is a copy."""
+        return dict(weights)
+
     def shard(self, model: nn.Module, training: Training) -> nn.Module:
         """This rank's part of `model`, which itself stays whole and untouched until `gather`."""
         if not isinstance(model, Llama | RewardModel):
@@ -53,20 +61,22 @@ class Ranks:
             self.layout.check_pairs()
         self._kind = type(model)
         self.layout.check(model.config, self._multiple)
-        copy = self._kind(model.config)
-        copy.load_state_dict(model.state_dict())
         self._schedule = None
         # On a CPU autocast does it, as for one process: the two can then be compared.
         half = torch.bfloat16 if training.precision == "bf16" and self.device != "cpu" else None
-        return parallelize(copy.to(self.device), self.layout, self.mesh, half)
+        return parallelize(model, self.layout, self.mesh, half, self.device)
 
     def gather(self, state: TrainingState, model: nn.Module, scratch: Path) -> None:
-        """Puts the trained weights into the whole `model`, and whole tensors into the average, on every rank."""
+        """Puts the trained weights into the whole `model`, and whole tensors into the average, on every rank.
+
+        They lie in a file in `scratch`, which the ranks of a node share: what a rank holds for itself is its part.
+        """
         sharded.save(state, scratch)
-        whole = TrainingState(model, None, state.average, state.fingerprint)  # type: ignore[arg-type]
-        state.average.mean = {name: torch.empty(p.shape) for name, p in model.named_parameters() if state.average.count}
-        sharded.load(whole, sharded.newest(scratch))
-        dist.barrier()
+        shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
+        kinds = ("model", "average") if state.average.count else ("model",)
+        whole = sharded.assembled(scratch, {f"{kind}/{name}": shapes[name] for kind in kinds for name in shapes})
+        adopt(cast(Llama, model), {name: whole[f"model/{name}"] for name in shapes})
+        state.average.mean = {name: whole[f"average/{name}"] for name in shapes if state.average.count}
 
     def mine(self, batches: Sequence[Any]) -> list[Any]:
         """This rank's run of the rows, or pairs, of each micro-batch; StageError where there is none for some rank."""
