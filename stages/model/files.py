@@ -120,7 +120,8 @@ def load_model(directory: Path, kind: type[M] = Llama) -> M:  # type: ignore[ass
     with torch.device("meta"):
         model = kind(load_config(directory))
     mapped = path.stat().st_size >= MAPPED
-    state: dict[str, Tensor] = {name: tensor.to(torch.float32, copy=not mapped) for name, tensor in load_file(path).items()}
+    stored: dict[str, Tensor] = load_file(path)
+    state = {name: tensor.to(torch.float32, copy=not mapped) for name, tensor in stored.items()}
     shapes: Shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
     if isinstance(model, RewardModel):
         state.setdefault("score.weight", torch.zeros(shapes["score.weight"]))
