@@ -114,7 +114,10 @@ class Part(nn.Module):
         if not self.last:
             return x
         x = self.model.norm(x)  # type: ignore[operator]
-        return self.lm_head(x) if hasattr(self, "lm_head") else self.score(x).squeeze(-1)
+        if hasattr(self, "lm_head"):
+            return self.lm_head(x)
+        rewards = self.score(x)
+        return (rewards.full_tensor() if isinstance(rewards, DTensor) else rewards).squeeze(-1)
 
     def step(self, starts: Tensor) -> tuple[Step, Gathered | None]:
         """What the layers share: RoPE and the mask of this rank's queries, and how it gets the others' keys."""
@@ -283,9 +286,10 @@ def tensor_parallel(part: Part, mesh: DeviceMesh) -> None:
         "model.embed_tokens": RowwiseParallel(input_layouts=Replicate(), output_layouts=Shard(1)),
         "model.norm": SequenceParallel(),
         # The logits stay sliced by the vocabulary; torch's loss_parallel computes the loss from the slices.
+        "score": SequenceParallel(),
         "lm_head": ColwiseParallel(input_layouts=Shard(1), output_layouts=Shard(-1), use_local_output=False),
     }
-    here = {"model.embed_tokens": part.first, "model.norm": part.last, "lm_head": part.last}
-    parallelize_module(part, mesh, {name: style for name, style in ends.items() if here[name]})
-    if part.config.tie_word_embeddings:
+    here = {name for name, _ in part.named_modules()}
+    parallelize_module(part, mesh, {name: style for name, style in ends.items() if name in here})
+    if part.config.tie_word_embeddings and "lm_head" in here:
         part.lm_head.weight = part.model.embed_tokens.weight  # type: ignore[union-attr, assignment]

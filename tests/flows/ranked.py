@@ -135,14 +135,13 @@ def one_rank(number: int, world: World, untied: Path, data: Path, out: Path) -> 
         made = run(stage, inputs, mine / "continued", data_parallel, scratch=scratch)
         compare(f"{stage}, from one process", alone[stage], made)
     tied, inputs["policy"] = dict(inputs), untied
-    expected = run("posttraining.sft", inputs, mine / "alone/untied") if number == 0 else None
+    untied_alone = {
+        stage: run(stage, inputs, mine / "alone/untied") if number == 0 else None for stage in (*TUNED, "safety.tuning")
+    }
     for name, layout in LAYOUTS.items():
-        made = run("posttraining.sft", inputs, mine / name, Ranks(layout), scratch=out / "scratch" / name)
-        compare(f"posttraining.sft, {name}", expected, made)
-        for stage in TUNED[1:]:
-            found[f"{stage}, {name}: refused"] = refusal(
-                lambda: run(stage, inputs, mine / "refused", Ranks(layout))  # noqa: B023
-            )
+        for stage, expected in untied_alone.items():
+            made = run(stage, inputs, mine / name, Ranks(layout), scratch=out / "scratch" / name / stage)
+            compare(f"{stage}, {name}", expected, made)
     found["idle: refused"] = refusal(lambda: data_parallel.mine([pair_of(world)]))
     found["other data: refused"] = refusal(
         lambda: data_parallel.resume(
