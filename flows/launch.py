@@ -31,8 +31,6 @@ RANKED = (
     "safety.tuning",
 )
 """The stages that ranks train."""
-PAIRS = ("posttraining.reward", "posttraining.dpo", "safety.tuning")
-"""Those of them that train on pairs, which data-parallel ranks do only."""
 HEAD = "$(scontrol show hostnames $SLURM_JOB_NODELIST | head -n 1):29500"
 """Where the nodes of a Slurm job meet: the first of them."""
 
@@ -68,7 +66,7 @@ def number() -> int | None:
 
 def torchrun(cluster: Cluster, words: Sequence[str]) -> list[str]:
     """The command that starts one node's ranks of a stage; `words` are the arguments of flows.stage."""
-    nodes, here = shape(cluster, words[0])
+    nodes, here = shape(cluster)
     meet = ["--standalone"]
     if cluster.launcher == "slurm":
         meet = [f"--nnodes={nodes}", "--rdzv-backend=c10d", f"--rdzv-endpoint={HEAD}", "--rdzv-id=$SLURM_JOB_ID"]
@@ -76,10 +74,8 @@ def torchrun(cluster: Cluster, words: Sequence[str]) -> list[str]:
     return [*run, "-m", "flows.stage", *words]
 
 
-def shape(cluster: Cluster, stage: str) -> tuple[int, int]:
-    """Nodes, and ranks on each; raises StageError where the layout does not fill them or is not one for the stage."""
-    if stage in PAIRS:
-        cluster.layout.check_pairs()
+def shape(cluster: Cluster) -> tuple[int, int]:
+    """Nodes, and ranks on each; raises StageError where the layout does not fill them."""
     ranks = cluster.layout.ranks
     here = ranks if cluster.launcher != "slurm" else min(ranks, cluster.ranks_per_node)
     if ranks % here:
@@ -96,7 +92,7 @@ def line(cluster: Cluster, words: Sequence[str]) -> str:
 
 def settings(cluster: Cluster, stage: str) -> dict[str, Any]:
     """What Slurm is asked for."""
-    nodes, here = shape(cluster, stage)
+    nodes, here = shape(cluster)
     asked: dict[str, Any] = {"job_name": stage, "nodes": nodes, "ntasks_per_node": 1, "gpus_per_node": here}
     return asked | cluster.slurm
 

@@ -2,18 +2,24 @@
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TypeVar
 
+import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch import distributed as dist
 
 from stages.interface import StageError
 from stages.model.llama import Llama, LlamaConfig, RewardModel, RopeScaling
 from stages.tokenizer.chat import CHAT_TEMPLATE
 
+MAPPED = 4 << 30
+"""Bytes of weights from which a model's file is mapped into memory instead of copied: ranks of a node then share it."""
 M = TypeVar("M", Llama, RewardModel)
+Shapes = Mapping[str, torch.Size]
 ARCHITECTURES = {Llama: "LlamaForCausalLM", RewardModel: "LlamaForSequenceClassification"}
 
 
@@ -30,8 +36,11 @@ def save_model(
     """Writes `model` to `directory`, which transformers, vLLM and lm-eval open as it is.
 
     `tokenizer` is any directory with the tokenizer's files; `context_length` the longest sequence trained, in tokens.
-    A `chat` model gets the chat template; a base model has none, by which the two are told apart.
+    A `chat` model gets the chat template; a base model has none, by which the two are told apart. In a process group
+    the first rank alone writes.
     """
+    if dist.is_initialized() and dist.get_rank():
+        return
     directory.mkdir(parents=True, exist_ok=True)
     ids = special_ids(tokenizer)
     config = model.config.to_json()
@@ -103,19 +112,37 @@ def context_length(directory: Path) -> int:
 
 
 def load_model(directory: Path, kind: type[M] = Llama) -> M:  # type: ignore[assignment]
-    """A model from its directory, float32. A RewardModel made from a Llama's directory has a head of zeros."""
-    model = kind(load_config(directory))
-    state = load_file(directory / "model.safetensors")
+    """A model from its directory, float32. A RewardModel made from a Llama's directory has a head of zeros.
+
+    Raises StageError where the weights are not those of the config.
+    """
+    path = directory / "model.safetensors"
+    with torch.device("meta"):
+        model = kind(load_config(directory))
+    mapped = path.stat().st_size >= MAPPED
+    stored: dict[str, Tensor] = load_file(path)
+    state = {name: tensor.to(torch.float32, copy=not mapped) for name, tensor in stored.items()}
+    shapes: Shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
     if isinstance(model, RewardModel):
+        state.setdefault("score.weight", torch.zeros(shapes["score.weight"]))
+    if isinstance(model, RewardModel) or model.config.tie_word_embeddings:
         state.pop("lm_head.weight", None)
-        nn.init.zeros_(model.score.weight)
-    missing, unexpected = model.load_state_dict(state, strict=False)
-    allowed = {"lm_head.weight"} if model.config.tie_word_embeddings else set()
-    if isinstance(model, RewardModel):
-        allowed.add("score.weight")
-    if unexpected or set(missing) - allowed:
-        raise StageError(f"{directory}: weights do not fit the config: missing {missing}, unexpected {unexpected}")
+    found: Shapes = {name: tensor.shape for name, tensor in state.items()}
+    wrong = sorted(name for name in {*found, *shapes} if found.get(name) != shapes.get(name))
+    if wrong:
+        first = ", ".join(f"{name} is {found.get(name)} and should be {shapes.get(name)}" for name in wrong[:3])
+        raise StageError(f"{path}: {len(wrong)} weights do not fit the config: {first}")
+    adopt(model, state)
     return model
+
+
+def adopt(model: Llama | RewardModel, tensors: Mapping[str, Tensor]) -> None:
+    """Makes `tensors` the parameters of these names, without copying them; a tied head follows its embedding."""
+    for name, tensor in tensors.items():
+        module, _, leaf = name.rpartition(".")
+        setattr(model.get_submodule(module), leaf, nn.Parameter(tensor))
+    if isinstance(model, Llama) and model.config.tie_word_embeddings:
+        model.lm_head.weight = model.model.embed_tokens.weight
 
 
 def special_ids(directory: Path) -> dict[str, int]:

@@ -3,6 +3,7 @@
 Plain arithmetic without torch: a planner asks here what fits, stages/model/parallelize.py does it.
 """
 
+import itertools
 import math
 from collections.abc import Iterator
 from typing import Literal, Protocol
@@ -104,6 +105,15 @@ class Layout(Section):
         """Idle over busy time of the pipeline, (PP - 1) / (V M) (3.3.2)."""
         return (self.pp - 1) / (self.virtual_stages * microbatches)
 
+    def rounds(self, microbatches: int) -> int:
+        """Rounds of the interleaved schedule, of PP micro-batches or more each: they must be of one size."""
+        return max(1, microbatches // self.pp)
+
+    def filled(self, microbatches: int) -> int:
+        """The least number of micro-batches from this one on that makes equal rounds. The paper's schedule takes any
+        number (3.3.2), torch's these."""
+        return next(number for number in itertools.count(microbatches) if number % self.rounds(number) == 0)
+
     def chunks(self, rank: int) -> tuple[int, int]:
         """The chunks of a sequence that a context-parallel rank holds: with a causal mask each pair is equal work."""
         return rank, 2 * self.cp - 1 - rank
@@ -115,14 +125,6 @@ class Layout(Section):
             wrong.append(f"{self.product}, but {ranks} ranks started")
         if wrong:
             raise StageError("layout: " + "; ".join(wrong))
-
-    def check_pairs(self) -> None:
-        """Raises StageError where there are ranks that pairs (reward model, DPO) are not divided over."""
-        if self.ranks > self.dp:
-            raise StageError(
-                f"layout: {self.product}, but the reward model and DPO are trained on pairs, which only dp divides: "
-                "set tp, cp and pp of cluster.layout to 1 for these stages"
-            )
 
     def misfits(self, shape: Shape, length: int) -> Iterator[str]:
         """What keeps such a model and such sequences from being laid out so, each in a sentence with its numbers."""

@@ -4,6 +4,7 @@ Parameter names are those of Hugging Face's Llama, so a state dict needs no adap
 boundary: `starts` tells each position where its document begins.
 """
 
+import hashlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -296,6 +297,7 @@ class Llama(nn.Module):
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__()
         self.config = config
+        self.seed = 0
         self.model = Decoder(config)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         if config.tie_word_embeddings:
@@ -306,14 +308,28 @@ class Llama(nn.Module):
         return self.lm_head(self.model(tokens, starts))
 
     def initialise(self, seed: int) -> "Llama":
-        """Normal weights of `initial_deviation`, residual outputs smaller by sqrt(2 L) (assumption; as GPT-2)."""
-        generator = torch.Generator().manual_seed(seed)
-        deviation, residual = self.config.initial_deviation, (2 * self.config.num_hidden_layers) ** -0.5
-        for name, parameter in self.named_parameters():
-            if parameter.dim() > 1:
-                scale = residual if name.endswith(("o_proj.weight", "down_proj.weight")) else 1.0
-                nn.init.normal_(parameter, std=deviation * scale, generator=generator)
+        """Every parameter as `first` gives it. On the meta device that waits until somebody asks `first` for it."""
+        self.seed = seed
+        with torch.no_grad():
+            for name, parameter in self.named_parameters():
+                if not parameter.is_meta:
+                    parameter.copy_(self.first(name))
         return self
+
+    def first(self, name: str) -> Tensor:
+        """A parameter before training: ones in norms, else normal of `initial_deviation`, residual outputs smaller by
+        sqrt(2 L) (assumption; as GPT-2).
+
+        It depends on seed, name and shape only, so that each of many ranks can draw what it holds and no more.
+        """
+        shape = self.get_parameter(name).shape
+        if len(shape) == 1:
+            return torch.ones(shape)
+        digest = hashlib.sha256(f"{self.seed}/{name}".encode()).digest()
+        generator = torch.Generator().manual_seed(int.from_bytes(digest[:7]))
+        residual = name.endswith(("o_proj.weight", "down_proj.weight"))
+        scale = (2 * self.config.num_hidden_layers) ** -0.5 if residual else 1.0
+        return torch.normal(0.0, self.config.initial_deviation * scale, shape, generator=generator)
 
 
 class RewardModel(nn.Module):

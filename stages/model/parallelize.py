@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.distributed._functional_collectives import all_gather_single_autograd
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
-from torch.distributed.tensor import Replicate, Shard
+from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
 from torch.distributed.tensor.parallel import (
     ColwiseParallel,
     PrepareModuleInput,
@@ -114,7 +114,10 @@ class Part(nn.Module):
         if not self.last:
             return x
         x = self.model.norm(x)  # type: ignore[operator]
-        return self.lm_head(x) if hasattr(self, "lm_head") else self.score(x).squeeze(-1)
+        if hasattr(self, "lm_head"):
+            return self.lm_head(x)
+        rewards = self.score(x)
+        return (rewards.full_tensor() if isinstance(rewards, DTensor) else rewards).squeeze(-1)
 
     def step(self, starts: Tensor) -> tuple[Step, Gathered | None]:
         """What the layers share: RoPE and the mask of this rank's queries, and how it gets the others' keys."""
@@ -197,12 +200,40 @@ class Parts(nn.Module):
 
 
 def parallelize(
-    model: Llama | RewardModel, layout: Layout, mesh: DeviceMesh, dtype: torch.dtype | None = None
+    model: Llama | RewardModel,
+    layout: Layout,
+    mesh: DeviceMesh,
+    dtype: torch.dtype | None = None,
+    device: str = "cpu",
 ) -> Parts:
-    """This rank's parts of `model`, sharded in place. `dtype`: of the products and of the gathered parameters."""
-    parts = cut(model, layout, mesh)
+    """This rank's parts of `model`, which stays as it is. `dtype`: of the products and of the gathered parameters."""
+    with torch.device("meta"):
+        shapes = type(model)(model.config)
+    parts = cut(shapes, layout, mesh)
+    fill(parts, model, device)
     shard(parts, dtype)
     return parts
+
+
+def fill(parts: Parts, whole: Llama | RewardModel, device: str) -> None:
+    """Gives parts on the meta device their slices of the whole model's parameters, or of its first ones if it is on the
+    meta device itself. One parameter after the other: a rank never holds more than its parts and one whole one."""
+    made = {}
+    for name, parameter in parts.named_parameters():
+        value = whole.get_parameter(name).detach()
+        if value.is_meta:
+            assert isinstance(whole, Llama)
+            value = whole.first(name)
+        value = value.to(device)
+        if isinstance(parameter, DTensor):  # each rank slices for itself
+            mine = distribute_tensor(value, parameter.device_mesh, parameter.placements, src_data_rank=None)
+            value = DTensor.from_local(mine.to_local().clone(), parameter.device_mesh, parameter.placements)
+        else:
+            value = value.clone()
+        made[id(parameter)] = nn.Parameter(value)
+    for module in parts.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            setattr(module, name, made[id(parameter)])
 
 
 def cut(model: Llama | RewardModel, layout: Layout, mesh: DeviceMesh, pipeline_rank: int | None = None) -> Parts:
@@ -255,9 +286,10 @@ def tensor_parallel(part: Part, mesh: DeviceMesh) -> None:
         "model.embed_tokens": RowwiseParallel(input_layouts=Replicate(), output_layouts=Shard(1)),
         "model.norm": SequenceParallel(),
         # The logits stay sliced by the vocabulary; torch's loss_parallel computes the loss from the slices.
+        "score": SequenceParallel(),
         "lm_head": ColwiseParallel(input_layouts=Shard(1), output_layouts=Shard(-1), use_local_output=False),
     }
-    here = {"model.embed_tokens": part.first, "model.norm": part.last, "lm_head": part.last}
-    parallelize_module(part, mesh, {name: style for name, style in ends.items() if here[name]})
-    if part.config.tie_word_embeddings:
+    here = {name for name, _ in part.named_modules()}
+    parallelize_module(part, mesh, {name: style for name, style in ends.items() if name in here})
+    if part.config.tie_word_embeddings and "lm_head" in here:
         part.lm_head.weight = part.model.embed_tokens.weight  # type: ignore[union-attr, assignment]

@@ -17,8 +17,11 @@ def interleaved(
 ) -> ScheduleInterleaved1F1B:
     """The schedule of a step of so many micro-batches; `loss` takes the last part's output and the targets."""
     layout, mesh = parts.layout, parts.mesh["pp"]
-    if microbatches % layout.pp:
-        raise StageError(f"layout: {microbatches} micro-batches on a rank are no multiple of pp {layout.pp}")
+    if microbatches != layout.filled(microbatches):
+        raise StageError(
+            f"layout: {microbatches} micro-batches do not make {layout.rounds(microbatches)} equal rounds of pp "
+            f"{layout.pp} or more; {layout.filled(microbatches)} would"
+        )
     first, group = mesh.get_local_rank(), mesh.get_group()
     stages: list[Any] = [
         PipelineStage(part, first + number * layout.pp, layout.stages, torch.device(device), group=group)

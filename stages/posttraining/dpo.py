@@ -50,7 +50,7 @@ Pair = tuple[str, str, str]
 
 @dataclass
 class PreferenceRows(PairRows):
-    """Rows of B pairs, the chosen first, and the reference model's log-likelihood of each row, [2B]."""
+    """Rows of B pairs, and the reference model's log-likelihood of each row, [2B]."""
 
     reference: Tensor
 
@@ -69,8 +69,8 @@ class PreferenceBatches:
 
     def __call__(self, step: int) -> Sequence[PreferenceRows]:
         chosen = self.order.rows(step)
-        rows = [self.rows[index][0] for index in chosen] + [self.rows[index][1] for index in chosen]
-        return [PreferenceRows(**vars(pad(rows, self.chat.pad)), reference=self.reference[:, chosen].flatten())]
+        rows = [side for index in chosen for side in self.rows[index]]
+        return [PreferenceRows(**vars(pad(rows, self.chat.pad)), reference=self.reference[:, chosen].T.flatten())]
 
     def samples(self, step: int) -> Iterator[Sample]:
         """Each pair of a step, with the tokens whose likelihood counts."""
@@ -157,10 +157,10 @@ def optimise(
 def preference_loss(model: Llama, batch: PreferenceRows, settings: DPO) -> tuple[Tensor, dict[str, float]]:
     """-log sigmoid(beta x margin) + nll x NLL of the chosen per token, summed over the pairs."""
     log_likelihood, lengths = row_log_likelihood(model, batch)
-    chosen, rejected = (log_likelihood - batch.reference).chunk(2)
+    chosen, rejected = (log_likelihood - batch.reference).view(-1, 2).unbind(1)
     margin = settings.beta * (chosen - rejected)
     # An empty response has no targets once its terminator is masked; 0 / 0 would reach every weight's gradient.
-    nll = -(log_likelihood / lengths.clamp_min(1)).chunk(2)[0]
+    nll = -(log_likelihood / lengths.clamp_min(1))[::2]
     extra = {
         "accuracy": float((margin > 0).sum()),
         "margin": float(margin.detach().sum()),
@@ -173,7 +173,7 @@ def row_log_likelihood(model: Llama, batch: Rows) -> tuple[Tensor, Tensor]:
     """Log-likelihood of each row's targets in nats, and their number: [B] each."""
     logits = model(batch.tokens).float()
     each = -F.cross_entropy(logits.transpose(1, 2), batch.targets, ignore_index=IGNORE, reduction="none")
-    return each.sum(1), (batch.targets != IGNORE).sum(1)
+    return batch.sums(each), batch.sums(batch.targets != IGNORE)
 
 
 @torch.no_grad()

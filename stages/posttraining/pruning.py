@@ -73,7 +73,7 @@ def embed(model: Llama, chat: ChatFormat, demonstrations: Sequence[Demonstration
         part = demonstrations[first : first + size]
         batch = pad([row(chat, d.example.prompt, d.response) for d in part], chat.pad)
         hidden = model.model(batch.tokens, None)
-        inside = torch.arange(batch.tokens.shape[1]) <= batch.last[:, None]
+        inside = batch.ends.flip(1).cumsum(1).flip(1) > 0
         pieces.append((hidden * inside[..., None]).sum(1) / inside.sum(1, keepdim=True))
     vectors = torch.cat(pieces)
     vectors = vectors - vectors.mean(0)

@@ -18,7 +18,7 @@ from stages.model.files import context_length, load_model, save_model
 from stages.model.llama import RewardModel
 from stages.posttraining.data import Comparison, read_rows
 from stages.posttraining.preferences import strong
-from stages.posttraining.sequences import PairRows, Shuffled, content_digest, pad, row
+from stages.posttraining.sequences import PairRows, Rows, Shuffled, content_digest, pad, row
 from stages.posttraining.versions import Tuning, train_versions, version_runs
 from stages.tasks.example import Example
 from stages.tokenizer import bpe
@@ -62,8 +62,7 @@ class PairBatches:
 
     def __call__(self, step: int) -> Sequence[PairRows]:
         chosen = [self.pairs[index] for index in self.order.rows(step)]
-        rows = [row(self.chat, e.prompt, better) for e, better, _ in chosen]
-        rows += [row(self.chat, e.prompt, worse) for e, _, worse in chosen]
+        rows = [row(self.chat, e.prompt, response) for e, *both in chosen for response in both]
         return [PairRows(**vars(pad(rows, self.chat.pad)))]
 
     def samples(self, step: int) -> Iterator[Sample]:
@@ -140,9 +139,13 @@ def rankings(comparison: Comparison) -> list[Ranked]:
 
 def ranking_loss(model: RewardModel, batch: PairRows) -> tuple[Tensor, dict[str, float]]:
     """-log sigmoid(better - worse), summed over the pairs; no margin (4.1.2)."""
-    reward = model(batch.tokens).gather(1, batch.last[:, None]).squeeze(1).float()
-    better, worse = reward.chunk(2)
+    better, worse = row_rewards(model, batch).view(-1, 2).unbind(1)
     return -F.logsigmoid(better - worse).sum(), {"accuracy": float((better > worse).sum())}
+
+
+def row_rewards(model: RewardModel, batch: Rows) -> Tensor:
+    """The reward at each row's last token, [B]."""
+    return batch.sums(model(batch.tokens).float() * batch.ends)
 
 
 @torch.inference_mode()
@@ -158,7 +161,7 @@ def rewards(
         chosen = order[first : first + size]
         batch = pad([rows[index] for index in chosen], chat.pad)
         with precision(training):
-            reward = model(batch.tokens).gather(1, batch.last[:, None]).squeeze(1).float()
+            reward = row_rewards(model, batch)
         for index, value in zip(chosen, reward.tolist(), strict=True):
             values[index] = value
     return values

@@ -1,9 +1,8 @@
 """Prompts and responses as padded rows: what SFT, DPO and the reward model are trained on."""
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Self
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -14,16 +13,28 @@ from stages.training.permutation import mix, permute
 from stages.training.sample import Row
 
 
+def row_sums(values: Tensor) -> Tensor:
+    """The sum of each row of values [B, T], [B]."""
+    return values.sum(1)
+
+
 @dataclass
 class Rows:
-    """Right-padded dialogs: tokens and targets [B, T], and the index of each row's last token, [B].
+    """Right-padded dialogs, [B, T] each: tokens, targets, and which token is the last of its row.
 
     Padding needs no mask: attention is causal and the padding comes last.
     """
 
     tokens: Tensor
     targets: Tensor
-    last: Tensor
+    ends: Tensor
+    sums: Callable[[Tensor], Tensor] = field(default=row_sums, kw_only=True)
+    """Adds up what belongs to each row: ranks that hold pieces of the same rows ask one another."""
+
+    @property
+    def count(self) -> int:
+        """Number of rows."""
+        return len(self.tokens)
 
     @property
     def weight(self) -> float:
@@ -33,7 +44,7 @@ class Rows:
 
 @dataclass
 class PairRows(Rows):
-    """Rows of B pairs: the better responses first, then the worse ones in the same order."""
+    """Rows of pairs: the better response first, the worse one after it."""
 
     @property
     def count(self) -> int:
@@ -43,14 +54,6 @@ class PairRows(Rows):
     @property
     def weight(self) -> float:
         return float(self.count)
-
-    def part(self, number: int, count: int, device: str) -> Self:
-        """Part `number` of `count` runs of pairs, as even as can be."""
-        tensors = {
-            name: torch.cat([half.tensor_split(count)[number] for half in tensor.chunk(2)]).to(device)
-            for name, tensor in vars(self).items()
-        }
-        return replace(self, **tensors)
 
 
 def row(chat: ChatFormat, prompt: str, response: str, formatting: bool = True) -> tuple[list[int], list[int]]:
@@ -76,10 +79,12 @@ def pad(rows: Sequence[tuple[list[int], list[int]]], filler: int) -> Rows:
     length = max(len(tokens) for tokens, _ in rows)
     tokens = torch.full((len(rows), length), filler, dtype=torch.long)
     targets = torch.full((len(rows), length), IGNORE, dtype=torch.long)
+    ends = torch.zeros(len(rows), length, dtype=torch.bool)
     for number, (content, wanted) in enumerate(rows):
         tokens[number, : len(content)] = torch.tensor(content)
         targets[number, : len(wanted)] = torch.tensor(wanted)
-    return Rows(tokens, targets, torch.tensor([len(content) - 1 for content, _ in rows]))
+        ends[number, len(content) - 1] = True
+    return Rows(tokens, targets, ends)
 
 
 @dataclass(frozen=True)

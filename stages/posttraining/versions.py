@@ -1,6 +1,5 @@
 """Model averaging over versions (4.1.5): each stage trains several and keeps the mean of their weights."""
 
-import copy
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -8,9 +7,10 @@ from typing import TypeVar
 from pydantic import Field
 
 from stages.interface import Context, Section
+from stages.model.files import adopt
 from stages.model.llama import Llama, RewardModel
 from stages.training.checkpoint import Average
-from stages.training.loop import Batches, History, Loss, Run, Training, train
+from stages.training.loop import Batches, History, Loss, Run, Training, ranks_of, train
 from stages.training.schedule import Schedule
 
 M = TypeVar("M", Llama, RewardModel)
@@ -49,15 +49,16 @@ def train_versions(
     """`model` trained once with each rate, averaged; and each version's curve. `batches(v)` are those of version v."""
     average = Average()
     histories = []
-    start = copy.deepcopy(model.state_dict())
+    start = {name: parameter.detach() for name, parameter in model.named_parameters()}
     for number, rate in enumerate(tuning.rates):
-        model.load_state_dict(start)
+        adopt(model, ranks_of(context).own(start))
         schedule = Schedule(rate, tuning.steps, max(1, round(tuning.warmup_share * tuning.steps)), "linear")
         history, _ = train(
             model, batches(number), loss, schedule, training, scratch=scratch / f"version-{number}", context=context,
             title=version_title(title, number, tuning), first_step=number * tuning.steps,
         )  # fmt: skip
-        average.add(model)
         histories.append(history)
-    model.load_state_dict(average.mean, strict=False)  # a tied head has no entry of its own
+        if len(tuning.rates) > 1:
+            average.add(model)
+    adopt(model, average.mean)  # of no version where there is one only, which the model is
     return model, histories

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from stages import statistics
 from stages.interface import Context, Metrics, Paths, Section
-from stages.model.files import context_length, load_model, save_model
+from stages.model.files import adopt, context_length, load_model, save_model
 from stages.model.llama import Llama
 from stages.pretraining.phase import Pretraining, bucket_losses, member_of, validation_losses
 from stages.scaling.ladder import LearningRate
@@ -75,7 +75,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     before = losses(load_model(inputs["model"]))
     model, history, average = continued("annealing", annealed, "linear", checkpoints)
     last = losses(model)
-    model.load_state_dict(average.mean, strict=False)  # a tied head has no entry of its own
+    adopt(model, average.mean)
     after = losses(model)
     save_model(model, outputs["model"], inputs["tokenizer"], context_length(inputs["model"]))
     write_curve(outputs["curve"], history)

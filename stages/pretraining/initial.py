@@ -17,7 +17,7 @@ from stages.training import spikes
 from stages.training.curve import tail_mean, write_curve
 from stages.training.language_modelling import COUNTS, MixtureBatches, next_token_loss
 from stages.training.loader import Mixture, TokenBatch, TokenShards
-from stages.training.loop import Run, Training, train
+from stages.training.loop import Run, Training, ranks_of, train
 from stages.training.sample import Sample
 from stages.training.schedule import Schedule
 from stages.training.upsampling import limited
@@ -100,7 +100,8 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     batches = phase_batches(config, shards, plan)
     steps = sum(batches.steps)
     schedule = schedule_of(config, size, steps)
-    model = Llama(size).initialise(config.seed)
+    with ranks_of(context).whole:
+        model = Llama(size).initialise(config.seed)
     context.note(f"{size.parameters:,} parameters, {steps:,} steps, peak learning rate {schedule.peak:.2g}")
     history, _ = train(model, batches, next_token_loss, schedule, config.training,
                        scratch=context.scratch, context=context, title="initial")  # fmt: skip

@@ -59,7 +59,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     dialogs = [*adversarial, *chosen]
     model, _ = finetune(settings.sft, config.training, config.seed, inputs, outputs, dialogs, context, "safety SFT")
 
-    responder = Responder.load(outputs["model"])
+    responder = Responder(model.eval(), ChatFormat(bpe.load(inputs["policy"])), is_chat=True)
     examples = generate("safety", "preference", settings.compared, config.seed)
     answers = responder.respond(examples, config.sampling, temperature=1.0, count=settings.answers, seed=config.seed)
     pairs = mistakes(examples, answers)

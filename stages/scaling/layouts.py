@@ -25,8 +25,8 @@ class Work:
         return self.sequences * self.length
 
     def micro_batches(self, layout: Layout) -> int:
-        """M: micro-batches of a step on each DP rank."""
-        return max(1, self.sequences // (layout.dp * self.micro))
+        """M: micro-batches of a step on each DP rank, with those that only fill up a pipeline's rounds."""
+        return layout.filled(max(1, self.sequences // (layout.dp * self.micro)))
 
 
 def slots(model: LlamaConfig) -> int:

@@ -78,12 +78,10 @@ def _blocked_attention(model: LlamaConfig, length: int, width: int) -> float:
 
 
 def in_flight(layout: Layout, micro_batches: int, rank: int) -> int:
-    """Stages of micro-batches whose activations a pipeline rank holds at once, at most: 1F1B keeps one for each rank
-    that is still to come, its interleaved form a round of all ranks for every further stage."""
-    virtual = layout.virtual_stages
-    if virtual == 1:
-        return min(micro_batches, layout.pp - rank)
-    return min(micro_batches * virtual, 2 * (layout.pp - rank - 1) + (virtual - 1) * layout.pp + 1)
+    """Stages of micro-batches whose activations a pipeline rank holds at once, at most: in the interleaved schedule two
+    for each rank that is still to come, and a round for every further stage of its own."""
+    virtual, each = layout.virtual_stages, micro_batches // layout.rounds(micro_batches)
+    return min(micro_batches * virtual, 2 * (layout.pp - rank - 1) + (virtual - 1) * each + 1)
 
 
 def stage_memory(model: LlamaConfig, layout: Layout, work: Work, memory: Memory, stage: int) -> dict[str, float]:

@@ -133,6 +133,13 @@ class Saving(Protocol):
 class Alone:
     """One process. What the loop asks of its ranks; stages/training/parallel.py answers for a process group."""
 
+    whole = torch.device("cpu")
+    """Where to make a model that is to be trained."""
+
+    def own(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Weights that training may change while `weights` stay."""
+        return {name: tensor.clone() for name, tensor in weights.items()}
+
     def shard(self, model: nn.Module, training: Training) -> nn.Module:
         """What this rank holds of the model."""
         return model

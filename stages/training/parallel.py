@@ -1,13 +1,14 @@
 """The training loop over many ranks (3.3.2): each does its part of a step, the sums are those of one process.
 
 `stages.training.loop.train` asks its ranks for what differs. One process is `Alone` there; this is a process group.
-Sequences of tokens (TokenBatch: pretraining, SFT) are trained in any `Layout`, pairs (reward model, DPO) by
-data-parallel ranks.
+What belongs together stays so in any `Layout`: a micro-batch of a pipeline has whole pairs, and what a loss adds up
+over a row (`Rows.sums`) is added up over the context-parallel ranks that hold its pieces.
 """
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,13 +20,14 @@ from torch.distributed.tensor.parallel import loss_parallel
 from torch.nn import functional as F
 
 from stages.interface import StageError
+from stages.model.files import adopt
 from stages.model.layout import Layout
-from stages.model.llama import Llama, RewardModel
+from stages.model.llama import Llama, LlamaConfig, RewardModel
 from stages.model.parallelize import Parts, local_positions, make_mesh, parallelize
 from stages.model.pipeline import interleaved
 from stages.training import sharded
 from stages.training.checkpoint import Average, TrainingState
-from stages.training.loader import IGNORE, TokenBatch
+from stages.training.loader import IGNORE
 from stages.training.loop import ALONE, Loss, Saving, Training, backward
 from stages.training.optimizer import AdamW
 
@@ -33,73 +35,84 @@ from stages.training.optimizer import AdamW
 class Ranks:
     """The ranks of this process group, laid out."""
 
+    whole = torch.device("meta")
+    """Where to make a model that is to be trained: each rank draws what it holds of it."""
+
     def __init__(self, layout: Layout, device: str = "cpu") -> None:
         self.layout, self.device = layout, device
         self.mesh = make_mesh(layout, device)
         self._schedule: tuple[tuple[int, ...], Any] | None = None
         self._kind: type[Llama] | type[RewardModel] = Llama
         self._loss: Any = None
+        self._names: list[str] | None = None
+        self._rows_shared = False
 
     @property
     def first(self) -> bool:
         """Whether this is the rank that writes and reports."""
         return dist.get_rank() == 0
 
+    def own(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Weights that a rank may start from while `weights` stay: it trains its part, which is a copy."""
+        return dict(weights)
+
     def shard(self, model: nn.Module, training: Training) -> nn.Module:
         """This rank's part of `model`, which itself stays whole and untouched until `gather`."""
         if not isinstance(model, Llama | RewardModel):
             raise StageError(f"{type(model).__name__} is trained by one process: set cluster.launcher to here")
-        if isinstance(model, RewardModel):
-            self.layout.check_pairs()
         self._kind = type(model)
-        self.layout.check(model.config, self._multiple)
-        copy = self._kind(model.config)
-        copy.load_state_dict(model.state_dict())
-        self._schedule = None
+        self.layout.check(shape_of(model), self._multiple)
+        self._schedule = self._names = None
         # On a CPU autocast does it, as for one process: the two can then be compared.
         half = torch.bfloat16 if training.precision == "bf16" and self.device != "cpu" else None
-        return parallelize(copy.to(self.device), self.layout, self.mesh, half)
+        return parallelize(model, self.layout, self.mesh, half, self.device)
 
     def gather(self, state: TrainingState, model: nn.Module, scratch: Path) -> None:
-        """Puts the trained weights into the whole `model`, and whole tensors into the average, on every rank."""
+        """Puts the trained weights into the whole `model`, and whole tensors into the average, on every rank.
+
+        They lie in a file in `scratch`, which the ranks of a node share: what a rank holds for itself is its part.
+        """
         sharded.save(state, scratch)
-        whole = TrainingState(model, None, state.average, state.fingerprint)  # type: ignore[arg-type]
-        state.average.mean = {name: torch.empty(p.shape) for name, p in model.named_parameters() if state.average.count}
-        sharded.load(whole, sharded.newest(scratch))
-        dist.barrier()
+        shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
+        kinds = ("model", "average") if state.average.count else ("model",)
+        whole = sharded.assembled(scratch, {f"{kind}/{name}": shapes[name] for kind in kinds for name in shapes})
+        adopt(cast(Llama, model), {name: whole[f"model/{name}"] for name in shapes})
+        state.average.mean = {name: whole[f"average/{name}"] for name in shapes if state.average.count}
 
     def mine(self, batches: Sequence[Any]) -> list[Any]:
-        """This rank's run of the rows, or pairs, of each micro-batch; StageError where there is none for some rank."""
-        parts = []
+        """This rank's rows, or pairs, of each micro-batch; StageError where there is none for some rank."""
         for batch in batches:
             if batch.count < self.layout.dp:
                 raise StageError(
                     f"layout: a micro-batch of {batch.count} rows or pairs leaves some of dp {self.layout.dp} idle; "
                     "lower dp, or raise the stage's batch or training.micro_tokens"
                 )
-            if isinstance(batch, TokenBatch):
-                parts.append(self._tokens(batch))
-            else:
-                self.layout.check_pairs()
-                parts.append(batch.part(self.mesh["dp"].get_local_rank(), self.layout.dp, self.device))
-        return parts
+        return [self._part(batch) for batch in batches]
 
-    def _tokens(self, batch: TokenBatch) -> TokenBatch:
-        """This rank's rows and, with context parallelism, its two chunks of each.
+    def _part(self, batch: Any) -> Any:
+        """A run of the batch's rows, none of which is parted from its pair, and with context parallelism two chunks of
+        each. Sequences that do not divide evenly are filled up without targets."""
+        unit, tensors = len(batch.tokens) // batch.count, tensors_of(batch)
+        self._rows_shared = "ends" in tensors
+        if "ends" not in tensors:
+            tensors.setdefault("starts", torch.zeros_like(batch.tokens))
+        length = batch.tokens.shape[1] + -batch.tokens.shape[1] % self._multiple
+        here = local_positions(self.layout, self.mesh["cp"].get_local_rank(), length)
+        for name, tensor in tensors.items():
+            pairs = tensor.unflatten(0, (-1, unit)).tensor_split(self.layout.dp)
+            part = pairs[self.mesh["dp"].get_local_rank()].flatten(0, 1)
+            if name in FILLER:
+                part = F.pad(part, (0, length - part.shape[1]), value=FILLER[name])
+                part = part if name == "starts" else part[:, here]
+            tensors[name] = part.to(self.device)
+        return replace(batch, **tensors, **({"sums": self._sums} if self._rows_shared else {}))
 
-        All ranks get as many rows, and tokens that divide evenly: what is missing is filled up without targets.
-        """
-        rows, length = batch.tokens.shape
-        missing = -rows % self.layout.dp, -length % self._multiple
-        starts = torch.zeros_like(batch.tokens) if batch.starts is None else batch.starts
-        dp, cp = self.mesh["dp"].get_local_rank(), self.mesh["cp"].get_local_rank()
-        tokens, targets, starts = (
-            tensor.chunk(self.layout.dp)[dp] for tensor in filled(batch.tokens, batch.targets, starts, *missing)
-        )
-        if self.layout.cp > 1:
-            here = local_positions(self.layout, cp, starts.shape[1])
-            tokens, targets = tokens[:, here], targets[:, here]
-        return TokenBatch(*(tensor.to(self.device) for tensor in (tokens, targets, starts)))
+    def _sums(self, values: Tensor) -> Tensor:
+        """The sum of each row's values, whose pieces lie on this rank and on its context-parallel peers."""
+        if isinstance(values, DTensor):
+            values = values.full_tensor()
+        sums: Tensor = RowSums.apply(values.sum(1), self.mesh["cp"].get_group())
+        return sums
 
     @property
     def _multiple(self) -> int:
@@ -107,9 +120,10 @@ class Ranks:
         return (2 * self.layout.cp if self.layout.cp > 1 else 1) * self.layout.tp
 
     def total(self, amounts: Mapping[str, float]) -> dict[str, float]:
-        """Sums over the ranks that have their own tokens; what tensor and pipeline parallel ranks share counts once."""
+        """Sums over the ranks that have their own tokens, or rows; what others share with them counts once."""
         last = self.mesh["pp"].get_local_rank() == self.layout.pp - 1
         counts = last and self.mesh["tp"].get_local_rank() == 0
+        counts = counts and not (self._rows_shared and self.mesh["cp"].get_local_rank())
         values = torch.tensor([value if counts else 0.0 for value in amounts.values()], dtype=torch.float64)
         values = values.to(self.device)
         dist.all_reduce(values)
@@ -122,7 +136,7 @@ class Ranks:
         return bool(told)
 
     def backward(
-        self, model: nn.Module, batches: Sequence[TokenBatch], loss: Loss, weight: float, training: Training
+        self, model: nn.Module, batches: Sequence[Any], loss: Loss, weight: float, training: Training
     ) -> dict[str, float]:
         """Leaves the gradient of the loss over `weight` in the parameters; returns this rank's sums of the loss."""
         parts = cast(Parts, model)
@@ -176,34 +190,84 @@ class Ranks:
         """What writes sharded checkpoints, all ranks at once."""
         return sharded.Together(scratch, training.keep_checkpoints)
 
-    def _pipeline(self, parts: Parts, batches: Sequence[TokenBatch], loss: Loss, weight: float) -> dict[str, float]:
+    def _pipeline(self, parts: Parts, batches: Sequence[Any], loss: Loss, weight: float) -> dict[str, float]:
         """Interleaved 1F1B over this step's micro-batches."""
-        tokens, targets, starts = (
-            torch.cat([getattr(batch, name) for batch in batches]) for name in ("tokens", "targets", "starts")
-        )
-        count = len(batches)
-        if count % self.layout.pp:  # a pipeline needs micro-batches: then they are as small as they can be
-            tokens, targets, starts = filled(tokens, targets, starts, -len(tokens) % self.layout.pp)
-            count = len(tokens)
-        key = (count, len(tokens), starts.shape[1])
+        tensors = {name: torch.cat([getattr(b, name) for b in batches]) for name in tensors_of(batches[0])}
+        real, unit, count = len(tensors["tokens"]), len(batches[0].tokens) // batches[0].count, len(batches)
+        if count < self.layout.pp or count != self.layout.filled(count) or real % (count * unit):
+            # Too few for a pipeline, or not equal: then they are as small as they can be, and some have no targets.
+            count = self.layout.filled(real // unit)
+            tensors = {
+                name: filled(tensor, count * unit - real, FILLER.get(name, 0)) for name, tensor in tensors.items()
+            }
+        rows = len(tensors["tokens"]) // count
+        key = (count, rows, tensors["tokens"].shape[1])
         if self._schedule is None or self._schedule[0] != key:  # its buffers are of these sizes
             self._schedule = key, interleaved(parts, count, self._wanted, self.device)
-        self._loss = lambda logits, wanted: loss(lambda *_: logits, TokenBatch(wanted, wanted, None))[0] / weight
-        losses: list[Tensor] = []
-        inputs = (tokens,) if self.mesh["pp"].get_local_rank() == 0 else ()
-        self._schedule[1].step(*inputs, starts=starts, target=targets, losses=losses, return_outputs=False)
-        return {"loss": sum(value.item() for value in losses) * weight}
+        found: dict[int, dict[str, float]] = {}  # by first row: a micro-batch may be asked for twice
 
-    def _wanted(self, logits: Tensor, targets: Tensor) -> Tensor:
-        value: Tensor = self._loss(logits, targets)
+        def wanted(logits: Tensor, numbers: Tensor) -> Tensor:
+            first = int(numbers[0])
+            piece = replace(batches[0], **{name: tensor[first : first + rows] for name, tensor in tensors.items()})
+            value, extra = loss(lambda *_: logits, piece)
+            counts = first < real  # a pair of fillers is none, but has a loss
+            found[first] = {"loss": value.item(), **extra} if counts else {}
+            return value / weight * counts
+
+        self._loss = wanted
+        inputs = (tensors["tokens"],) if self.mesh["pp"].get_local_rank() == 0 else ()
+        starts = tensors.get("starts", torch.zeros_like(tensors["tokens"]).repeat(1, self.layout.cp))
+        numbers = torch.arange(count * rows, device=self.device)
+        self._schedule[1].step(*inputs, starts=starts, target=numbers, return_outputs=False)
+        sums: dict[str, float] = {}
+        for first in sorted(found):
+            for name, amount in found[first].items():
+                sums[name] = sums.get(name, 0.0) + amount
+        return self._named(sums)
+
+    def _named(self, sums: dict[str, float]) -> dict[str, float]:
+        """The sums with the names that the last stage of the pipeline has found, which alone knows them."""
+        if self._names is None:
+            told: list[Any] = [list(sums)]
+            group = self.mesh["pp"].get_group()
+            dist.broadcast_object_list(told, group=group, group_src=self.layout.pp - 1)
+            self._names = told[0]
+        return {name: sums.get(name, 0.0) for name in self._names or ()}
+
+    def _wanted(self, logits: Tensor, numbers: Tensor) -> Tensor:
+        value: Tensor = self._loss(logits, numbers)
         return value
 
 
-def filled(
-    tokens: Tensor, targets: Tensor, starts: Tensor, rows: int, length: int = 0
-) -> tuple[Tensor, Tensor, Tensor]:
-    """A batch with so many more rows, and more tokens at their ends, none of which is a target."""
-    return tuple(  # type: ignore[return-value]
-        F.pad(tensor, (0, length, 0, rows), value=value)
-        for tensor, value in ((tokens, 0), (targets, IGNORE), (starts, 0))
-    )
+FILLER = {"tokens": 0, "targets": IGNORE, "starts": 0, "ends": 0}
+"""What tensors of [rows, tokens] are filled up with: nothing that counts."""
+
+
+def tensors_of(batch: Any) -> dict[str, Tensor]:
+    """The tensors of a batch, each with a row for each of its rows."""
+    return {name: value for name, value in vars(batch).items() if isinstance(value, Tensor)}
+
+
+def filled(tensor: Tensor, rows: int, value: int) -> Tensor:
+    """The tensor with so many more rows of `value`."""
+    return torch.cat([tensor, tensor.new_full((rows, *tensor.shape[1:]), value)])
+
+
+def shape_of(model: Llama | RewardModel) -> LlamaConfig:
+    """The model's shape; a reward model has no output head to tie."""
+    return model.config if isinstance(model, Llama) else replace(model.config, tie_word_embeddings=False)
+
+
+class RowSums(torch.autograd.Function):
+    """Adds up sums of pieces of rows, [B], over a group. Each rank then has the loss of the whole rows, and its
+    gradient through its own piece; those of the group's ranks are added up with the parameters' gradients."""
+
+    @staticmethod
+    def forward(context: Any, sums: Tensor, group: Any) -> Tensor:
+        whole = sums.clone()
+        dist.all_reduce(whole, group=group)
+        return whole
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient, None

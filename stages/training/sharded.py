@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,27 @@ class Together:
 
     def check(self) -> None:
         """Nothing is ever being written while training goes on."""
+
+
+def assembled(directory: Path, shapes: Mapping[str, torch.Size]) -> dict[str, Tensor]:
+    """Tensors of the newest checkpoint as float32 and whole, under its names, on every rank.
+
+    The first rank puts them together in a file, which all map into memory: a rank that changes them copies the pages
+    it changes.
+    """
+    path = directory / "whole.bin"
+
+    def mapped(shared: bool) -> dict[str, Tensor]:
+        sizes = [shape.numel() for shape in shapes.values()]
+        flat = torch.from_file(str(path), shared=shared, size=sum(sizes))
+        pieces = zip(shapes.items(), flat.split(sizes), strict=True)
+        return {name: piece.view(shape) for (name, shape), piece in pieces}
+
+    if dist.get_rank() == 0:
+        path.unlink(missing_ok=True)  # the one before is mapped still
+        dcp.load(mapped(shared=True), checkpoint_id=newest(directory), no_dist=True)
+    dist.barrier()
+    return mapped(shared=False)
 
 
 def newest(directory: Path) -> Path | None:

@@ -100,14 +100,6 @@ def test_a_layout_that_does_not_fill_its_nodes_is_refused() -> None:
         launch.text(Cluster(launcher="slurm", layout=Layout(dp=12)), WORDS)
 
 
-@pytest.mark.parametrize("stage", launch.PAIRS)
-def test_a_layout_that_divides_no_pairs_is_refused_before_anything_is_submitted(stage: str) -> None:
-    assert stage in launch.RANKED
-    with pytest.raises(StageError, match=r"tp 2 x cp 1 x pp 1 x dp 4 = 8, but .* only dp divides"):
-        launch.text(Cluster(launcher="slurm", layout=Layout(tp=2, dp=4)), [stage])
-    assert f"flows.stage {stage}" in launch.text(Cluster(launcher="slurm", layout=Layout(dp=8)), [stage])
-
-
 def test_without_slurm_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(StageError, match="set it to torchrun or here"):

@@ -15,6 +15,7 @@ from tests.fixtures import make_world
 from tests.flows.ranked import LAYOUTS, STAGES, STOP, TUNED
 
 HOUSE = Path(__file__).resolve().parents[2]
+LAID_OUT = [f"{stage}, {layout}" for stage in (*TUNED, "safety.tuning") for layout in LAYOUTS]
 CONTINUED = [f"{stage}, from {left}" for stage in TUNED for left in ("one process", "ranks")]
 
 
@@ -38,9 +39,13 @@ def numbers(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
         yield name, value
 
 
-@pytest.mark.parametrize("name", [*STAGES, *CONTINUED, *(f"posttraining.sft, {layout}" for layout in LAYOUTS)])
+@pytest.mark.parametrize("name", [*STAGES, *CONTINUED, *LAID_OUT])
 def test_two_ranks_train_what_one_process_trains(name: str, results: dict[str, Any]) -> None:
     alone, ranks = (dict(numbers(results[f"{name}: {how}"])) for how in ("alone", "ranks"))
+    if name.startswith("posttraining.dpo, "):  # at first the policy is the reference: the margin's sign is rounding
+        assert alone["/curve/0/margin"] == pytest.approx(0, abs=1e-6)
+        for left in ("/curve/0/accuracy", "/metrics/accuracy"):
+            del alone[left], ranks[left]
     assert ranks == pytest.approx(alone, rel=1e-5, abs=1e-6)
     assert results[f"{name}: weights"] < 1e-6
 
@@ -52,13 +57,6 @@ def test_these_are_all_stages_that_ranks_train(results: dict[str, Any]) -> None:
         assert stage == "safety.tuning" or (len(curve) > STOP and curve[-1]["loss"] < curve[0]["loss"])
     assert results["safety.tuning: alone"]["metrics"]["wrong_answers"] > 0  # else there was no DPO
     assert {row["length"] for row in results["pretraining.long_context: alone"]["metrics"]["needles"]} == {32, 48, 64}
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("stage", TUNED[1:])
-def test_pairs_are_refused_by_ranks_that_cannot_divide_them(stage: str, layout: str, results: dict[str, Any]) -> None:
-    assert f"{layout} 2" in results[f"{stage}, {layout}: refused"]
-    assert "set tp, cp and pp of cluster.layout to 1" in results[f"{stage}, {layout}: refused"]
 
 
 def test_a_rank_without_rows_and_ranks_with_other_data_are_refused(results: dict[str, Any]) -> None:

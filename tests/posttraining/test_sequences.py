@@ -32,7 +32,8 @@ def test_padding_changes_no_loss(world: World) -> None:
     rows = [row(chat, "the cat?", "a mat"), row(chat, "1 + 2", "3"), row(chat, "saw the red house", "by the sea " * 5)]
     batch = pad(rows, chat.pad)
     assert batch.weight == sum(len(chat.response(text)) for text in ("a mat", "3", "by the sea " * 5))
-    assert [batch.tokens[n, batch.last[n]].item() for n in range(3)] == [chat.end_of_turn] * 3
+    assert batch.tokens[batch.ends].tolist() == [chat.end_of_turn] * 3
+    assert batch.ends.sum(1).tolist() == [1, 1, 1]
     with torch.no_grad():
         alone = sum(response_loss(model, pad([one], chat.pad))[0] for one in rows)
         assert response_loss(model, batch)[0].item() == pytest.approx(float(alone), rel=1e-5)

@@ -102,7 +102,7 @@ def test_the_preference_loss_is_the_formula(mask_formatting: bool, world: World)
             margins.append(0.3 * (pi_logratios - ref_logratios))
             expected += -F.logsigmoid(margins[-1]) + 0.2 * -policy_chosen / count
         formatting = not mask_formatting
-        rows = [row(chat, p, c, formatting) for p, c, _ in PAIRS] + [row(chat, p, r, formatting) for p, _, r in PAIRS]
+        rows = [row(chat, prompt, text, formatting) for prompt, *both in PAIRS for text in both]
         before = reference_log_likelihood(reference, rows, chat, settings())
         batch = PreferenceRows(**vars(pad(rows, chat.pad)), reference=before)
         loss, extra = preference_loss(policy, batch, config)
@@ -114,7 +114,7 @@ def test_the_preference_loss_is_the_formula(mask_formatting: bool, world: World)
 
 def test_against_itself_the_preference_loss_is_log_2_and_the_likelihood(world: World) -> None:
     chat, model = world.chat, load_model(world.model)
-    rows = [row(chat, p, c, False) for p, c, _ in PAIRS] + [row(chat, p, r, False) for p, _, r in PAIRS]
+    rows = [row(chat, prompt, text, False) for prompt, *both in PAIRS for text in both]
     batch = PreferenceRows(
         **vars(pad(rows, chat.pad)), reference=reference_log_likelihood(model, rows, chat, settings())
     )
@@ -182,11 +182,11 @@ def test_the_ranking_loss_is_the_formula_without_a_margin(world: World) -> None:
     items = [Example("arithmetic", "easy", prompt, "", {}) for prompt, _, _ in PAIRS]
     better = rewards(model, chat, [(e, c) for e, (_, c, _) in zip(items, PAIRS, strict=True)], settings())
     worse = rewards(model, chat, [(e, r) for e, (_, _, r) in zip(items, PAIRS, strict=True)], settings())
-    rows = [row(chat, p, c) for p, c, _ in PAIRS] + [row(chat, p, r) for p, _, r in PAIRS]
+    rows = [row(chat, prompt, text) for prompt, *both in PAIRS for text in both]
     with torch.no_grad():
         loss, extra = ranking_loss(model, PairRows(**vars(pad(rows, chat.pad))))
         single = [model(torch.tensor([tokens]))[0, -1].item() for tokens, _ in rows]
-    assert better + worse == pytest.approx(single, rel=1e-4, abs=1e-5)
+    assert better + worse == pytest.approx(single[::2] + single[1::2], rel=1e-4, abs=1e-5)
     gaps = np.array(better) - np.array(worse)
     assert loss.item() == pytest.approx(float(np.log1p(np.exp(-gaps)).sum()), rel=1e-4)
     assert extra["accuracy"] == (gaps > 0).sum()

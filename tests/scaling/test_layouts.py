@@ -1,6 +1,6 @@
 """Layouts, their memory and their step time: against the paper's Table 4, and against what torch really allocates."""
 
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -123,11 +123,37 @@ def test_a_pipeline_holds_each_layer_once() -> None:
 
 
 def test_bubble_and_pieces_in_flight() -> None:
-    twice = Layout(pp=4, virtual_stages=2)
     assert Layout(pp=16, virtual_stages=8).bubble(32) == 15 / (8 * 32)  # 3.3.2: (PP - 1) / (V M)
-    assert [in_flight(Layout(pp=4), 8, rank) for rank in range(4)] == [4, 3, 2, 1]
-    assert in_flight(twice, 8, 0) == 2 * 3 + 4 + 1
-    assert in_flight(twice, 2, 0) == 4  # no more than there are
+    assert in_flight(Layout(pp=4, virtual_stages=2), 8, 0) == 2 * 3 + 4 + 1
+    assert in_flight(Layout(pp=4, virtual_stages=2), 2, 0) == 4  # no more than there are
+
+
+@pytest.mark.parametrize("layout", [Layout(pp=4), Layout(pp=4, virtual_stages=2), Layout(pp=2, virtual_stages=3)])
+def test_micro_batches_are_those_that_torchs_schedule_takes(layout: Layout) -> None:
+    """Every number up to 30: taken or refused, and how many pieces a rank then holds at once."""
+    sharded = pytest.importorskip("stages.scaling.memory", reason="needs the sharded model")
+    from torch.distributed.pipelining import PipelineStage, ScheduleInterleaved1F1B
+
+    from stages.model.pipeline import in_flight as held
+
+    taken = set()
+    for rank in range(layout.pp):
+        with sharded.pretended(layout.ranks, rank):
+            for count in range(1, 31):
+                stages: list[Any] = [
+                    PipelineStage(torch.nn.Identity(), rank + part * layout.pp, layout.stages, torch.device("cpu"))
+                    for part in range(layout.virtual_stages)
+                ]
+                try:
+                    schedule = ScheduleInterleaved1F1B(stages, count, loss_fn=lambda logits, targets: logits)
+                except ValueError:
+                    continue
+                taken.add(count)
+                assert max(map(sum, held(schedule, layout, rank))) == in_flight(layout, count, rank)
+    assert taken == {count for count in range(1, 31) if layout.filled(count) == count} < set(range(1, 31))
+    assert all(layout.filled(count) == min(n for n in taken if n >= count) for count in range(1, max(taken)))
+    work = Work(8192, 13 * 4)
+    assert work.micro_batches(Layout(pp=4, dp=4)) == 15  # 13 make no three equal rounds
 
 
 @pytest.mark.parametrize("tied", [True, False])
