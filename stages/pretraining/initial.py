@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, field_validator
 
@@ -69,6 +69,7 @@ class RampBatches:
 
     parts: Sequence[MixtureBatches]
     steps: Sequence[int]
+    few_shapes: ClassVar[bool] = True
 
     @property
     def fingerprint(self) -> str:

@@ -15,13 +15,18 @@ from torch.nn import functional as F
 from stages.interface import StageError
 from stages.model.llama import Decoder
 
+SHAPES = 32
+"""Of batches, that one training may have: parts of a ramp, and their last micro-batches."""
+
 
 @contextmanager
 def compiled(model: nn.Module, wanted: bool) -> Iterator[None]:
-    """While it is entered, the decoder layers of `model` run compiled, each in the one shape of a batch, and
+    """While it is entered, the decoder layers of `model` run compiled, anew for each shape of a batch, and
     `cross_entropy` is compiled for it; does nothing where it is not wanted.
 
     Raises StageError for other models than this project's, also parts of one on ranks, and without a C++ compiler.
+    More than `SHAPES` shapes raise torch's FailOnRecompileLimitHit: to run the rest of them eagerly, as torch would,
+    makes the bytes depend on which came first.
     """
     if not wanted:
         yield
@@ -36,8 +41,10 @@ def compiled(model: nn.Module, wanted: bool) -> Iterator[None]:
     for layer in decoder.layers:
         layer.compile(dynamic=False)
     try:
-        yield
+        with torch._dynamo.config.patch(recompile_limit=SHAPES, fail_on_recompile_limit_hit=True):
+            yield
     finally:
+        torch._dynamo.reset()  # the next training has all of its shapes again
         torch.use_deterministic_algorithms(deterministic)
         decoder.compiled = False
         for layer in decoder.layers:

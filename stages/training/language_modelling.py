@@ -39,7 +39,7 @@ class MixtureBatches:
     first_sample: int = 0
     rank: int = 0
     world: int = 1
-    one_shape: ClassVar[bool] = True
+    few_shapes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.rank < self.world:

@@ -41,8 +41,8 @@ class Training(Section):
     precision: Literal["bf16", "fp32"]
     """Type of matrix products: bf16 by autocast, weights and moments always float32 (paper 3.3.2: BF16 training)."""
     compile: bool
-    """Layers and loss of pretraining, whose batches have one shape, through torch.compile: faster once it has compiled,
-    which takes a minute or so, and of other rounding; one process only (assumption)."""
+    """Layers and loss of pretraining, whose batches have few shapes, through torch.compile: faster once it has
+    compiled, which takes half a minute or so for each, and of other rounding; one process only (assumption)."""
     micro_tokens: int = Field(gt=0)
     """Tokens computed at once; a larger batch is cut into micro-batches of this size (assumption; fits the memory)."""
     checkpoint_seconds: float = Field(gt=0)
@@ -219,8 +219,7 @@ def train(
     if ranks.resume(state, scratch, context.note):
         context.note(f"{title}: goes on at step {state.step} of {steps}")
     model.train()
-    # A shape too many would run eagerly, which ones would depend on where a run was resumed, and so would the bytes.
-    compile_it = training.compile and getattr(batches, "one_shape", False)
+    compile_it = training.compile and getattr(batches, "few_shapes", False)  # each takes its time to compile
     seen = state.history[-1]["tokens"] if state.history else 0
     saved = time.monotonic()
     with ranks.checkpoints(scratch, training) as checkpoints, compiled(model, compile_it):

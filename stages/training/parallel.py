@@ -28,7 +28,7 @@ from stages.model.pipeline import interleaved
 from stages.training import sharded
 from stages.training.checkpoint import Average, TrainingState
 from stages.training.loader import IGNORE
-from stages.training.loop import ALONE, Loss, Saving, Training, backward
+from stages.training.loop import ALONE, Loss, Saving, Training, backward, precision
 from stages.training.optimizer import AdamW
 
 
@@ -143,7 +143,8 @@ class Ranks:
         with loss_parallel():  # does nothing where the logits are no slices
             if self.layout.pp == 1:
                 return backward(model, batches, loss, weight, training)
-            return self._pipeline(parts, batches, loss, weight)
+            with precision(training):
+                return self._pipeline(parts, batches, loss, weight)
 
     def clip(self, model: nn.Module, most: float) -> Tensor:
         """Scales the gradients to a norm of at most `most`; returns the norm over all ranks."""

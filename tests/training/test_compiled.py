@@ -8,6 +8,7 @@ import torch
 
 from stages.interface import StageError
 from stages.model.llama import Llama, LlamaConfig
+from stages.pretraining.initial import RampBatches
 from stages.training import compiled
 from stages.training.language_modelling import MixtureBatches, next_token_loss
 from stages.training.loader import Mixture, TokenShards
@@ -23,8 +24,10 @@ pytestmark = pytest.mark.skipif(not shutil.which("g++"), reason="needs a C++ com
 
 
 def trained(world: World, scratch: Path, compile_it: bool, stops: tuple[int, ...] = ()) -> tuple[Llama, list[float]]:
-    """The model and its losses, stopped and resumed after each of `stops`."""
-    batches = MixtureBatches(Mixture(TokenShards(world.tokens), "train", MIX.shares(), 32, 1), 4, 64)
+    """The model and its losses, stopped and resumed after each of `stops`. Sequences grow longer on the way."""
+    shards = TokenShards(world.tokens)
+    parts = [MixtureBatches(Mixture(shards, "train", MIX.shares(), length, 1), 64 // length, 32) for length in (16, 32)]
+    batches = RampBatches(parts, [2, STEPS - 2])
     options = settings(compile=compile_it, checkpoint_seconds=1e-9)
     schedule = Schedule(peak=1e-2, warmup=2, steps=STEPS, floor=0.1)
     for until in (*stops, STEPS):
@@ -49,6 +52,13 @@ def test_compiled_layers_train_what_eager_ones_do(world: World, tmp_path: Path) 
     loaded = Llama(SHAPE)
     loaded.load_state_dict(model.state_dict())
     assert torch.equal(model(tokens), loaded(tokens))
+
+
+def test_a_shape_too_many_stops_the_run(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would run eagerly: which shape that is, and so the bytes, would depend on where the run was resumed."""
+    monkeypatch.setattr(compiled, "SHAPES", 1)
+    with pytest.raises(torch._dynamo.exc.FailOnRecompileLimitHit):
+        trained(world, tmp_path, True)
 
 
 def test_parts_on_ranks_are_refused() -> None:
