@@ -12,6 +12,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from statistics import median
 from typing import Any, Literal
@@ -31,6 +32,8 @@ from stages.training.loop import Training, optimizer_for, step
 
 RATE, DOCUMENT = 1e-3, 100
 Precision = Literal["fp32", "bf16"]
+KEPT = ExitStack()
+"""What is compiled would be dropped with the end of its training."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ def ours(scale: Scale, precision: Precision, mask: bool = True, compile_it: bool
     model = Llama(scale.config).initialise(1).train()
     settings, given = training(precision), [batch(scale, mask)]
     optimizer = optimizer_for(model, settings)
-    compiled(model, compile_it).__enter__()  # never left, which would drop what is compiled
+    KEPT.enter_context(compiled(model, compile_it))
     torch.use_deterministic_algorithms(False)  # peers run without
 
     def one() -> float:
@@ -221,9 +224,12 @@ def main() -> None:
     project.settle()
     warnings.filterwarnings("ignore")
     torch.set_num_threads(arguments.threads)
-    rows = [
-        row for name in arguments.shapes.split(",") for row in speed(name, arguments.rounds, not arguments.no_compile)
-    ]
+    with KEPT:
+        rows = [
+            row
+            for name in arguments.shapes.split(",")
+            for row in speed(name, arguments.rounds, not arguments.no_compile)
+        ]
     table(rows)
 
 
