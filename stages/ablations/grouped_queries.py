@@ -4,8 +4,8 @@ Two models are compared: small ones that are trained, for the loss, and one with
 its cache to matter, for the speed: what a token costs does not depend on what the weights are.
 """
 
-import time
 from dataclasses import dataclass
+from resource import RUSAGE_SELF, getrusage
 from typing import Annotated
 
 import numpy as np
@@ -92,8 +92,8 @@ def cache_bytes(shape: LlamaConfig, decoding: Decoding) -> int:
 def speed_ratio(shapes: dict[str, LlamaConfig], decoding: Decoding, seed: int) -> dict[str, float]:
     """Tokens per second of grouped queries over those of full heads, with its interval over the rounds.
 
-    Both run in turns, and what counts is this process's own time on the processors: what else the machine does should
-    not decide it.
+    Both run in turns, and what counts is the time this process itself computes, without the kernel's for it: neither
+    what else the machine does nor what it charges for fresh memory should decide it.
     """
     models = {variant: Llama(shape).initialise(seed).eval() for variant, shape in shapes.items()}
     generator = torch.Generator().manual_seed(seed)
@@ -101,9 +101,9 @@ def speed_ratio(shapes: dict[str, LlamaConfig], decoding: Decoding, seed: int) -
     prompts = torch.randint(vocab_size, (decoding.batch, decoding.prompt), generator=generator).tolist()
 
     def seconds(model: Llama, tokens: int) -> float:
-        started = time.process_time()
+        started = getrusage(RUSAGE_SELF).ru_utime
         generate(model, prompts, max_new_tokens=tokens, stop=(), batch_size=decoding.batch)
-        return time.process_time() - started
+        return getrusage(RUSAGE_SELF).ru_utime - started
 
     ratios = []
     for number in range(decoding.rounds + 1):  # the first one warms up
