@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import textwrap
@@ -192,9 +193,11 @@ class Project:
         }
 
     def start(self, command: list[str], **extra: str) -> subprocess.Popen[str]:
+        # What a shell runs in the background ignores interrupts, and hands that on to what it starts.
         return subprocess.Popen(
             command, cwd=self.root, env=self.environment(**extra), text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )  # fmt: skip
 
     def run(self, command: list[str], code: int = 0, **extra: str) -> str:

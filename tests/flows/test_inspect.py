@@ -72,7 +72,7 @@ def test_every_step_shows_the_tokens_that_the_stage_trained_on(
     shown = [list(run.batches.samples(step)) for run in runs for step in range(run.steps)]
     for rows, samples in zip(trained, shown, strict=True):
         roles = list(samples[0].rows)
-        tokens = [sample.rows[role].tokens for role in roles for sample in samples]
+        tokens = [sample.rows[role].tokens for sample in samples for role in roles]
         assert [row[: len(each)].tolist() for row, each in zip(rows, tokens, strict=True)] == tokens
 
 
