@@ -19,7 +19,7 @@ ablations: setup  ## what single choices of the recipe are worth: the second pip
 	dvc repro ablations/dvc.yaml
 
 test: setup data lint  ## everything that must hold, offline from here on
-	python -m pytest
+	python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 bench: setup  ## speed and quality beside peers, measured in turns in the same run
 	python -m bench.dedup
