@@ -1,24 +1,28 @@
 """Annealing with and without the up-sampled high-quality set (3.1.3): what it gives a small member, and the flagship.
 
 Both anneal the member as it was before: the same tokens, learning rate linearly to 0; one on the annealing mix of
-select documents, the other on the default mix. They are measured by the accuracy on all tasks.
+select documents, the other on the default mix. They are measured by the accuracy on all tasks; beside it stands that on
+the tasks that the set is about, as GSM8k and MATH are in the paper.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Annotated
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from stages import statistics
-from stages.ablations.skills import Skills, accuracy
+from stages.ablations.skills import Skills, accuracies
 from stages.ablations.trial import NATS, Values, compare, entry, fan_out, findings, follow, of
 from stages.interface import Context, Metrics, Paths, Section
 from stages.model.files import load_config, load_model
 from stages.pretraining import annealing
 from stages.pretraining.phase import member_of, validation_losses
+from stages.tasks import TASKS
 from stages.training.language_modelling import MixtureBatches
 from stages.training.loader import Mixture, Part, TokenShards
 from stages.training.schedule import Schedule
@@ -32,6 +36,15 @@ class AnnealingComparison(Section):
     seeds: int = Field(ge=2)
     """Runs with and without (assumption); a seed decides the order of the data."""
     skills: Skills
+    domain_tasks: list[str] = Field(min_length=1)
+    """Tasks of the domains that are up-sampled, whose accuracy is also told apart (paper 3.1.3: GSM8k and MATH)."""
+
+    @field_validator("domain_tasks")
+    @classmethod
+    def _exist(cls, tasks: list[str]) -> list[str]:
+        if unknown := sorted(set(tasks) - set(TASKS)):
+            raise ValueError(f"no task is called {', '.join(unknown)}; there are {', '.join(TASKS)}")
+        return tasks
 
 
 @dataclass(frozen=True)
@@ -76,9 +89,11 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         for variant in ("with", "without")
     ]  # fmt: skip
     rows = fan_out(context, measure, jobs)
-    gain = of(rows, "with", "accuracy") - of(rows, "without", "accuracy")
+    gain = gains(rows)
     what = f"with the up-sampled set minus without, {member}"
     own = entry(f"accuracy {what}", POINTS, statistics.over_seeds(gain))
+    domain = entry(f"accuracy on {' and '.join(options.domain_tasks)} {what}", POINTS,
+                   compare(rows, "with", "without", "domain_accuracy"))  # fmt: skip
     loss = entry(f"held-out loss of the default mix, {what}", NATS, compare(rows, "with", "without"))
     made = {
         "member": member,
@@ -89,11 +104,16 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         "tokens_sha256": TokenShards(inputs["tokens"]).fingerprint,
     }
     if "smaller" not in inputs:
-        return findings(own, [loss], rows, made)
+        return findings(own, [domain, loss], rows, made)
     smaller = json.loads(inputs["smaller"].read_text())
-    before = of(smaller["runs"], "with", "accuracy") - of(smaller["runs"], "without", "accuracy")
+    before = gains(smaller["runs"])
     both = f"gain of {smaller['configuration']['member']} minus gain of {member} from the up-sampled set"
-    return findings(entry(f"{both}, accuracy", POINTS, unpaired(before, gain)), [own, loss], rows, made)
+    return findings(entry(f"{both}, accuracy", POINTS, unpaired(before, gain)), [own, domain, loss], rows, made)
+
+
+def gains(rows: Sequence[Values]) -> np.ndarray:
+    """What the set adds to the accuracy, by seed."""
+    return of(rows, "with", "accuracy") - of(rows, "without", "accuracy")
 
 
 def unpaired(first: np.ndarray, second: np.ndarray) -> dict[str, float]:
@@ -115,5 +135,6 @@ def measure(job: Annealed) -> Values:
     follow(job, config.training, model, job.batches(), Schedule(peak, job.steps, decay="linear"))
     shards = TokenShards(job.tokens)
     losses = validation_losses(model, shards, config.mix.shares(), config.pretraining, config.training, config.seed)
-    asked = accuracy(model, job.tokenizer, config.comparison.skills, config.seed)
-    return {"loss": float(losses.mean()), "accuracy": asked}
+    by_task = accuracies(model, job.tokenizer, config.comparison.skills, config.seed)
+    domain = fmean(by_task[task] for task in config.comparison.domain_tasks)
+    return {"loss": float(losses.mean()), "accuracy": fmean(by_task.values()), "domain_accuracy": domain}

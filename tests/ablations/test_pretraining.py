@@ -49,7 +49,7 @@ def test_overtraining_compares_at_equal_parameters_and_at_equal_flops(world: Wor
 
 
 def annealed(world: World, scratch: Path, member: str, **more: Path) -> dict:
-    section = annealing.AnnealingComparison(seeds=2, skills=SKILLS)
+    section = annealing.AnnealingComparison(seeds=2, skills=SKILLS, domain_tasks=["arithmetic", "facts"])
     own = Annealing(start=0.5, mix=Mix(general=0.1, math=0.7, code=0.1, multilingual=0.1), checkpoints=2, control=False)
     config = annealing.Config(1, MIX, settings(), LEARNING_RATE, PRETRAINING, own, section)
     herd = json.loads(world.herd.read_text())
@@ -63,6 +63,7 @@ def test_the_gain_of_small_is_set_against_the_flagships(world: World, tmp_path: 
     before = contents(world.model)
     small = annealed(world, tmp_path / "small", "small")
     assert small["effect"]["compared"].endswith("small")
+    assert small["also"][0]["compared"].startswith("accuracy on arithmetic and facts")
     assert small["configuration"]["steps"] == round(4_000 * PRETRAINING.annealing / PRETRAINING.batch_tokens)
     for row, other in zip(small["runs"], small["runs"][1:], strict=False):
         assert row["loss"] != other["loss"]
