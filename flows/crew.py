@@ -50,7 +50,9 @@ class Cluster(Section):
     """GPUs, and so ranks, of a node of the Slurm cluster (paper 3.3.1: 8)."""
 
     slurm: dict[str, str | int] = Field(default_factory=dict)
-    """More that is asked of Slurm, by submitit's names: partition, account, time in minutes, ... (assumption)."""
+    """More that is asked of Slurm, by submitit's names: time in minutes, which must be there, partition, account, ...
+    A rank has `threads` cores (one where that is null) unless `cpus_per_task` says how many a node's ranks have
+    (assumption)."""
 
     @property
     def at_a_time(self) -> int:

@@ -31,8 +31,8 @@ RANKED = (
     "safety.tuning",
 )
 """The stages that ranks train."""
-HEAD = "$(scontrol show hostnames $SLURM_JOB_NODELIST | head -n 1):29500"
-"""Where the nodes of a Slurm job meet: the first of them."""
+HEAD = "$(scontrol show hostnames $SLURM_JOB_NODELIST | head -n 1):$((20000 + SLURM_JOB_ID % 10000))"
+"""Where the nodes of a Slurm job meet: the first of them, at a port that another job there does not use."""
 
 
 def main() -> None:
@@ -91,9 +91,17 @@ def line(cluster: Cluster, words: Sequence[str]) -> str:
 
 
 def settings(cluster: Cluster, stage: str) -> dict[str, Any]:
-    """What Slurm is asked for."""
+    """What Slurm is asked for; raises StageError for what submitit does not know, and where no time is asked for."""
+    from submitit import SlurmExecutor
+
     nodes, here = shape(cluster)
-    asked: dict[str, Any] = {"job_name": stage, "nodes": nodes, "ntasks_per_node": 1, "gpus_per_node": here}
+    unknown = sorted(cluster.slurm.keys() - SlurmExecutor._valid_parameters())
+    if unknown:
+        raise StageError(f"params.yaml: cluster.slurm: submitit knows no {', '.join(unknown)}")
+    if "time" not in cluster.slurm:
+        raise StageError("params.yaml: cluster.slurm needs `time`, in minutes: without it a job is killed after five")
+    asked: dict[str, Any] = {"job_name": stage, "nodes": nodes, "ntasks_per_node": 1, "gpus_per_node": here,
+                             "cpus_per_task": here * (cluster.threads or 1)}  # fmt: skip
     return asked | cluster.slurm
 
 
@@ -135,7 +143,7 @@ def _submit(cluster: Cluster, words: Sequence[str]) -> None:
     job = executor.submit(submitit.helpers.CommandFunction(["bash", "-c", line(cluster, words)], cwd=project.ROOT))
     print(f"{words[0]}: Slurm job {job.job_id}, output in {job.paths.stdout}", file=sys.stderr)
     try:
-        job.result()
+        job.results()  # of each node's torchrun
     except submitit.core.utils.FailedJobError as error:
         raise StageError(f"{words[0]}: Slurm job {job.job_id} failed: {error}") from None
 

@@ -40,24 +40,92 @@ def train(root: Path, name: str, cluster: dict[str, Any]) -> tuple[list[dict[str
     return rows, json.loads((root / f"{name}.json").read_text())
 
 
-def test_two_ranks_under_torchrun_train_what_one_process_trains(tmp_path: Path) -> None:
-    (tmp_path / "world").mkdir()
-    make_world(tmp_path / "world")
-    (tmp_path / "scales").mkdir()
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What initial pretraining needs, and a scale for it."""
+    root = tmp_path_factory.mktemp("root")
+    (root / "world").mkdir()
+    make_world(root / "world")
+    (root / "scales").mkdir()
     tiny = {"learning_rate": LEARNING_RATE.model_dump(), "pretraining": {
         "shared": PRETRAINING.model_dump(), "initial": {"warmup_share": 0.2, "floor": 0.1, "ramp": RAMP}}}  # fmt: skip
-    (tmp_path / "scales" / "tiny.yaml").write_text(yaml.safe_dump(tiny))
-    one, alone = train(tmp_path, "one", {})
-    two, ranked = train(tmp_path, "two", {"launcher": "torchrun", "layout": {"dp": 2}})
+    (root / "scales" / "tiny.yaml").write_text(yaml.safe_dump(tiny))
+    return root
+
+
+@pytest.fixture(scope="module")
+def alone(root: Path) -> tuple[list[dict[str, float]], dict[str, Any]]:
+    """The curve and the metrics of one process."""
+    return train(root, "one", {})
+
+
+def test_two_ranks_under_torchrun_train_what_one_process_trains(root: Path, alone: Any) -> None:
+    one, metrics = alone
+    two, ranked = train(root, "two", {"launcher": "torchrun", "layout": {"dp": 2}})
     for column in ("step", "tokens", "lr", "loss", "grad_norm"):
         assert [row[column] for row in two] == pytest.approx([row[column] for row in one], rel=1e-5)
     assert one[-1]["loss"] < one[0]["loss"] - 0.5
-    assert ranked["validation_loss"]["value"] == pytest.approx(alone["validation_loss"]["value"], rel=1e-5)
-    assert {p.name for p in (tmp_path / "models/two").iterdir()} == {
-        p.name for p in (tmp_path / "models/one").iterdir()
-    }
-    left = [path for kind in ("scratch", "partial") for path in (tmp_path / ".herd" / kind).iterdir()]
+    assert ranked["validation_loss"]["value"] == pytest.approx(metrics["validation_loss"]["value"], rel=1e-5)
+    assert len({tuple(sorted(p.name for p in (root / "models" / name).iterdir())) for name in ("one", "two")}) == 1
+    left = [path for kind in ("scratch", "partial") for path in (root / ".herd" / kind).iterdir()]
     assert left == []
+
+
+SLURM = {
+    "sbatch": """
+        n=$(sed -n 's/^#SBATCH --nodes=//p' "${@: -1}")
+        export SLURM_JOB_ID=7 SLURM_JOB_NODELIST=nodes SLURM_JOB_NUM_NODES=$n SLURM_NTASKS=$n SLURM_LOCALID=0
+        (for k in $(seq 0 $((n - 1))); do
+            SLURM_NODEID=$k SLURM_PROCID=$k bash "${@: -1}" & tasks="$tasks $!"
+        done; state=COMPLETED; for task in $tasks; do wait $task || state=FAILED; done; echo $state > HERE/ended
+        ) > HERE/log 2>&1 < /dev/null &
+        echo Submitted batch job $SLURM_JOB_ID""",
+    "srun": """
+        while [[ $1 == --* ]]; do [[ $1 == --output || $1 == --error ]] && shift; shift; done
+        exec "$@" """,
+    "sacct": "echo 'JobID|State|NodeList'; echo \"7|$(cat HERE/ended 2>/dev/null || echo RUNNING)|nodes\"",
+    "scontrol": "echo localhost",
+    "scancel": "true",
+}
+"""Slurm's commands, as far as a job of several nodes needs them; all nodes are this machine."""
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine with Slurm; returns where its job's log lies."""
+    place = tmp_path / "slurm"
+    place.mkdir()
+    for name, script in SLURM.items():
+        (place / name).write_text(f"#!/bin/bash\n{script.replace('HERE', str(place))}\n")
+        (place / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{place}:{os.environ['PATH']}")
+    return place / "log"
+
+
+def test_a_slurm_job_of_two_nodes_trains_what_one_process_trains(root: Path, alone: Any, slurm: Path) -> None:
+    cluster = {"launcher": "slurm", "layout": {"dp": 2}, "ranks_per_node": 1, "slurm": {"time": 5}}
+    two, _ = train(root, "on-slurm", cluster)
+    for column in ("step", "tokens", "lr", "loss", "grad_norm"):
+        assert [row[column] for row in two] == pytest.approx([row[column] for row in alone[0]], rel=1e-5)
+    assert slurm.with_name("ended").read_text() == "COMPLETED\n"
+
+
+def test_a_slurm_job_that_fails_says_which_and_why(
+    tmp_path: Path, slurm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch, "_folder", lambda: str(tmp_path / "jobs"))
+    monkeypatch.setattr(launch, "line", lambda cluster, words: "echo no GPU here >&2; exit 3")
+    cluster = Cluster(launcher="slurm", layout=Layout(dp=2), ranks_per_node=1, slurm={"time": 5})
+    with pytest.raises(StageError, match=r"(?s)pretraining.initial: Slurm job 7 failed: .*no GPU here"):
+        launch.start(cluster, WORDS)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"), [({}, "needs `time`, in minutes"), ({"time": 9, "gpu": 1}, "knows no gpu")]
+)
+def test_what_slurm_would_not_do_is_refused(asked: dict[str, Any], message: str) -> None:
+    with pytest.raises(StageError, match=f"cluster.slurm.*{message}"):
+        launch.text(Cluster(launcher="slurm", layout=Layout(dp=8), slurm=asked), WORDS)
 
 
 def test_the_command_of_one_node() -> None:
@@ -87,7 +155,8 @@ def test_what_slurm_is_asked_for_with_the_papers_layout() -> None:
     layout = Layout(tp=8, pp=16, dp=128, virtual_stages=8, shorter_ends=1)
     cluster = Cluster(launcher="slurm", layout=layout, slurm={"partition": "train", "time": 4320})
     lines = launch.text(cluster, WORDS).splitlines()
-    asked = {"--nodes=2048", "--gpus-per-node=8", "--ntasks-per-node=1", "--partition=train", "--time=4320"}
+    asked = {"--nodes=2048", "--gpus-per-node=8", "--ntasks-per-node=1", "--cpus-per-task=8", "--partition=train",
+             "--time=4320"}  # fmt: skip
     assert asked <= {line.removeprefix("#SBATCH ") for line in lines if line.startswith("#SBATCH")}
     (started,) = [line for line in lines if line.startswith("srun")]
     for part in ("--nnodes=2048", "--nproc-per-node=8", "--rdzv-backend=c10d", f"--rdzv-endpoint={launch.HEAD}",
