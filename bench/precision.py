@@ -29,7 +29,7 @@ from flows.parameters import Parameters
 from stages import statistics
 from stages.model.files import load_model
 from stages.pretraining import annealing, initial, long_context
-from stages.pretraining.phase import validation_losses
+from stages.pretraining.phase import Validation
 from stages.scaling import isoflops
 from stages.training.loader import TokenShards
 from stages.training.loop import Training
@@ -128,11 +128,11 @@ def pretrain(job: Job) -> Pretrained:
             stage.run(replace(config, **common), inputs, outputs, context)
             inputs["model"] = outputs["model"]
             curves[phase] = read_curve(outputs["curve"])
-            held_out = validation_losses(
-                load_model(outputs["model"]), TokenShards(data), config.mix.shares(), config.pretraining,
-                in_precision(config.training, "fp32"), config.seed,
+            held_out = Validation(
+                TokenShards(data), config.mix.shares(), config.pretraining, in_precision(config.training, "fp32"),
+                config.seed,
             )  # fmt: skip
-            losses[phase] = float(held_out.mean())
+            losses[phase] = float(held_out.losses(load_model(outputs["model"])).mean())
     print(f"seed {job.seed}, {NAMES[job.precision]}: held-out loss {losses['annealing']:.4f}", file=sys.stderr)
     return Pretrained(curves, losses)
 

@@ -21,7 +21,7 @@ from stages.ablations.trial import NATS, Values, compare, entry, fan_out, findin
 from stages.interface import Context, Metrics, Paths, Section
 from stages.model.files import load_config, load_model
 from stages.pretraining import annealing
-from stages.pretraining.phase import member_of, validation_losses
+from stages.pretraining.phase import Validation, member_of
 from stages.tasks import TASKS
 from stages.training.language_modelling import MixtureBatches
 from stages.training.loader import Mixture, Part, TokenShards
@@ -134,7 +134,11 @@ def measure(job: Annealed) -> Values:
     peak = config.learning_rate.at(model.config.parameters) * config.annealing.start
     follow(job, config.training, model, job.batches(), Schedule(peak, job.steps, decay="linear"))
     shards = TokenShards(job.tokens)
-    losses = validation_losses(model, shards, config.mix.shares(), config.pretraining, config.training, config.seed)
+    held_out = Validation(shards, config.mix.shares(), config.pretraining, config.training, config.seed)
     by_task = accuracies(model, job.tokenizer, config.comparison.skills, config.seed)
     domain = fmean(by_task[task] for task in config.comparison.domain_tasks)
-    return {"loss": float(losses.mean()), "accuracy": fmean(by_task.values()), "domain_accuracy": domain}
+    return {
+        "loss": float(held_out.losses(model).mean()),
+        "accuracy": fmean(by_task.values()),
+        "domain_accuracy": domain,
+    }

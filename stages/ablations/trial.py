@@ -144,7 +144,7 @@ class Trial:
         """Mean held-out loss in nats per token; the same windows for every run."""
         windows = held_out(self.shards, shares or self.shares, self.trials.length, self.config.seed)
         windows.mask = mask
-        losses = held_out_losses(model, windows, self.trials.validation_windows, self.config.training)
+        (losses,) = held_out_losses(model, [windows], self.trials.validation_windows, self.config.training)
         return float(losses.mean())
 
 

@@ -20,7 +20,7 @@ from stages.tokenizer import bpe
 from stages.tokenizer.chat import ChatFormat
 from stages.training.curve import tail_mean, write_curve
 from stages.training.loader import IGNORE
-from stages.training.loop import Run, Training, precision
+from stages.training.loop import Alone, Run, Training, ranks_of
 from stages.training.sample import Sample
 
 
@@ -142,8 +142,9 @@ def optimise(
 ) -> tuple[Llama, list[dict[str, float]]]:
     """`model` optimised on `pairs`, with itself as the reference; and the first version's curve."""
     rows = rows_of(settings, chat, pairs)
-    reference = torch.stack([reference_log_likelihood(model, [pair[side] for pair in rows], chat, training)
-                             for side in (0, 1)])  # fmt: skip
+    both = [reference_log_likelihood(model, [pair[side] for pair in rows], chat, training, ranks_of(context))
+            for side in (0, 1)]  # fmt: skip
+    reference = torch.stack(both)
     batches = preference_batches(settings, seed, chat, pairs, rows, reference)
 
     def loss(model: Llama, batch: PreferenceRows) -> tuple[Tensor, dict[str, float]]:
@@ -176,14 +177,10 @@ def row_log_likelihood(model: Llama, batch: Rows) -> tuple[Tensor, Tensor]:
     return batch.sums(each), batch.sums(batch.targets != IGNORE)
 
 
-@torch.no_grad()
 def reference_log_likelihood(
-    model: Llama, rows: Sequence[tuple[list[int], list[int]]], chat: ChatFormat, training: Training, size: int = 128
+    model: Llama, rows: Sequence[tuple[list[int], list[int]]], chat: ChatFormat, training: Training, ranks: Alone
 ) -> Tensor:
     """Log-likelihood of each row under the model before training, [rows]."""
-    model.eval()
-    pieces = []
-    for first in range(0, len(rows), size):
-        with precision(training):
-            pieces.append(row_log_likelihood(model, pad(rows[first : first + size], chat.pad))[0])
-    return torch.cat(pieces)
+    size = 128 * ranks.data_parallel
+    batches = (pad(rows[first : first + size], chat.pad) for first in range(0, len(rows), size))
+    return ranks.measure(model, batches, lambda model, batch: row_log_likelihood(model, batch)[0], training).float()

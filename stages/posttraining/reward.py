@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
@@ -24,7 +23,7 @@ from stages.tasks.example import Example
 from stages.tokenizer import bpe
 from stages.tokenizer.chat import ChatFormat
 from stages.training.curve import tail_mean, write_curve
-from stages.training.loop import Run, Training, precision
+from stages.training.loop import ALONE, Alone, Run, Training, ranks_of
 from stages.training.sample import Row, Sample
 
 
@@ -86,8 +85,8 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     write_curve(outputs["curve"], histories[0])
     right = np.array(
         [float(a > b) for a, b in zip(
-            rewards(model, chat, [(c.example, c.chosen) for c in kept], config.training),
-            rewards(model, chat, [(c.example, c.rejected) for c in kept], config.training), strict=True)]
+            *(rewards(model, chat, [(c.example, getattr(c, side)) for c in kept], config.training, ranks_of(context))
+              for side in ("chosen", "rejected")), strict=True)]
     )  # fmt: skip
     tasks = sorted({c.example.task for c in kept})
     by_task = {t: right[[c.example.task == t for c in kept]] for t in tasks}
@@ -148,23 +147,21 @@ def row_rewards(model: RewardModel, batch: Rows) -> Tensor:
     return batch.sums(model(batch.tokens).float() * batch.ends)
 
 
-@torch.inference_mode()
 def rewards(
-    model: RewardModel, chat: ChatFormat, answered: Sequence[tuple[Example, str]], training: Training, size: int = 128
+    model: RewardModel,
+    chat: ChatFormat,
+    answered: Sequence[tuple[Example, str]],
+    training: Training,
+    ranks: Alone = ALONE,
 ) -> list[float]:
     """The reward of each (example, response), in order."""
-    model.eval()
+    size = 128 * ranks.data_parallel
     rows = [row(chat, example.prompt, response) for example, response in answered]
     order = sorted(range(len(rows)), key=lambda index: (len(rows[index][0]), index))
-    values = [0.0] * len(rows)
-    for first in range(0, len(order), size):
-        chosen = order[first : first + size]
-        batch = pad([rows[index] for index in chosen], chat.pad)
-        with precision(training):
-            reward = row_rewards(model, batch)
-        for index, value in zip(chosen, reward.tolist(), strict=True):
-            values[index] = value
-    return values
+    runs = (order[first : first + size] for first in range(0, len(order), size))
+    batches = (pad([rows[index] for index in chosen], chat.pad) for chosen in runs)
+    found = ranks.measure(model, batches, row_rewards, training).tolist()
+    return [value for _, value in sorted(zip(order, found, strict=True))]
 
 
 def load_reward_model(directory: Path) -> tuple[RewardModel, ChatFormat]:

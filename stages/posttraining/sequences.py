@@ -1,45 +1,26 @@
 """Prompts and responses as padded rows: what SFT, DPO and the reward model are trained on."""
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from stages.tokenizer.chat import ChatFormat, ask
-from stages.training.loader import IGNORE
+from stages.training.loader import IGNORE, TokenRows
 from stages.training.permutation import mix, permute
 from stages.training.sample import Row
 
 
-def row_sums(values: Tensor) -> Tensor:
-    """The sum of each row of values [B, T], [B]."""
-    return values.sum(1)
-
-
 @dataclass
-class Rows:
-    """Right-padded dialogs, [B, T] each: tokens, targets, and which token is the last of its row.
+class Rows(TokenRows):
+    """Right-padded dialogs, and which token is the last of its row, [B, T].
 
     Padding needs no mask: attention is causal and the padding comes last.
     """
 
-    tokens: Tensor
-    targets: Tensor
     ends: Tensor
-    sums: Callable[[Tensor], Tensor] = field(default=row_sums, kw_only=True)
-    """Adds up what belongs to each row: ranks that hold pieces of the same rows ask one another."""
-
-    @property
-    def count(self) -> int:
-        """Number of rows."""
-        return len(self.tokens)
-
-    @property
-    def weight(self) -> float:
-        """Number of targets."""
-        return float((self.targets != IGNORE).sum())
 
 
 @dataclass

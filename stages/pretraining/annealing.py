@@ -8,14 +8,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-import numpy as np
 from pydantic import Field
 
 from stages import statistics
 from stages.interface import Context, Metrics, Paths, Section
 from stages.model.files import adopt, context_length, load_model, save_model
 from stages.model.llama import Llama
-from stages.pretraining.phase import Pretraining, bucket_losses, member_of, validation_losses
+from stages.pretraining.phase import Pretraining, Validation, member_of
 from stages.scaling.ladder import LearningRate
 from stages.tokenizer.corpus import Mix
 from stages.training import spikes
@@ -23,7 +22,7 @@ from stages.training.checkpoint import Average
 from stages.training.curve import write_curve
 from stages.training.language_modelling import COUNTS, MixtureBatches, next_token_loss
 from stages.training.loader import Mixture, Part, TokenShards
-from stages.training.loop import History, Run, Training, train
+from stages.training.loop import History, Run, Training, ranks_of, train
 from stages.training.schedule import Decay, Schedule
 
 
@@ -56,9 +55,9 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     steps, annealed, default = phase_batches(config, shards, member_of(inputs["herd"], context.item["member"]))
     count = config.annealing.checkpoints
     checkpoints = [steps * number // count for number in range(1, count + 1)]
-
-    def losses(model: Llama) -> np.ndarray:
-        return validation_losses(model, shards, config.mix.shares(), config.pretraining, config.training, config.seed)
+    held_out = Validation(
+        shards, config.mix.shares(), config.pretraining, config.training, config.seed, ranks_of(context)
+    )
 
     def continued(
         title: str, batches: MixtureBatches, decay: Decay, average_at: Collection[int], first_step: int = 0
@@ -72,11 +71,11 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         )  # fmt: skip
         return model, history, average
 
-    before = losses(load_model(inputs["model"]))
+    before = held_out.losses(load_model(inputs["model"]))
     model, history, average = continued("annealing", annealed, "linear", checkpoints)
-    last = losses(model)
+    last = held_out.losses(model)
     adopt(model, average.mean)
-    after = losses(model)
+    after = held_out.losses(model)
     save_model(model, outputs["model"], inputs["tokenizer"], context_length(inputs["model"]))
     write_curve(outputs["curve"], history)
     metrics: Metrics = {
@@ -89,13 +88,11 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         "validation_loss": statistics.mean(after),
         "change": statistics.mean(after - before),
         "average_minus_last": statistics.mean(after - last),
-        "validation_loss_by_bucket": bucket_losses(
-            model, shards, config.mix.shares(), config.pretraining, config.training, config.seed
-        ),
+        "validation_loss_by_bucket": held_out.by_bucket(model),
     }
     if config.annealing.control:
         control, _, _ = continued("control", default, "constant", (), steps)
-        without = losses(control)
+        without = held_out.losses(control)
         metrics["loss_control"] = statistics.mean(without)
         metrics["against_control"] = statistics.mean(after - without)
     return metrics

@@ -10,7 +10,7 @@ from stages import statistics
 from stages.interface import Context, Metrics, Paths, Section
 from stages.model.files import save_model
 from stages.model.llama import Llama, LlamaConfig
-from stages.pretraining.phase import Pretraining, bucket_losses, member_of, validation_losses
+from stages.pretraining.phase import Pretraining, Validation, member_of
 from stages.scaling.ladder import LearningRate
 from stages.tokenizer.corpus import Mix
 from stages.training import spikes
@@ -108,7 +108,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
                        scratch=context.scratch, context=context, title="initial")  # fmt: skip
     save_model(model, outputs["model"], inputs["tokenizer"], config.pretraining.length)
     write_curve(outputs["curve"], history)
-    losses = validation_losses(model, shards, shares, config.pretraining, config.training, config.seed)
+    held_out = Validation(shards, shares, config.pretraining, config.training, config.seed, ranks_of(context))
     drawn: dict[str, int] = dict.fromkeys(shares, 0)
     epochs: dict[str, float] = dict.fromkeys(shares, 0.0)
     for part, count in zip(batches.parts, batches.steps, strict=True):
@@ -126,10 +126,8 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         "peak_learning_rate": schedule.peak,
         "train_loss": tail_mean(history),
         "spikes": spikes.count(history),
-        "validation_loss": statistics.mean(losses),
-        "validation_loss_by_bucket": bucket_losses(
-            model, shards, shares, config.pretraining, config.training, config.seed
-        ),
+        "validation_loss": statistics.mean(held_out.losses(model)),
+        "validation_loss_by_bucket": held_out.by_bucket(model),
     }
 
 

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-import numpy as np
 from pydantic import Field, field_validator
 
 from stages import statistics
@@ -17,7 +16,7 @@ from stages.interface import Context, Metrics, Paths, Section, StageError
 from stages.model.files import load_model, save_model
 from stages.model.llama import Llama
 from stages.pretraining.needles import needle_accuracy
-from stages.pretraining.phase import Pretraining, member_of, validation_losses
+from stages.pretraining.phase import Pretraining, Validation, member_of
 from stages.scaling.ladder import LearningRate
 from stages.tokenizer import bpe
 from stages.tokenizer.chat import ChatFormat
@@ -74,11 +73,9 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     model = load_model(inputs["model"])
     plan = member_of(inputs["herd"], context.item["member"])
     lengths = [config.pretraining.length, *settings.lengths]
-
-    def short_losses() -> np.ndarray:
-        return validation_losses(model, shards, config.mix.shares(), config.pretraining, config.training, config.seed)
-
-    before = short_losses()
+    ranks = ranks_of(context)
+    short = Validation(shards, config.mix.shares(), config.pretraining, config.training, config.seed, ranks)
+    before = short.losses(model)
     history: History = []
     log: list[dict[str, Any]] = []
     reached = config.pretraining.length
@@ -86,12 +83,14 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         passed = False
         for segment in range(settings.segments):
             history += train_segment(config, context, model, shards, plan, length, len(log), history)
-            loss = statistics.mean(short_losses() - before)
-            found = needle_accuracy(model, chat, lengths[: rung + 1], settings.needles, config.seed)
+            loss = statistics.mean(short.losses(model) - before)
+            found = needle_accuracy(
+                model, chat, lengths[: rung + 1], settings.needles, config.seed, config.training, ranks
+            )
             worst = min(sum(r["accuracy"] for r in found if r["length"] == each) / len({r["depth"] for r in found})
                         for each in lengths[: rung + 1])  # fmt: skip
             recovered, solved = loss["value"] <= settings.loss_tolerance, worst >= settings.needle_threshold
-            passed = ranks_of(context).agree(recovered and solved)
+            passed = ranks.agree(recovered and solved)
             log.append({"length": length, "segment": segment + 1, "loss_change": loss, "needles": worst,
                         "recovered": recovered, "solved": solved, "passed": passed})  # fmt: skip
             if passed:

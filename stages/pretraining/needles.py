@@ -1,19 +1,25 @@
 """Needle in a haystack (3.4.2): a fact hidden at some depth of a long text, asked for at its end."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
-from stages.model.generate import generate
 from stages.model.llama import Llama
-from stages.tasks import verify
 from stages.tasks.example import Example
 from stages.tasks.lookup import needle
 from stages.tasks.pages import web_prompt
 from stages.tokenizer.chat import ChatFormat
+from stages.training.loader import IGNORE, TokenBatch
+from stages.training.loop import ALONE, Alone, Training
 
 DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
+ANSWER_TOKENS = 16
+"""Room for the answer at the end of a haystack."""
+END = -1
+"""Target that any token fits which ends an answer."""
 
 
 def needles(chat: ChatFormat, length: int, per_depth: int, seed: int) -> list[tuple[float, Example, list[int]]]:
@@ -32,23 +38,52 @@ def needles(chat: ChatFormat, length: int, per_depth: int, seed: int) -> list[tu
     return found
 
 
-ANSWER_TOKENS = 16
-
-
 def needle_accuracy(
-    model: Llama, chat: ChatFormat, lengths: Sequence[int], per_depth: int, seed: int
+    model: Llama,
+    chat: ChatFormat,
+    lengths: Sequence[int],
+    per_depth: int,
+    seed: int,
+    training: Training,
+    ranks: Alone = ALONE,
 ) -> list[dict[str, Any]]:
-    """A row per length and depth: share of needles found by a base model, with n."""
-    model.eval()
-    newline = chat.plain("\n")[-1]
+    """A row per length and depth: share of needles that a base model finds, with n.
+
+    Found is a needle whose answer the model would give token by token, the likeliest each time, and end there. One
+    forward pass over question and answer tells: what comes after a right token does not depend on who wrote it.
+    """
+    asked = {length: needles(chat, length, per_depth, seed) for length in lengths}
+    ends = torch.tensor([*chat.stop, chat.plain("\n")[-1], chat.plain(" Q:")[0]])
+
+    def batches() -> Iterator[TokenBatch]:
+        for length, each in asked.items():
+            size = max(1, training.micro_tokens // length) * ranks.data_parallel
+            rows = [(tokens, chat.plain(f" {example.answer}")) for _, example, tokens in each]
+            for first in range(0, len(rows), size):
+                yield answered(rows[first : first + size], chat.pad)
+
+    wrong = ranks.measure(model, batches(), lambda model, batch: misses(model, batch, ends), training)
     rows = []
-    for length in lengths:
-        asked = needles(chat, length, per_depth, seed)
-        answers = generate(model, [tokens for _, _, tokens in asked], max_new_tokens=ANSWER_TOKENS,
-                           stop=(*chat.stop, newline), ending=chat.plain(" Q:"))  # fmt: skip
-        texts = [chat.text(answer).split(" Q:")[0] for answer in answers]
-        right = np.array(verify([example for _, example, _ in asked], texts), dtype=float)
+    for (length, each), missed in zip(asked.items(), wrong.split([len(each) for each in asked.values()]), strict=True):
         for depth in DEPTHS:
-            chosen = right[[place == depth for place, _, _ in asked]]
-            rows.append({"length": length, "depth": depth, "accuracy": float(chosen.mean()), "n": len(chosen)})
+            found = missed[[place == depth for place, _, _ in each]] == 0
+            rows.append({"length": length, "depth": depth, "accuracy": found.double().mean().item(), "n": len(found)})
     return rows
+
+
+def answered(rows: Sequence[tuple[Sequence[int], Sequence[int]]], filler: int) -> TokenBatch:
+    """(prompt, answer) tokens as right-padded rows; the targets are the answer's tokens and its end."""
+    tokens = [torch.tensor([*prompt, *answer]) for prompt, answer in rows]
+    targets = [torch.tensor([IGNORE] * (len(prompt) - 1) + [*answer, END]) for prompt, answer in rows]
+    padded = pad_sequence(tokens, True, filler), pad_sequence(targets, True, IGNORE)
+    return TokenBatch(*padded, starts=None)
+
+
+def misses(model: Llama, batch: TokenBatch, ends: Tensor) -> Tensor:
+    """How many of each row's targets are not the model's likeliest token, [B]; for END any of `ends` will do."""
+    likeliest = model(batch.tokens, batch.starts).argmax(2)  # not -1, which torch 2.13 gathers wrongly from ranks
+    if hasattr(likeliest, "full_tensor"):  # of ranks that have a slice of the vocabulary each
+        likeliest = likeliest.full_tensor()
+    ended = torch.isin(likeliest, ends.to(likeliest.device))
+    wrong = torch.where(batch.targets == END, ~ended, likeliest != batch.targets)
+    return batch.sums(wrong & (batch.targets != IGNORE))

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from stages.interface import Section
 from stages.model.llama import Llama
 from stages.training.language_modelling import held_out, held_out_losses
 from stages.training.loader import TokenShards
-from stages.training.loop import Training
+from stages.training.loop import ALONE, Alone, Training
 
 
 class Pretraining(Section):
@@ -49,19 +50,27 @@ def member_of(herd: Path, member: str) -> dict[str, Any]:
     return plan
 
 
-def validation_losses(
-    model: Llama, shards: TokenShards, shares: Mapping[str, float], settings: Pretraining, training: Training, seed: int
-) -> np.ndarray:
-    """Loss of each held-out window of the mix, in nats per token; the same windows for every model of one corpus."""
-    mixture = held_out(shards, shares, settings.length, seed)
-    return held_out_losses(model, mixture, settings.validation_windows, training)
+@dataclass(frozen=True)
+class Validation:
+    """What the loss is measured on: the same held-out windows for every model of one corpus."""
 
+    shards: TokenShards
+    shares: Mapping[str, float]
+    settings: Pretraining
+    training: Training
+    seed: int
+    ranks: Alone = ALONE
 
-def bucket_losses(
-    model: Llama, shards: TokenShards, shares: Mapping[str, float], settings: Pretraining, training: Training, seed: int
-) -> dict[str, dict[str, float]]:
-    """The held-out loss of each bucket by itself, with its interval over windows."""
-    return {
-        bucket: statistics.mean(validation_losses(model, shards, {bucket: 1.0}, settings, training, seed))
-        for bucket in shares
-    }
+    def losses(self, model: Llama) -> np.ndarray:
+        """Loss of each window of the mix, in nats per token."""
+        (losses,) = self._losses(model, self.shares)
+        return losses
+
+    def by_bucket(self, model: Llama) -> dict[str, dict[str, float]]:
+        """The loss of each bucket by itself, with its interval over windows."""
+        losses = self._losses(model, *({bucket: 1.0} for bucket in self.shares))
+        return {bucket: statistics.mean(each) for bucket, each in zip(self.shares, losses, strict=True)}
+
+    def _losses(self, model: Llama, *mixes: Mapping[str, float]) -> list[np.ndarray]:
+        mixtures = [held_out(self.shards, shares, self.settings.length, self.seed) for shares in mixes]
+        return held_out_losses(model, mixtures, self.settings.validation_windows, self.training, self.ranks)

@@ -17,7 +17,7 @@ from stages import statistics
 from stages.interface import Context, Metrics, Section, StageError
 from stages.model.llama import Llama, LlamaConfig
 from stages.pretraining import initial
-from stages.pretraining.phase import validation_losses
+from stages.pretraining.phase import Validation
 from stages.training.language_modelling import MixtureBatches, next_token_loss
 from stages.training.loader import Mixture, Part, TokenShards
 from stages.training.loop import train
@@ -106,10 +106,8 @@ def value(
     with_new, mixture = annealed("with the new data", mixed)
 
     def compare(shares: Mapping[str, float]) -> dict[str, dict[str, float]]:
-        losses = [
-            validation_losses(model, shards, shares, config.pretraining, config.training, config.seed)
-            for model in (without, with_new)
-        ]
+        held_out = Validation(shards, shares, config.pretraining, config.training, config.seed)
+        losses = [held_out.losses(model) for model in (without, with_new)]
         return {"gain": statistics.mean(losses[0] - losses[1]), "without": statistics.mean(losses[0]),
                 "with": statistics.mean(losses[1])}  # fmt: skip
 

@@ -190,7 +190,7 @@ def train_point(point: Point) -> dict[str, Any]:
     history, _ = train(model, batches, next_token_loss, schedule, config.training,
                        scratch=point.scratch, context=Silent(point.scratch), title="point")  # fmt: skip
     validation = held_out(shards, shares, sweep.length, config.seed)
-    losses = held_out_losses(model, validation, sweep.validation_windows, config.training)
+    (losses,) = held_out_losses(model, [validation], sweep.validation_windows, config.training)
     test = questions(config.questions, point.tokenizer, config.seed)
     nats, right = right_answers(surprise(model, test, config.training))
     tokens = point.steps * point.budget.batch * sweep.length

@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
@@ -148,21 +148,18 @@ def write(directory: Path, tensors: Tensors, facts: Mapping[str, Any], keep: int
         for name, values in tensors.items():
             save_file({key: value.contiguous() for key, value in values.items()}, partial / f"{name}.safetensors")
             _to_disk(partial / f"{name}.safetensors")
-        _write_json(partial / "state.json", facts)
+        write_json(partial / "state.json", facts)
         # The last file: what has none, or another than its files' digests, is not whole.
-        _write_json(partial / "sha256.json", {path.name: _digest(path) for path in sorted(partial.iterdir())})
+        write_json(partial / "sha256.json", {path.name: digest_of(path) for path in sorted(partial.iterdir())})
         shutil.rmtree(final, ignore_errors=True)
         partial.rename(final)
         _to_disk(directory)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
-        if not _is_full(error):
+        if not is_full(error):
             raise
-        need = sum(t.numel() * t.element_size() for values in tensors.values() for t in values.values())
-        raise StageError(
-            f"{directory}: no space left for the checkpoint of step {facts['step']} ({need / 1e6:,.1f} MB); free some "
-            "and run again, or lower training.keep_checkpoints: it goes on from the checkpoint before, which is whole"
-        ) from error
+        every = {f"{file}/{name}": tensor for file, values in tensors.items() for name, tensor in values.items()}
+        raise StageError(no_space(directory, facts["step"], every)) from error
     for old in sorted(directory.glob("step-*"))[:-keep]:
         shutil.rmtree(old)
 
@@ -171,18 +168,36 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
     """Facts and tensors of a checkpoint; raises OSError, ValueError or SafetensorError where it is not as written."""
     digests: dict[str, str] = json.loads((path / "sha256.json").read_text())
     for name, digest in digests.items():
-        if _digest(path / name) != digest:
+        if digest_of(path / name) != digest:
             raise ValueError(f"{name} is not what was written")
     facts: dict[str, Any] = json.loads((path / "state.json").read_text())
     return facts, {file.stem: load_file(file) for file in sorted(path.glob("*.safetensors"))}
 
 
-def _write_json(path: Path, value: Any) -> None:
+def newest_kind(directory: Path) -> Literal["step", "sharded"] | None:
+    """Who left the newest checkpoint in `directory`: one process (step), or ranks (sharded), theirs before its own."""
+    found = sorted(path.name for path in directory.glob("*-?????????") if path.name.startswith(("step-", "sharded-")))
+    newest = max(found, key=lambda name: name[-9:], default=None)
+    return None if newest is None else "step" if newest.startswith("step-") else "sharded"
+
+
+def no_space(directory: Path, step: int, tensors: Mapping[str, Tensor]) -> str:
+    """What to say where these tensors do not fit the disk."""
+    need = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    return (
+        f"{directory}: no space left for the checkpoint of step {step} ({need / 1e6:,.1f} MB); free some and run "
+        "again: it goes on from the checkpoint before, which is whole"
+    )
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes `value`; returns when the kernel has it on the disk."""
     path.write_text(json.dumps(value))
     _to_disk(path)
 
 
-def _digest(path: Path) -> str:
+def digest_of(path: Path) -> str:
+    """The sha256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -196,7 +211,7 @@ def _to_disk(path: Path) -> None:
         os.close(descriptor)
 
 
-def _is_full(error: Exception) -> bool:
+def is_full(error: BaseException) -> bool:
     """Whether a disk or a quota is full; safetensors hands the system's error on in words only."""
     full = (errno.ENOSPC, errno.EDQUOT)
     if isinstance(error, OSError):

@@ -13,7 +13,7 @@ from stages.interface import StageError
 from stages.model.llama import Llama
 from stages.training.compiled import cross_entropy
 from stages.training.loader import IGNORE, Mixture, TokenBatch, TokenShards
-from stages.training.loop import Training, precision
+from stages.training.loop import ALONE, Alone, Training
 from stages.training.sample import Row, Sample
 
 COUNTS = "every token counts in the loss but the first of a sequence and of a document"
@@ -78,24 +78,34 @@ class MixtureBatches:
             yield Sample(name, {"text": row})
 
 
-@torch.inference_mode()
-def held_out_losses(model: Llama, mixture: Mixture, samples: int, training: Training, size: int = 16) -> np.ndarray:
-    """Mean loss in nats per token of each of the first `samples` windows of a held-out mixture, [samples].
+def held_out_losses(
+    model: Llama, mixtures: Sequence[Mixture], samples: int, training: Training, ranks: Alone = ALONE
+) -> list[np.ndarray]:
+    """Mean loss in nats per token of each of the first `samples` windows of held-out mixtures, [samples] for each.
 
-    Fewer where a bucket has fewer: a window counted twice would make the interval narrower than it is.
+    Fewer where a bucket has fewer: a window counted twice would make the interval narrower than it is. The mixtures
+    are measured together, so that ranks have to share the model out among them once.
     """
-    model.eval()
-    samples = mixture.distinct(samples)
-    losses: list[Tensor] = []
-    for first in range(0, samples, size):
-        batch = mixture.batch(first, min(size, samples - first))
-        with precision(training):
-            logits = model(batch.tokens, batch.starts)
-        each = F.cross_entropy(
-            logits.float().transpose(1, 2), batch.targets, ignore_index=IGNORE, reduction="none"
-        ).double()
-        losses.append(each.sum(1) / (batch.targets != IGNORE).sum(1))
-    return torch.cat(losses).numpy()
+    size = 16 * ranks.data_parallel
+    counts = [mixture.distinct(samples) for mixture in mixtures]
+    weights: list[Tensor] = []
+
+    def batches() -> Iterator[TokenBatch]:
+        for mixture, count in zip(mixtures, counts, strict=True):
+            for first in range(0, count, size):
+                batch = mixture.batch(first, min(size, count - first))
+                weights.append((batch.targets != IGNORE).sum(1))
+                yield batch
+
+    sums = ranks.measure(model, batches(), row_losses, training)
+    return [losses.numpy() for losses in (sums / torch.cat(weights)).split(counts)]
+
+
+def row_losses(model: Llama, batch: TokenBatch) -> Tensor:
+    """Negative log-likelihood of each row's targets in nats, [B] in float64."""
+    logits = model(batch.tokens, batch.starts).float()
+    each = F.cross_entropy(logits.transpose(1, 2), batch.targets, ignore_index=IGNORE, reduction="none")
+    return batch.sums(each.double())
 
 
 def held_out(shards: TokenShards, shares: Mapping[str, float], length: int, seed: int) -> Mixture:

@@ -6,8 +6,8 @@ So a run can resume at any sample, and any step can be looked at afterwards.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -51,13 +51,19 @@ class TokenShards:
         return hashlib.sha256(json.dumps(self.index, sort_keys=True).encode()).hexdigest()
 
 
+def row_sums(values: Tensor) -> Tensor:
+    """The sum of each row of values [B, T], [B]."""
+    return values.sum(1)
+
+
 @dataclass
-class TokenBatch:
-    """Inputs and targets [B, T], and where each position's document begins, [B, T]."""
+class TokenRows:
+    """Inputs and targets, [B, T] each."""
 
     tokens: Tensor
     targets: Tensor
-    starts: Tensor | None
+    sums: Callable[[Tensor], Tensor] = field(default=row_sums, kw_only=True)
+    """Adds up what belongs to each row: ranks that hold pieces of the same rows ask one another."""
 
     @property
     def count(self) -> int:
@@ -68,6 +74,13 @@ class TokenBatch:
     def weight(self) -> float:
         """Number of targets that count in the loss."""
         return float((self.targets != IGNORE).sum())
+
+
+@dataclass
+class TokenBatch(TokenRows):
+    """Packed documents, and where each position's document begins, [B, T]; None: every row is one."""
+
+    starts: Tensor | None
 
 
 class Mixture:

@@ -6,7 +6,7 @@ whole, and nothing draws from a global generator.
 
 import math
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from stages.interface import Context, Section, StageError
 from stages.training import spikes
-from stages.training.checkpoint import Average, Checkpoints, TrainingState
+from stages.training.checkpoint import Average, Checkpoints, TrainingState, newest_kind
 from stages.training.compiled import compiled
 from stages.training.optimizer import AdamW
 from stages.training.sample import Sample
@@ -95,6 +95,9 @@ class Batches(Protocol):
 Loss = Callable[[Any, Any], tuple[Tensor, dict[str, float]]]
 """(model, micro-batch) -> the loss summed over the micro-batch, and other sums worth a curve."""
 
+Measure = Callable[[Any, Any], Tensor]
+"""(model, batch) -> a number for each of the batch's rows, [rows]."""
+
 History = list[dict[str, float]]
 """A row per step: step (from 1), tokens (so far), lr, spike (1 or 0), loss, grad_norm, and the loss function's other
 means."""
@@ -135,6 +138,8 @@ class Alone:
 
     whole = torch.device("cpu")
     """Where to make a model that is to be trained."""
+    data_parallel = 1
+    """How many of them take rows of their own."""
 
     def own(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Weights that training may change while `weights` stay."""
@@ -164,19 +169,27 @@ class Alone:
     ) -> dict[str, float]:
         return backward(model, batches, loss, weight, training)
 
+    def measure(self, model: nn.Module, batches: Iterable[Any], each: Measure, training: Training) -> Tensor:
+        """`each` of a whole model's batches, one after the other, [rows] on every rank; nothing is kept for a gradient.
+
+        A batch had best have as many rows for each rank that takes its own.
+        """
+        model.eval()
+        with torch.inference_mode(), precision(training):
+            return torch.cat([each(model, batch) for batch in batches])
+
     def clip(self, model: nn.Module, most: float) -> Tensor:
         """Scales the gradients to a norm of at most `most`; returns what it was, over all ranks."""
         return nn.utils.clip_grad_norm_(model.parameters(), most)
 
     def resume(self, state: TrainingState, scratch: Path, note: Callable[[str], None] = lambda text: None) -> bool:
         """Goes on from the newest checkpoint in `scratch`, also from one that a process group left."""
-        newest = max(scratch.glob("*-?????????"), key=lambda path: path.name[-9:], default=None)
-        if newest is None or not newest.name.startswith("sharded-"):
-            return state.resume(scratch, note)
-        from stages.training import sharded  # seldom, and its import takes two seconds
+        if newest_kind(scratch) == "sharded":
+            from stages.training import sharded  # seldom, and its import takes two seconds
 
-        sharded.load(state, newest)
-        return True
+            if sharded.resume(state, scratch, note):
+                return True
+        return state.resume(scratch, note)
 
     def checkpoints(self, scratch: Path, training: Training) -> AbstractContextManager[Saving]:
         """What writes checkpoints while it is entered."""

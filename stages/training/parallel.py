@@ -6,7 +6,7 @@ over a row (`Rows.sums`) is added up over the context-parallel ranks that hold i
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -26,10 +26,13 @@ from stages.model.llama import Llama, LlamaConfig, RewardModel
 from stages.model.parallelize import Parts, local_positions, make_mesh, parallelize
 from stages.model.pipeline import interleaved
 from stages.training import sharded
-from stages.training.checkpoint import Average, TrainingState
+from stages.training.checkpoint import Average, TrainingState, newest_kind
 from stages.training.loader import IGNORE
-from stages.training.loop import ALONE, Loss, Saving, Training, backward, precision
+from stages.training.loop import Loss, Measure, Saving, Training, backward, precision
 from stages.training.optimizer import AdamW
+
+Kept = Callable[[Tensor, Any, int], Tensor]
+"""(logits, micro-batch, its first row) -> the loss."""
 
 
 class Ranks:
@@ -40,6 +43,7 @@ class Ranks:
 
     def __init__(self, layout: Layout, device: str = "cpu") -> None:
         self.layout, self.device = layout, device
+        self.data_parallel = layout.dp
         self.mesh = make_mesh(layout, device)
         self._schedule: tuple[tuple[int, ...], Any] | None = None
         self._kind: type[Llama] | type[RewardModel] = Llama
@@ -105,7 +109,7 @@ class Ranks:
                 part = F.pad(part, (0, length - part.shape[1]), value=FILLER[name])
                 part = part if name == "starts" else part[:, here]
             tensors[name] = part.to(self.device)
-        return replace(batch, **tensors, **({"sums": self._sums} if self._rows_shared else {}))
+        return replace(batch, **tensors, sums=self._sums)
 
     def _sums(self, values: Tensor) -> Tensor:
         """The sum of each row's values, whose pieces lie on this rank and on its context-parallel peers."""
@@ -143,8 +147,57 @@ class Ranks:
         with loss_parallel():  # does nothing where the logits are no slices
             if self.layout.pp == 1:
                 return backward(model, batches, loss, weight, training)
+            found: dict[int, dict[str, float]] = {}  # by first row: a micro-batch may be asked for twice
+
+            def keep(logits: Tensor, piece: Any, first: int) -> Tensor:
+                value, extra = loss(lambda *_: logits, piece)
+                found[first] = {"loss": value.item(), **extra}
+                return value / weight
+
             with precision(training):
-                return self._pipeline(parts, batches, loss, weight)
+                self._pipeline(parts, batches, keep)
+            sums: dict[str, float] = {}
+            real = sum(len(batch.tokens) for batch in batches)
+            for first in sorted(place for place in found if place < real):
+                for name, amount in found[first].items():
+                    sums[name] = sums.get(name, 0.0) + amount
+            return self._named(sums)
+
+    def measure(self, model: nn.Module, batches: Iterable[Any], each: Measure, training: Training) -> Tensor:
+        """`each` of a whole model's batches, one after the other, [rows] on every rank; nothing is kept for a gradient.
+
+        Each data-parallel rank takes its run of a batch's rows, which are filled up until they divide evenly.
+        """
+        parts = cast(Parts, self.shard(model, training)).eval()
+        # What lies on many ranks is told by one of them, and by a row's rank alone.
+        tells = all(self.mesh[name].get_local_rank() == place for name, place in
+                    (("tp", 0), ("cp", 0), ("pp", self.layout.pp - 1)))  # fmt: skip
+        found = []
+        for batch in batches:
+            rows = len(batch.tokens)
+            extra = -rows % self.layout.dp
+            even = {name: filled(tensor, extra, FILLER[name]) for name, tensor in tensors_of(batch).items()}
+            part = self._part(replace(batch, **even))
+            mine = torch.zeros(self.layout.dp, len(part.tokens), dtype=torch.float64, device=self.device)
+            with torch.no_grad(), loss_parallel(), precision(training):
+                values = each(parts, part) if self.layout.pp == 1 else self._piped(parts, part, each)
+            if tells and values is not None:
+                mine[self.mesh["dp"].get_local_rank()] = values
+            dist.all_reduce(mine)
+            found.append(mine.flatten()[:rows].cpu())
+        self._schedule = None  # it holds the parts
+        return torch.cat(found)
+
+    def _piped(self, parts: Parts, batch: Any, each: Measure) -> Tensor | None:
+        """`each` of a batch that goes through the pipeline, on the rank of its last part."""
+        found: dict[int, Tensor] = {}
+
+        def keep(logits: Tensor, piece: Any, first: int) -> Tensor:
+            found[first] = each(lambda *_: logits, piece)
+            return found[first].sum()
+
+        self._pipeline(parts, [batch], keep, gradient=False)
+        return torch.cat([found[first] for first in sorted(found)])[: len(batch.tokens)] if found else None
 
     def clip(self, model: nn.Module, most: float) -> Tensor:
         """Scales the gradients to a norm of at most `most`; returns the norm over all ranks."""
@@ -162,13 +215,10 @@ class Ranks:
     def resume(self, state: TrainingState, scratch: Path, note: Callable[[str], None] = lambda text: None) -> bool:
         """Goes on from the newest checkpoint, whatever layout wrote it, or one process."""
         self._same(state.fingerprint)
-        if self.first and list(scratch.glob("step-*")):
+        if self.first and newest_kind(scratch) == "step":
             self._take_over(state, scratch)
         dist.barrier()
-        path = sharded.newest(scratch)
-        if path is not None:
-            sharded.load(state, path)
-        return path is not None
+        return sharded.resume(state, scratch, note)
 
     def _same(self, fingerprint: str) -> None:
         """Raises StageError where some rank would train on other batches: what it drew itself came out otherwise."""
@@ -184,15 +234,18 @@ class Ranks:
         model, mine = self._kind(config), state.optimizer
         optimizer = AdamW(model, mine.beta1, mine.beta2, mine.eps, mine.weight_decay)
         whole = TrainingState(model, optimizer, Average(), state.fingerprint)
-        if ALONE.resume(whole, scratch):
+        if whole.resume(scratch):
             sharded.save(whole, scratch, alone=True)
 
     def checkpoints(self, scratch: Path, training: Training) -> AbstractContextManager[Saving]:
         """What writes sharded checkpoints, all ranks at once."""
         return sharded.Together(scratch, training.keep_checkpoints)
 
-    def _pipeline(self, parts: Parts, batches: Sequence[Any], loss: Loss, weight: float) -> dict[str, float]:
-        """Interleaved 1F1B over this step's micro-batches."""
+    def _pipeline(self, parts: Parts, batches: Sequence[Any], keep: Kept, gradient: bool = True) -> None:
+        """Interleaved 1F1B over this step's micro-batches, forward only if no `gradient` is asked for.
+
+        `keep` is called where the last part is; what it returns counts for rows that are no fillers.
+        """
         tensors = {name: torch.cat([getattr(b, name) for b in batches]) for name in tensors_of(batches[0])}
         real, unit, count = len(tensors["tokens"]), len(batches[0].tokens) // batches[0].count, len(batches)
         if count < self.layout.pp or count != self.layout.filled(count) or real % (count * unit):
@@ -205,26 +258,18 @@ class Ranks:
         key = (count, rows, tensors["tokens"].shape[1])
         if self._schedule is None or self._schedule[0] != key:  # its buffers are of these sizes
             self._schedule = key, interleaved(parts, count, self._wanted, self.device)
-        found: dict[int, dict[str, float]] = {}  # by first row: a micro-batch may be asked for twice
 
         def wanted(logits: Tensor, numbers: Tensor) -> Tensor:
             first = int(numbers[0])
             piece = replace(batches[0], **{name: tensor[first : first + rows] for name, tensor in tensors.items()})
-            value, extra = loss(lambda *_: logits, piece)
-            counts = first < real  # a pair of fillers is none, but has a loss
-            found[first] = {"loss": value.item(), **extra} if counts else {}
-            return value / weight * counts
+            return keep(logits, piece, first) * (first < real)  # a pair of fillers is none, but has a loss
 
         self._loss = wanted
         inputs = (tensors["tokens"],) if self.mesh["pp"].get_local_rank() == 0 else ()
         starts = tensors.get("starts", torch.zeros_like(tensors["tokens"]).repeat(1, self.layout.cp))
         numbers = torch.arange(count * rows, device=self.device)
-        self._schedule[1].step(*inputs, starts=starts, target=numbers, return_outputs=False)
-        sums: dict[str, float] = {}
-        for first in sorted(found):
-            for name, amount in found[first].items():
-                sums[name] = sums.get(name, 0.0) + amount
-        return self._named(sums)
+        go = self._schedule[1].step if gradient else self._schedule[1].eval
+        go(*inputs, starts=starts, target=numbers, return_outputs=False)
 
     def _named(self, sums: dict[str, float]) -> dict[str, float]:
         """The sums with the names that the last stage of the pipeline has found, which alone knows them."""

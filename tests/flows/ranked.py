@@ -99,7 +99,12 @@ def run(stage: str, inputs: dict[str, Path], out: Path, ranks: Any = ALONE, **ot
     rows = [{name: float(value) for name, value in row.items()} for row in curve]
     model = out / "model/model.safetensors"
     assert model.exists() == (not dist.is_initialized() or dist.get_rank() == 0)  # who writes
-    return {"curve": rows, "metrics": metrics, "weights": load_file(model) if model.exists() else {}}
+    return {
+        "notes": context.notes,
+        "curve": rows,
+        "metrics": metrics,
+        "weights": load_file(model) if model.exists() else {},
+    }
 
 
 def one_rank(number: int, world: World, untied: Path, data: Path, out: Path) -> dict[str, Any]:
@@ -115,6 +120,7 @@ def one_rank(number: int, world: World, untied: Path, data: Path, out: Path) -> 
         if alone is not None:
             for how, result in (("alone", alone), ("ranks", made)):
                 found[f"{name}: {how}"] = {part: result[part] for part in ("curve", "metrics")}
+            found[f"{name}: notes"] = made["notes"]
             assert made["weights"].keys() == alone["weights"].keys()
             differences = [(made["weights"][key] - value).abs().max() for key, value in alone["weights"].items()]
             found[f"{name}: weights"] = float(max(differences))

@@ -50,6 +50,13 @@ def test_two_ranks_train_what_one_process_trains(name: str, results: dict[str, A
     assert results[f"{name}: weights"] < 1e-6
 
 
+@pytest.mark.parametrize("name", CONTINUED)
+def test_a_run_goes_on_where_another_kind_of_run_was_stopped(name: str, results: dict[str, Any]) -> None:
+    steps = results[f"{name}: alone"]["curve"][-1]["step"]
+    assert any(f"goes on at step {STOP} of {steps:g}" in note for note in results[f"{name}: notes"])
+    assert not any("goes on" in note for note in results[f"{name.partition(',')[0]}: notes"])
+
+
 def test_these_are_all_stages_that_ranks_train(results: dict[str, Any]) -> None:
     assert set(STAGES) == set(RANKED)
     for stage in STAGES:

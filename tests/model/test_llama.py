@@ -61,7 +61,7 @@ def test_document_1_moves_no_bit_of_what_document_2_teaches_or_is_measured_at(pr
         with loop_precision(training):
             loss, _ = next_token_loss(model, batch)
         loss.backward()
-        held_out = held_out_losses(model, OneBatch(batch), len(tokens), training)
+        (held_out,) = held_out_losses(model, [OneBatch(batch)], len(tokens), training)
         return [loss.detach(), torch.from_numpy(held_out), *(p.grad for p in model.parameters() if p.grad is not None)]
 
     for before, after in zip(learnt(tokens), learnt(other), strict=True):

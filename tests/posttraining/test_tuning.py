@@ -18,6 +18,7 @@ from stages.posttraining.sequences import PairRows, pad, row
 from stages.posttraining.versions import train_versions
 from stages.tasks.example import Example
 from stages.tokenizer.chat import ask
+from stages.training.loop import ALONE
 from tests.fixtures import World, contents, examples, settings, shape, sharp, tuning, write_posttraining
 from tests.recorder import Recorder
 
@@ -103,7 +104,7 @@ def test_the_preference_loss_is_the_formula(mask_formatting: bool, world: World)
             expected += -F.logsigmoid(margins[-1]) + 0.2 * -policy_chosen / count
         formatting = not mask_formatting
         rows = [row(chat, prompt, text, formatting) for prompt, *both in PAIRS for text in both]
-        before = reference_log_likelihood(reference, rows, chat, settings())
+        before = reference_log_likelihood(reference, rows, chat, settings(), ALONE)
         batch = PreferenceRows(**vars(pad(rows, chat.pad)), reference=before)
         loss, extra = preference_loss(policy, batch, config)
     assert batch.weight == 3
@@ -116,7 +117,7 @@ def test_against_itself_the_preference_loss_is_log_2_and_the_likelihood(world: W
     chat, model = world.chat, load_model(world.model)
     rows = [row(chat, prompt, text, False) for prompt, *both in PAIRS for text in both]
     batch = PreferenceRows(
-        **vars(pad(rows, chat.pad)), reference=reference_log_likelihood(model, rows, chat, settings())
+        **vars(pad(rows, chat.pad)), reference=reference_log_likelihood(model, rows, chat, settings(), ALONE)
     )
     loss, _ = preference_loss(model, batch, preference(nll=0.0))
     assert loss.item() == pytest.approx(3 * np.log(2), rel=1e-6)

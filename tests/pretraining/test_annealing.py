@@ -9,7 +9,7 @@ from torch import Tensor
 from stages.interface import Metrics
 from stages.model.files import load_model
 from stages.pretraining import annealing
-from stages.pretraining.phase import validation_losses
+from stages.pretraining.phase import Validation
 from stages.tokenizer.corpus import Mix
 from stages.training.optimizer import AdamW
 from tests.fixtures import LEARNING_RATE, MIX, PRETRAINING, World, settings
@@ -61,7 +61,7 @@ def test_the_numbers_are_those_of_the_models(world: World, tmp_path: Path) -> No
     metrics = run(world, tmp_path, 4, control=True)
 
     def losses(directory: Path) -> Any:
-        return validation_losses(load_model(directory), world.shards, MIX.shares(), PRETRAINING, settings(), 1)
+        return Validation(world.shards, MIX.shares(), PRETRAINING, settings(), 1).losses(load_model(directory))
 
     before, after = losses(world.model), losses(tmp_path / "model")
     assert metrics["loss_before"]["value"] == pytest.approx(before.mean())

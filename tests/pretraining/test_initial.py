@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from stages.interface import Metrics
 from stages.model.files import context_length, load_model
 from stages.pretraining import initial
-from stages.pretraining.phase import validation_losses
+from stages.pretraining.phase import Validation
 from tests.fixtures import LEARNING_RATE, MIX, PRETRAINING, World, change, settings, shape
 from tests.recorder import Recorder
 
@@ -47,7 +47,8 @@ def test_the_phase_spends_its_tokens_along_the_ramp(world: World, tmp_path: Path
 
 def test_the_loss_it_reports_is_that_of_the_model_it_leaves(world: World, tmp_path: Path) -> None:
     metrics = run(world, tmp_path)
-    losses = validation_losses(load_model(tmp_path / "model"), world.shards, MIX.shares(), PRETRAINING, settings(), 1)
+    held_out = Validation(world.shards, MIX.shares(), PRETRAINING, settings(), 1)
+    losses = held_out.losses(load_model(tmp_path / "model"))
     assert metrics["validation_loss"]["value"] == pytest.approx(float(losses.mean()))
     assert metrics["validation_loss"]["n"] == len(losses) == PRETRAINING.validation_windows
     json.dumps(metrics, allow_nan=False)

@@ -2,14 +2,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from pydantic import ValidationError
+from torch import Tensor
 
 from stages.interface import Metrics
 from stages.model.files import context_length
+from stages.model.generate import generate
+from stages.model.llama import Llama
 from stages.pretraining import long_context
-from stages.pretraining.needles import ANSWER_TOKENS, DEPTHS, needle_accuracy, needles
+from stages.pretraining.needles import ANSWER_TOKENS, DEPTHS, answered, misses, needle_accuracy, needles
 from stages.tasks import verify
-from tests.fixtures import LEARNING_RATE, MIX, PRETRAINING, World, settings
+from stages.training.loop import ALONE
+from tests.fixtures import LEARNING_RATE, MIX, PRETRAINING, VOCAB_SIZE, World, settings, shape, sharp
 from tests.recorder import Recorder
 
 
@@ -62,7 +67,7 @@ def test_needles_that_are_not_found_stop_it_at_the_first_length(world: World, tm
 def test_the_context_is_the_last_length_mastered(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Needles are found up to 64 and not at 80."""
 
-    def found(model: Any, chat: Any, lengths: Any, per_depth: int, seed: int) -> list[dict[str, Any]]:
+    def found(model: Any, chat: Any, lengths: Any, *others: Any) -> list[dict[str, Any]]:
         accuracy = {length: float(length < 80) for length in lengths}
         return [{"length": n, "depth": depth, "accuracy": accuracy[n], "n": 1} for n in lengths for depth in DEPTHS]
 
@@ -96,13 +101,44 @@ def test_needles_fill_the_length_and_their_answers_verify(world: World) -> None:
     assert needles(world.chat, 256, 2, seed=2)[0][2] != asked[0][2]
 
 
-def test_needle_accuracy_counts_what_the_model_says(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    from stages.model.files import load_model
-    from stages.pretraining import needles as module
+class Saying(torch.nn.Module):
+    """After each beginning of `texts` the next token of the text is the likeliest."""
 
-    asked = needles(world.chat, 200, 2, seed=1)
-    said = [world.chat.plain(" " + example.answer + " Q: next") for _, example, _ in asked]
-    said[0] = said[9] = world.chat.plain("nothing")
-    monkeypatch.setattr(module, "generate", lambda *_, **__: said)
-    found = needle_accuracy(load_model(world.model), world.chat, [200], 2, 1)
-    assert [row["accuracy"] for row in found] == [0.5, 1, 1, 1, 0.5] and {row["n"] for row in found} == {2}
+    def __init__(self, texts: list[list[int]]) -> None:
+        super().__init__()
+        self.next = {tuple(text[:end]): text[end] for text in texts for end in range(1, len(text))}
+
+    def forward(self, tokens: Tensor, starts: None) -> Tensor:
+        rows = [[self.next.get(tuple(row[: end + 1]), 0) for end in range(len(row))] for row in tokens.tolist()]
+        return torch.nn.functional.one_hot(torch.tensor(rows), VOCAB_SIZE).float()
+
+
+def test_needle_accuracy_counts_what_the_model_says(world: World) -> None:
+    """Whole answers that end count, however they end; no others do."""
+    chat = world.chat
+    asked = needles(chat, 200, 2, seed=1)
+    right = [(tokens, chat.plain(f" {example.answer}")) for _, example, tokens in asked]
+    endings = [chat.plain(" Q: next"), chat.plain("\n"), [chat.stop[0]], chat.plain(" Q:"), chat.plain(" Q: x")]
+    texts = [[*prompt, *answer, *ending] for (prompt, answer), ending in zip(right, endings * 2, strict=True)]
+    texts[0] = [*right[0][0], *chat.plain(" nothing Q:")]
+    texts[5] = [*right[5][0], *right[5][1], *chat.plain("1 Q:")]  # goes on where the answer ends
+    texts[9] = [*right[9][0], *right[9][1][:-1], *chat.plain(" Q:")]  # ends too early
+    found = needle_accuracy(Saying(texts), chat, [200], 2, 1, settings())  # type: ignore[arg-type]
+    assert [row["accuracy"] for row in found] == [0.5, 1, 0.5, 1, 0.5] and {row["n"] for row in found} == {2}
+
+
+def test_what_counts_as_found_is_what_the_model_would_generate(world: World) -> None:
+    """Teacher-forced greedy choices are greedy decoding's: a model's own answers have no misses, changed ones have."""
+    model = sharp(Llama(shape()).initialise(3))
+    prompts = [tokens for _, _, tokens in needles(world.chat, 64, 1, seed=1)]
+    answers = generate(model, prompts, max_new_tokens=9, stop=())
+    assert len({tuple(answer) for answer in answers}) > 1
+    rows = [(prompt, answer[:-1]) for prompt, answer in zip(prompts, answers, strict=True)]
+    ends = torch.tensor([answer[-1] for answer in answers]).unique()
+
+    def missed(rows: list[tuple[list[int], list[int]]], ends: Tensor) -> list[float]:
+        return ALONE.measure(model, [answered(rows, 0)], lambda *both: misses(*both, ends), settings()).tolist()
+
+    assert missed(rows, ends) == [0] * len(rows)
+    assert all(missed([(prompt, [*answer[:-1], answer[-1] + 1]) for prompt, answer in rows], ends))
+    assert missed(rows, torch.tensor([VOCAB_SIZE])) == [1] * len(rows)

@@ -6,6 +6,7 @@ OUT/results.json then holds each run's history, and how far its weights end from
 imports torch and forks the ranks, before it has computed anything itself.
 """
 
+import errno
 import json
 import os
 import shutil
@@ -16,16 +17,18 @@ from typing import Any
 import torch
 from torch import distributed as dist
 from torch.distributed import elastic  # noqa: F401  imported before the fork, once
-from torch.distributed.checkpoint import filesystem  # noqa: F401
+from torch.distributed.checkpoint import filesystem
 
+from stages.interface import StageError
 from stages.model.layout import Layout
 from stages.model.llama import Llama
-from stages.training.language_modelling import MixtureBatches, next_token_loss
+from stages.pretraining.needles import answered, misses
+from stages.training.language_modelling import MixtureBatches, held_out, held_out_losses, next_token_loss
 from stages.training.loader import Mixture, TokenBatch
-from stages.training.loop import ALONE, History, train
+from stages.training.loop import ALONE, train
 from stages.training.parallel import Ranks
 from stages.training.schedule import Schedule
-from tests.fixtures import MIX, World, change, settings, shape
+from tests.fixtures import MIX, World, change, settings, shape, sharp
 from tests.recorder import Recorder
 
 LENGTH, SIZE, STEPS, STOP = 128, 8, 5, 3
@@ -72,10 +75,49 @@ def run(world: World, scratch: Path, ranks: Any = ALONE, config: Any = UNTIED, s
     except Stopped:
         return {}
     return {
+        "notes": context.notes,
         "history": history,
         "weights": {n: p.detach() for n, p in model.named_parameters()},
         "average": average.mean,
     }
+
+
+def damage(scratch: Path, wanted: bool) -> None:
+    """Changes a byte in the newest of a run's checkpoints."""
+    path = scratch / f"sharded-{STOP:09d}" / "__1_0.distcp"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= wanted
+    path.write_bytes(content)
+
+
+def on_a_full_disk(world: World, scratch: Path, number: int) -> dict[str, Any]:
+    """What is said, and what is left, where the second of two ranks cannot write its second checkpoint."""
+    left = iter([False, True])
+
+    def write(*arguments: Any) -> Any:
+        if number == 1 and next(left):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return written(*arguments)
+
+    written, filesystem.FileSystemWriter.write_data = filesystem.FileSystemWriter.write_data, write
+    try:
+        run(world, scratch, Ranks(TWO["fsdp"]), stop=STOP)
+    except StageError as error:
+        said = str(error)
+    filesystem.FileSystemWriter.write_data = written
+    dist.barrier()
+    return {"said": said, "left": sorted(path.name for path in scratch.iterdir())}
+
+
+def measured(world: World, ranks: Any, config: Any) -> dict[str, list[float]]:
+    """Of an untrained model: the loss of each held-out window, and how many tokens of each text it would not say."""
+    model = sharp(Llama(config).initialise(1))
+    windows = [held_out(world.shards, shares, LENGTH, 1) for shares in (MIX.shares(), {"code": 1.0})]
+    losses = held_out_losses(model, windows, 5, TRAINING, ranks)
+    texts = [torch.arange(number, number + 40 + number).tolist() for number in range(5)]
+    batches = [answered([(text[:30], text[30:]) for text in part], 0) for part in (texts[:3], texts[3:])]
+    wrong = ranks.measure(model, batches, lambda *both: misses(*both, torch.arange(100)), TRAINING)
+    return {"losses": [loss for each in losses for loss in each.tolist()], "misses": wrong.tolist()}
 
 
 def farthest(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
@@ -83,16 +125,18 @@ def farthest(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
     return max(float((a[name] - b[name]).abs().max()) for name in a)
 
 
-def one_rank(number: int, count: int, world: World, out: Path) -> dict[str, History | float]:
+def one_rank(number: int, count: int, world: World, out: Path) -> dict[str, Any]:
     """All that rank `number` of `count` does; returns what it found."""
     dist.init_process_group("gloo", init_method=f"file://{out}/meeting-{count}", rank=number, world_size=count)
     alone = {config: run(world, out / f"{count}-{number}-{config.tie_word_embeddings}", config=config)
              for config in (UNTIED, TIED)}  # fmt: skip
-    found: dict[str, History | float] = {"alone": alone[UNTIED]["history"], "alone, tied": alone[TIED]["history"]}
+    found: dict[str, Any] = {"alone": alone[UNTIED]["history"], "alone, tied": alone[TIED]["history"]}
+    found |= {"alone: measured": measured(world, ALONE, UNTIED), "alone, tied: measured": measured(world, ALONE, TIED)}
 
     def compare(name: str, scratch: Path, ranks: Any, config: Any = UNTIED) -> None:
         made = run(world, scratch, ranks, config)
-        found[name] = made["history"]
+        found[name], found[f"{name}: notes"] = made["history"], made["notes"]
+        found[f"{name}: measured"] = measured(world, ranks, config)
         for kind in ("weights", "average"):
             found[f"{name}: {kind}"] = farthest(made[kind], alone[config][kind])
 
@@ -104,9 +148,12 @@ def one_rank(number: int, count: int, world: World, out: Path) -> dict[str, Hist
         for name, layout in {"fsdp, then tp": Layout(tp=2, recompute="full"), "fsdp, then pp": TWO["pp"]}.items():
             if number == 0:
                 shutil.copytree(out / "stopped", out / name)
+                damage(out / name, layout.pp > 1)
             dist.barrier()
             compare(name, out / name, Ranks(layout))
-        compare("alone, then cp", out / "stopped-alone-0", Ranks(TWO["cp"]))
+        run(world, out / "stopped-alone-0", Ranks(TWO["pp"]), stop=STOP + 1)
+        compare("alone, then pp, then cp", out / "stopped-alone-0", Ranks(TWO["cp"]))
+        found["full"] = on_a_full_disk(world, out / "full", number)
         if number == 0:
             dist.destroy_process_group()
             compare("fsdp, then alone", out / "stopped", ALONE)

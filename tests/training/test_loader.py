@@ -173,7 +173,7 @@ def test_no_held_out_window_is_counted_twice(world: World) -> None:
 
     data = held_out(world.shards, {"code": 1.0}, 32, 1)
     there = data.windows["code"]
-    losses = held_out_losses(load_model(world.model), data, 10 * there, settings())
+    (losses,) = held_out_losses(load_model(world.model), [data], 10 * there, settings())
     assert len(losses) == there == len(set(losses.tolist()))
     mixed = held_out(world.shards, SHARES, 32, 1)
     distinct = mixed.distinct(10_000)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,10 @@ from tests.fixtures import MIX, World
 from tests.training.ranks import FOUR, LENGTH, SIZE, STEPS, STOP, TRAINING, TWO
 
 ROOT = Path(__file__).resolve().parents[2]
-CONTINUED = ("fsdp, then tp", "fsdp, then pp", "alone, then cp", "fsdp, then alone")
+CONTINUED = {
+    "fsdp, then tp": STOP, "fsdp, then pp": STOP - 1, "alone, then pp, then cp": STOP + 1, "fsdp, then alone": STOP,
+}  # fmt: skip
+"""The steps at which they go on; the last checkpoint before "then pp" is damaged."""
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +41,31 @@ def test_ranks_train_what_one_process_trains(name: str, results: dict[str, Any])
     for column in ("lr", "tokens"):
         assert [row[column] for row in history] == [row[column] for row in alone]
     assert results[f"{name}: weights"] < 1e-6 and results[f"{name}: average"] < 1e-6
+
+
+@pytest.mark.parametrize("name", [*TWO, *FOUR])
+def test_ranks_measure_what_one_process_measures(name: str, results: dict[str, Any]) -> None:
+    """Also where a batch's rows do not divide evenly by the ranks."""
+    alone = results[f"{'alone, tied' if name == 'tp x fsdp' else 'alone'}: measured"]
+    found = results[f"{name}: measured"]
+    assert found["losses"] == pytest.approx(alone["losses"], rel=1e-5)
+    assert found["misses"] == alone["misses"]
+    assert len(set(alone["losses"])) > 8 and 0 < min(alone["misses"]) < max(alone["misses"])
+
+
+@pytest.mark.parametrize("name", [*TWO, *CONTINUED])
+def test_a_run_goes_on_at_the_last_whole_checkpoint_of_any_layout(name: str, results: dict[str, Any]) -> None:
+    damaged = (
+        [f"sharded-{STOP:09d} is damaged (__1_0.distcp is not what was written)"] if name[-7:] == "then pp" else []
+    )
+    wanted = [*damaged, f"goes on at step {CONTINUED[name]} of {STEPS}"] if name in CONTINUED else []
+    notes = results[f"{name}: notes"]
+    assert len(notes) == len(wanted) and all(text in note for text, note in zip(wanted, notes, strict=True))
+
+
+def test_a_disk_that_is_full_for_one_rank_stops_all_and_leaves_the_checkpoint_before(results: dict[str, Any]) -> None:
+    assert re.search(r"no space left for the checkpoint of step 2 \([0-9.]+ MB\); free some", results["full"]["said"])
+    assert results["full"]["left"] == ["sharded-000000001"]
 
 
 def test_the_run_is_one_where_clipping_the_mask_and_the_learning_count(world: World, results: dict[str, Any]) -> None:
