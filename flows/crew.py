@@ -46,6 +46,10 @@ class Cluster(Section):
     layout: Layout = Layout()
     """The ranks under torchrun and Slurm (paper 3.3.2, Table 4)."""
 
+    layouts: dict[str, Layout] = Field(default_factory=dict)
+    """Other ranks for a stage, such as pretraining.long_context, or for all of an area, such as posttraining (paper
+    Table 4: another layout for 128K tokens)."""
+
     ranks_per_node: int = Field(default=8, gt=0)
     """GPUs, and so ranks, of a node of the Slurm cluster (paper 3.3.1: 8)."""
 
@@ -53,6 +57,10 @@ class Cluster(Section):
     """More that is asked of Slurm, by submitit's names: time in minutes, which must be there, partition, account, ...
     A rank has `threads` cores (one where that is null) unless `cpus_per_task` says how many a node's ranks have
     (assumption)."""
+
+    def layout_of(self, stage: str) -> Layout:
+        """The ranks of a stage: its own layout, its area's, or the one for all."""
+        return self.layouts.get(stage) or self.layouts.get(stage.partition(".")[0]) or self.layout
 
     @property
     def at_a_time(self) -> int:

@@ -66,7 +66,7 @@ def number() -> int | None:
 
 def torchrun(cluster: Cluster, words: Sequence[str]) -> list[str]:
     """The command that starts one node's ranks of a stage; `words` are the arguments of flows.stage."""
-    nodes, here = shape(cluster)
+    nodes, here = shape(cluster, words[0])
     meet = ["--standalone"]
     if cluster.launcher == "slurm":
         meet = [f"--nnodes={nodes}", "--rdzv-backend=c10d", f"--rdzv-endpoint={HEAD}", "--rdzv-id=$SLURM_JOB_ID"]
@@ -74,13 +74,16 @@ def torchrun(cluster: Cluster, words: Sequence[str]) -> list[str]:
     return [*run, "-m", "flows.stage", *words]
 
 
-def shape(cluster: Cluster) -> tuple[int, int]:
-    """Nodes, and ranks on each; raises StageError where the layout does not fill them."""
-    ranks = cluster.layout.ranks
+def shape(cluster: Cluster, stage: str) -> tuple[int, int]:
+    """Nodes of a stage, and ranks on each; raises StageError where its layout does not fill them."""
+    unknown = sorted(cluster.layouts.keys() - {*RANKED, *(name.partition(".")[0] for name in RANKED)})
+    if unknown:
+        raise StageError(f"cluster.layouts: no ranks train {', '.join(unknown)}, but {', '.join(RANKED)}")
+    ranks = cluster.layout_of(stage).ranks
     here = ranks if cluster.launcher != "slurm" else min(ranks, cluster.ranks_per_node)
     if ranks % here:
         raise StageError(
-            f"params.yaml: cluster.layout has {ranks} ranks, no multiple of ranks_per_node {cluster.ranks_per_node}"
+            f"cluster: the layout of {stage} has {ranks} ranks, no multiple of ranks_per_node {cluster.ranks_per_node}"
         )
     return ranks // here, here
 
@@ -94,12 +97,12 @@ def settings(cluster: Cluster, stage: str) -> dict[str, Any]:
     """What Slurm is asked for; raises StageError for what submitit does not know, and where no time is asked for."""
     from submitit import SlurmExecutor
 
-    nodes, here = shape(cluster)
+    nodes, here = shape(cluster, stage)
     unknown = sorted(cluster.slurm.keys() - SlurmExecutor._valid_parameters())
     if unknown:
-        raise StageError(f"params.yaml: cluster.slurm: submitit knows no {', '.join(unknown)}")
+        raise StageError(f"cluster.slurm: submitit knows no {', '.join(unknown)}")
     if "time" not in cluster.slurm:
-        raise StageError("params.yaml: cluster.slurm needs `time`, in minutes: without it a job is killed after five")
+        raise StageError("cluster.slurm needs `time`, in minutes: without it a job is killed after five")
     asked: dict[str, Any] = {"job_name": stage, "nodes": nodes, "ntasks_per_node": 1, "gpus_per_node": here,
                              "cpus_per_task": here * (cluster.threads or 1)}  # fmt: skip
     return asked | cluster.slurm
@@ -136,7 +139,7 @@ def _submit(cluster: Cluster, words: Sequence[str]) -> None:
         executor = submitit.SlurmExecutor(_folder())
     except RuntimeError as error:
         raise StageError(
-            f"params.yaml: cluster.launcher is slurm, but: {error}; set it to torchrun or here, or "
+            f"cluster.launcher is slurm, but: {error}; set it to torchrun or here, or "
             "look at what would be submitted with python -m flows.launch --dry"
         ) from None
     executor.update_parameters(**settings(cluster, words[0]))
@@ -153,7 +156,7 @@ def _folder() -> str:
 
 
 @contextmanager
-def joined(cluster: Cluster, context: Any) -> Iterator[None]:
+def joined(cluster: Cluster, stage: str, context: Any) -> Iterator[None]:
     """Makes this process one of the ranks that torchrun has started, and tells the context; else does nothing."""
     if number() is None:
         yield
@@ -167,7 +170,7 @@ def joined(cluster: Cluster, context: Any) -> Iterator[None]:
     if device == "cuda":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     dist.init_process_group("nccl" if device == "cuda" else "gloo")
-    context.ranks = Ranks(cluster.layout, device)
+    context.ranks = Ranks(cluster.layout_of(stage), device)
     yield
     dist.barrier()  # the first rank clears away what the others may still read
     dist.destroy_process_group()

@@ -93,7 +93,7 @@ def run(arguments: argparse.Namespace) -> Metrics:
         directory.mkdir(parents=True, exist_ok=True)
     if rank:  # the first rank reports, and its outputs are the stage's
         silent = Silent(scratch, arguments.item)
-        with launch.joined(cluster, silent):
+        with launch.joined(cluster, arguments.stage, silent):
             metrics = module.run(config, inputs, outputs, silent)
         shutil.rmtree(partial, ignore_errors=True)
         return metrics
@@ -108,7 +108,7 @@ def run(arguments: argparse.Namespace) -> Metrics:
     context = StageContext(name, arguments.item, scratch, cache, log, cluster)
 
     def body() -> Metrics:
-        with launch.joined(cluster, context):
+        with launch.joined(cluster, arguments.stage, context):
             metrics = module.run(config, inputs, outputs, context)
         finish(arguments, outputs, values, metrics)
         return metrics

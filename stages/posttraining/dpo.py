@@ -1,7 +1,7 @@
 """Direct preference optimisation (4.1.4): header and termination tokens masked, and a likelihood term on the chosen."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import torch
@@ -14,7 +14,7 @@ from stages.model.files import context_length, load_model, save_model
 from stages.model.llama import Llama
 from stages.posttraining.data import Comparison, read_rows
 from stages.posttraining.preferences import strong
-from stages.posttraining.sequences import PairRows, Rows, Shuffled, content_digest, pad, row, shown
+from stages.posttraining.sequences import PairRows, Rows, Share, Shuffled, content_digest, pad, row, shown
 from stages.posttraining.versions import Tuning, train_versions, version_runs
 from stages.tokenizer import bpe
 from stages.tokenizer.chat import ChatFormat
@@ -62,6 +62,7 @@ class PreferenceBatches:
     reference: Tensor  # [2, pairs]: chosen, rejected
     chat: ChatFormat
     order: Shuffled
+    share: Share
 
     @property
     def fingerprint(self) -> str:
@@ -70,7 +71,11 @@ class PreferenceBatches:
     def __call__(self, step: int) -> Sequence[PreferenceRows]:
         chosen = self.order.rows(step)
         rows = [side for index in chosen for side in self.rows[index]]
-        return [PreferenceRows(**vars(pad(rows, self.chat.pad)), reference=self.reference[:, chosen].T.flatten())]
+        reference = self.reference[:, chosen].T.flatten()
+        return self.share(PreferenceRows(**vars(pad(rows, self.chat.pad)), reference=reference))
+
+    def of_rank(self, rank: int, world: int, pieces: int = 1) -> "PreferenceBatches":
+        return replace(self, share=self.share.of_rank(rank, world, pieces))
 
     def samples(self, step: int) -> Iterator[Sample]:
         """Each pair of a step, with the tokens whose likelihood counts."""
@@ -99,7 +104,7 @@ def runs(config: Config, inputs: Paths, item: Mapping[str, str], metrics: Metric
     pairs, settings = preferred(inputs), config.dpo
     chat = ChatFormat(bpe.load(inputs["policy"]))
     rows = rows_of(settings, chat, pairs)
-    batches = preference_batches(settings, config.seed, chat, pairs, rows, torch.zeros(2, len(pairs)))
+    batches = preference_batches(settings, config.training, config.seed, chat, pairs, rows, torch.zeros(2, len(pairs)))
     return version_runs(batches, settings.tuning, "DPO", "of each response the tokens that count are marked")
 
 
@@ -121,12 +126,18 @@ def rows_of(settings: DPO, chat: ChatFormat, pairs: Sequence[Pair]) -> list[Any]
 
 
 def preference_batches(
-    settings: DPO, seed: int, chat: ChatFormat, pairs: Sequence[Pair], rows: Sequence[Any], reference: Tensor
+    settings: DPO,
+    training: Training,
+    seed: int,
+    chat: ChatFormat,
+    pairs: Sequence[Pair],
+    rows: Sequence[Any],
+    reference: Tensor,
 ) -> Callable[[int], PreferenceBatches]:
     """The batches of each version; `reference` [2, pairs] are the log-likelihoods under the model before training."""
-    content, size = content_digest(pairs), settings.tuning.batch
+    content, size, share = content_digest(pairs), settings.tuning.batch, Share(training.micro_tokens)
     return lambda version: PreferenceBatches(
-        pairs, rows, reference, chat, Shuffled(len(pairs), size, seed + version, content)
+        pairs, rows, reference, chat, Shuffled(len(pairs), size, seed + version, content), share
     )
 
 
@@ -145,7 +156,7 @@ def optimise(
     both = [reference_log_likelihood(model, [pair[side] for pair in rows], chat, training, ranks_of(context))
             for side in (0, 1)]  # fmt: skip
     reference = torch.stack(both)
-    batches = preference_batches(settings, seed, chat, pairs, rows, reference)
+    batches = preference_batches(settings, training, seed, chat, pairs, rows, reference)
 
     def loss(model: Llama, batch: PreferenceRows) -> tuple[Tensor, dict[str, float]]:
         return preference_loss(model, batch, settings)

@@ -1,7 +1,7 @@
 """The reward model (4.1.2): the pretrained model with a scalar head, trained to rank edited > chosen > rejected."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +17,7 @@ from stages.model.files import context_length, load_model, save_model
 from stages.model.llama import RewardModel
 from stages.posttraining.data import Comparison, read_rows
 from stages.posttraining.preferences import strong
-from stages.posttraining.sequences import PairRows, Rows, Shuffled, content_digest, pad, row
+from stages.posttraining.sequences import PairRows, Rows, Share, Shuffled, content_digest, pad, row
 from stages.posttraining.versions import Tuning, train_versions, version_runs
 from stages.tasks.example import Example
 from stages.tokenizer import bpe
@@ -54,6 +54,7 @@ class PairBatches:
     pairs: Sequence[Ranked]
     chat: ChatFormat
     order: Shuffled
+    share: Share
 
     @property
     def fingerprint(self) -> str:
@@ -62,7 +63,10 @@ class PairBatches:
     def __call__(self, step: int) -> Sequence[PairRows]:
         chosen = [self.pairs[index] for index in self.order.rows(step)]
         rows = [row(self.chat, e.prompt, response) for e, *both in chosen for response in both]
-        return [PairRows(**vars(pad(rows, self.chat.pad)))]
+        return self.share(PairRows(**vars(pad(rows, self.chat.pad))))
+
+    def of_rank(self, rank: int, world: int, pieces: int = 1) -> "PairBatches":
+        return replace(self, share=self.share.of_rank(rank, world, pieces))
 
     def samples(self, step: int) -> Iterator[Sample]:
         """Each pair of a step: the reward at the last token of each counts in the loss, no token as a target."""
@@ -117,8 +121,8 @@ def divided(settings: Reward, inputs: Paths) -> tuple[list[Ranked], list[Compari
 
 def pair_batches(config: Config, chat: ChatFormat, pairs: Sequence[Ranked]) -> Callable[[int], PairBatches]:
     """The batches of each version."""
-    content, size = content_digest(pairs), config.reward.tuning.batch
-    return lambda version: PairBatches(pairs, chat, Shuffled(len(pairs), size, config.seed + version, content))
+    content, size, share = content_digest(pairs), config.reward.tuning.batch, Share(config.training.micro_tokens)
+    return lambda version: PairBatches(pairs, chat, Shuffled(len(pairs), size, config.seed + version, content), share)
 
 
 def runs(config: Config, inputs: Paths, item: Mapping[str, str], metrics: Metrics | None) -> Sequence[Run]:

@@ -2,13 +2,14 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from stages.tokenizer.chat import ChatFormat, ask
-from stages.training.loader import IGNORE, TokenRows
+from stages.training.loader import IGNORE, TokenRows, dealt, tensors_of
 from stages.training.permutation import mix, permute
 from stages.training.sample import Row
 
@@ -35,6 +36,31 @@ class PairRows(Rows):
     @property
     def weight(self) -> float:
         return float(self.count)
+
+
+R = TypeVar("R", bound=TokenRows)
+
+
+@dataclass(frozen=True)
+class Share:
+    """What a rank takes of each step's dialogs or pairs, in micro-batches of about `micro_tokens` tokens (`dealt`)."""
+
+    micro_tokens: int
+    rank: int = 0
+    world: int = 1
+
+    def of_rank(self, rank: int, world: int, pieces: int) -> "Share":
+        return Share(self.micro_tokens * pieces, rank, world)
+
+    def __call__(self, batch: R) -> list[R]:
+        """Rows of one length, so that a pipeline takes them; StageError where some rank would have none."""
+        unit = len(batch.tokens) // batch.count
+        most = max(1, self.micro_tokens // (unit * batch.tokens.shape[1]))
+        pairs = {name: tensor.unflatten(0, (-1, unit)) for name, tensor in tensors_of(batch).items()}
+        return [
+            replace(batch, **{name: tensor[list(places)].flatten(0, 1) for name, tensor in pairs.items()})
+            for places in dealt(batch.count, most, self.rank, self.world)
+        ]
 
 
 def row(chat: ChatFormat, prompt: str, response: str, formatting: bool = True) -> tuple[list[int], list[int]]:

@@ -1,7 +1,7 @@
 """Supervised finetuning (4.1.3): cross-entropy on the responses, the prompts masked."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import numpy as np
@@ -11,7 +11,7 @@ from stages.interface import Context, Metrics, Paths
 from stages.model.files import context_length, load_model, save_model
 from stages.model.llama import Llama
 from stages.posttraining.data import Demonstration, read_rows
-from stages.posttraining.sequences import Rows, Shuffled, content_digest, pad, row, shown
+from stages.posttraining.sequences import Rows, Share, Shuffled, content_digest, pad, row, shown
 from stages.posttraining.versions import Tuning, train_versions, version_runs
 from stages.tokenizer import bpe
 from stages.tokenizer.chat import ChatFormat
@@ -36,6 +36,7 @@ class DialogBatches:
     dialogs: Sequence[tuple[str, str]]
     chat: ChatFormat
     order: Shuffled
+    share: Share
 
     @property
     def fingerprint(self) -> str:
@@ -44,7 +45,10 @@ class DialogBatches:
     def __call__(self, step: int) -> Sequence[TokenBatch]:
         chosen = [self.dialogs[index] for index in self.order.rows(step)]
         rows = pad([row(self.chat, prompt, response) for prompt, response in chosen], self.chat.pad)
-        return [TokenBatch(rows.tokens, rows.targets, None)]
+        return self.share(TokenBatch(rows.tokens, rows.targets, None))
+
+    def of_rank(self, rank: int, world: int, pieces: int = 1) -> "DialogBatches":
+        return replace(self, share=self.share.of_rank(rank, world, pieces))
 
     def samples(self, step: int) -> Iterator[Sample]:
         """Each dialog of a step: its response counts in the loss."""
@@ -72,7 +76,8 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
 def runs(config: Config, inputs: Paths, item: Mapping[str, str], metrics: Metrics | None) -> Sequence[Run]:
     """The versions that are averaged."""
     chat = ChatFormat(bpe.load(inputs["policy"]))
-    return version_runs(dialog_batches(config.sft, config.seed, chat, demonstrated(inputs)), config.sft, "SFT", COUNTS)
+    batches = dialog_batches(config.sft, config.training, config.seed, chat, demonstrated(inputs))
+    return version_runs(batches, config.sft, "SFT", COUNTS)
 
 
 def demonstrated(inputs: Paths) -> list[tuple[str, str]]:
@@ -82,13 +87,13 @@ def demonstrated(inputs: Paths) -> list[tuple[str, str]]:
 
 
 def dialog_batches(
-    tuning: Tuning, seed: int, chat: ChatFormat, dialogs: Sequence[tuple[str, str]]
+    tuning: Tuning, training: Training, seed: int, chat: ChatFormat, dialogs: Sequence[tuple[str, str]]
 ) -> Callable[[int], DialogBatches]:
     """The batches of each version."""
-    content = content_digest(dialogs)
+    content, share = content_digest(dialogs), Share(training.micro_tokens)
     return lambda version: DialogBatches(
-        dialogs, chat, Shuffled(len(dialogs), tuning.batch, seed + version, content)
-    )  # fmt: skip
+        dialogs, chat, Shuffled(len(dialogs), tuning.batch, seed + version, content), share
+    )
 
 
 def finetune(
@@ -103,10 +108,9 @@ def finetune(
 ) -> tuple[Llama, float]:
     """Finetunes inputs["policy"] on (prompt, response) pairs, writes outputs["model"]; with its last training loss."""
     chat = ChatFormat(bpe.load(inputs["policy"]))
-    model, histories = train_versions(
-        load_model(inputs["policy"]), dialog_batches(tuning, seed, chat, dialogs), response_loss, tuning, training,
-        scratch=context.scratch / title, context=context, title=title,
-    )  # fmt: skip
+    batches = dialog_batches(tuning, training, seed, chat, dialogs)
+    model, histories = train_versions(load_model(inputs["policy"]), batches, response_loss, tuning, training,
+                                      scratch=context.scratch / title, context=context, title=title)  # fmt: skip
     save_model(model, outputs["model"], inputs["policy"], context_length(inputs["policy"]), chat=True)
     if "curve" in outputs:
         write_curve(outputs["curve"], histories[0])

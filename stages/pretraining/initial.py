@@ -1,7 +1,7 @@
 """Initial pretraining (3.4.1): warm-up, cosine, and a ramp of batch size and sequence length."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, field_validator
@@ -78,6 +78,9 @@ class RampBatches:
     def __call__(self, step: int) -> Sequence[TokenBatch]:
         part, step = self.locate(step)
         return part(step)
+
+    def of_rank(self, rank: int, world: int, pieces: int = 1) -> "RampBatches":
+        return replace(self, parts=[part.of_rank(rank, world, pieces) for part in self.parts])
 
     def samples(self, step: int) -> Iterator[Sample]:
         part, step = self.locate(step)

@@ -84,7 +84,8 @@ def demonstrated(config: Config, inputs: Paths) -> tuple[list[Dialog], list[Dial
 def runs(config: Config, inputs: Paths, item: Mapping[str, str], metrics: Metrics | None) -> Sequence[Run]:
     """The SFT step. What DPO is trained on are answers of the model in between, which is not kept."""
     safe, helpful = demonstrated(config, inputs)
-    batches = dialog_batches(config.safety.sft, config.seed, ChatFormat(bpe.load(inputs["policy"])), safe + helpful)
+    chat = ChatFormat(bpe.load(inputs["policy"]))
+    batches = dialog_batches(config.safety.sft, config.training, config.seed, chat, safe + helpful)
     return version_runs(batches, config.safety.sft, "safety SFT", COUNTS)
 
 

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from stages.interface import StageError
 from stages.model.llama import Llama
 from stages.training.compiled import cross_entropy
-from stages.training.loader import IGNORE, Mixture, TokenBatch, TokenShards
+from stages.training.loader import IGNORE, Mixture, TokenBatch, TokenShards, dealt
 from stages.training.loop import ALONE, Alone, Training
 from stages.training.sample import Row, Sample
 
@@ -27,10 +26,9 @@ def next_token_loss(model: Llama, batch: TokenBatch) -> tuple[Tensor, dict[str, 
 
 @dataclass(frozen=True)
 class MixtureBatches:
-    """Batches of `size` consecutive samples of a mixture, in micro-batches of at most `micro_tokens` tokens.
+    """Batches of `size` consecutive samples of a mixture, in micro-batches of about `micro_tokens` tokens (`dealt`).
 
-    Of `world` data-parallel ranks, rank r takes each step's samples r, r + world, ...: together they train on what one
-    rank alone would. The fingerprint does not tell them apart, so a checkpoint goes on with another number of ranks.
+    The fingerprint does not tell data-parallel ranks apart, so a checkpoint goes on with another number of them.
     """
 
     mixture: Mixture
@@ -41,36 +39,22 @@ class MixtureBatches:
     world: int = 1
     few_shapes: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
-        if not 0 <= self.rank < self.world:
-            raise ValueError(f"rank {self.rank} of {self.world}")
-        if self.size % self.world:
-            raise StageError(
-                f"{self.size} sequences of {self.mixture.length} tokens a step cannot be dealt evenly to {self.world} "
-                "data-parallel ranks; change pretraining.shared.batch_tokens, the ramp, or the number of ranks"
-            )
-
     @property
     def fingerprint(self) -> str:
         return f"{self.mixture.fingerprint}/{self.size}/{self.first_sample}"
 
     def __call__(self, step: int) -> Sequence[TokenBatch]:
-        numbers = self.numbers(step)
-        micro = max(1, self.micro_tokens // self.mixture.length)
-        return [self.mixture.gather(numbers[cut : cut + micro]) for cut in range(0, len(numbers), micro)]
-
-    def numbers(self, step: int) -> range:
-        """The mixture's samples that this rank takes in a step."""
         first = self.first_sample + step * self.size
-        return range(first + self.rank, first + self.size, self.world)
+        micro = max(1, self.micro_tokens // self.mixture.length)
+        places = dealt(self.size, micro, self.rank, self.world)
+        return [self.mixture.gather([first + place for place in each]) for each in places]
 
-    def of_rank(self, rank: int, world: int) -> "MixtureBatches":
-        """The same batches as one of `world` data-parallel ranks sees them; StageError where they cannot be shared."""
-        return replace(self, rank=rank, world=world)
+    def of_rank(self, rank: int, world: int, pieces: int = 1) -> "MixtureBatches":
+        return replace(self, rank=rank, world=world, micro_tokens=self.micro_tokens * pieces)
 
     def samples(self, step: int) -> Iterator[Sample]:
         """Bucket and window of each sample, with its tokens."""
-        for number in self.numbers(step):
+        for number in range(self.first_sample + step * self.size, self.first_sample + (step + 1) * self.size):
             bucket, window = self.mixture.locate(number)
             batch = self.mixture.batch(number, 1)
             row = Row.of(batch.tokens[0].tolist(), batch.targets[0].tolist(), IGNORE)

@@ -5,11 +5,13 @@ So a run can resume at any sample, and any step can be looked at afterwards.
 """
 
 import hashlib
+import itertools
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -74,6 +76,29 @@ class TokenRows:
     def weight(self) -> float:
         """Number of targets that count in the loss."""
         return float((self.targets != IGNORE).sum())
+
+
+def tensors_of(batch: Any) -> dict[str, Tensor]:
+    """The tensors of a batch, each with a row for each of its rows."""
+    return {name: value for name, value in vars(batch).items() if isinstance(value, Tensor)}
+
+
+def dealt(count: int, most: int, rank: int = 0, world: int = 1) -> list[range]:
+    """The places of a step's `count` that one of `world` data-parallel ranks takes, in micro-batches of about `most`.
+
+    Rank r takes the places r, r + world, ... All ranks have as many micro-batches, so that none waits for another's
+    sums; StageError where some would have nothing. Where the ranks' shares differ by one, a micro-batch may have one
+    place more than `most`.
+    """
+    if count < world:
+        raise StageError(
+            f"layout: {count} rows or pairs a step leave some of dp {world} idle; lower dp (a stage may have its own "
+            "layout in cluster.layouts), or raise the stage's batch"
+        )
+    mine = range(rank, count, world)
+    number = min(math.ceil(math.ceil(count / world) / most), count // world)
+    ends = [len(mine) * place // number for place in range(number + 1)]
+    return [mine[first:last] for first, last in itertools.pairwise(ends)]
 
 
 @dataclass

@@ -44,7 +44,8 @@ class Training(Section):
     """Layers and loss of pretraining, whose batches have few shapes, through torch.compile: faster once it has
     compiled, which takes half a minute or so for each, and of other rounding; one process only (assumption)."""
     micro_tokens: int = Field(gt=0)
-    """Tokens computed at once; a larger batch is cut into micro-batches of this size (assumption; fits the memory)."""
+    """Tokens a device computes at once; a larger batch is cut into micro-batches of about this size (assumption; fits
+    the memory)."""
     checkpoint_seconds: float = Field(gt=0)
     """Seconds between checkpoints of the training state: how much a kill loses, never the result (assumption)."""
     keep_checkpoints: int = Field(ge=1)
@@ -86,6 +87,11 @@ class Batches(Protocol):
     def fingerprint(self) -> str: ...
 
     def __call__(self, step: int) -> Sequence[Any]: ...
+
+    def of_rank(self, rank: int, world: int, pieces: int = 1) -> "Batches":
+        """What one of `world` data-parallel ranks takes of each step, where a device holds but one of so many pieces of
+        each sequence: as many micro-batches as every other rank has."""
+        ...
 
     def samples(self, step: int) -> Iterator[Sample]:
         """What the step trains on, for people: in the order of the batch."""
@@ -152,9 +158,17 @@ class Alone:
     def gather(self, state: TrainingState, model: nn.Module, scratch: Path) -> None:
         """Leaves the trained weights in the whole model."""
 
-    def mine(self, batches: Sequence[Any]) -> Sequence[Any]:
-        """What this rank computes of a step's micro-batches."""
+    def deal(self, batches: Batches) -> Batches:
+        """This rank's rows of each step."""
         return batches
+
+    def mine(self, batches: Sequence[Any]) -> Sequence[Any]:
+        """What this rank computes of its rows."""
+        return batches
+
+    def tokens(self, batches: Sequence[Any]) -> int:
+        """Tokens of a step, over all ranks."""
+        return sum(batch.tokens.numel() for batch in batches)
 
     def total(self, amounts: Mapping[str, float]) -> dict[str, float]:
         """Sums over the ranks."""
@@ -232,6 +246,7 @@ def train(
     if ranks.resume(state, scratch, context.note):
         context.note(f"{title}: goes on at step {state.step} of {steps}")
     model.train()
+    mine = ranks.deal(batches)
     compile_it = training.compile and getattr(batches, "few_shapes", False)  # each takes its time to compile
     seen = state.history[-1]["tokens"] if state.history else 0
     saved = time.monotonic()
@@ -239,7 +254,7 @@ def train(
         while state.step < steps:
             started = time.monotonic()
             lr = schedule(state.step)
-            row = step(model, batches(state.step), loss, state.optimizer, lr, training, ranks)
+            row = step(model, mine(state.step), loss, state.optimizer, lr, training, ranks)
             if not math.isfinite(row["loss"]) or not math.isfinite(row["grad_norm"]):
                 raise StageError(
                     f"{title}: step {first_step + state.step + 1}: loss {row['loss']}, gradient norm "
@@ -301,7 +316,7 @@ def step(
     training: Training,
     ranks: Alone = ALONE,
 ) -> dict[str, float]:
-    """One update. The loss is a mean over the whole batch, however it is cut into micro-batches and over ranks."""
+    """One update by a rank's micro-batches. The loss is a mean over the whole batch, however it is cut and dealt."""
     mine = ranks.mine(micro_batches)
     weight = ranks.total({"weight": sum(batch.weight for batch in mine)})["weight"]
     sums = ranks.total(ranks.backward(model, mine, loss, weight, training))
@@ -310,8 +325,7 @@ def step(
     if math.isfinite(totals["loss"]) and torch.isfinite(norm):
         optimizer.step(lr)
     optimizer.zero_grad()
-    tokens = sum(batch.tokens.numel() for batch in micro_batches)
-    return totals | {"grad_norm": norm.item(), "batch_tokens": tokens}
+    return totals | {"grad_norm": norm.item(), "batch_tokens": ranks.tokens(micro_batches)}
 
 
 def backward(

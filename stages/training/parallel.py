@@ -27,8 +27,8 @@ from stages.model.parallelize import Parts, local_positions, make_mesh, parallel
 from stages.model.pipeline import interleaved
 from stages.training import sharded
 from stages.training.checkpoint import Average, TrainingState, newest_kind
-from stages.training.loader import IGNORE
-from stages.training.loop import Loss, Measure, Saving, Training, backward, precision
+from stages.training.loader import IGNORE, tensors_of
+from stages.training.loop import Batches, Loss, Measure, Saving, Training, backward, precision
 from stages.training.optimizer import AdamW
 
 Kept = Callable[[Tensor, Any, int], Tensor]
@@ -83,32 +83,34 @@ class Ranks:
         adopt(cast(Llama, model), {name: whole[f"model/{name}"] for name in shapes})
         state.average.mean = {name: whole[f"average/{name}"] for name in shapes if state.average.count}
 
+    def deal(self, batches: Batches) -> Batches:
+        """This rank's rows, or pairs, of each step; a context-parallel rank holds a piece of each."""
+        return batches.of_rank(self.mesh["dp"].get_local_rank(), self.layout.dp, self.layout.cp)
+
     def mine(self, batches: Sequence[Any]) -> list[Any]:
-        """This rank's rows, or pairs, of each micro-batch; StageError where there is none for some rank."""
-        for batch in batches:
-            if batch.count < self.layout.dp:
-                raise StageError(
-                    f"layout: a micro-batch of {batch.count} rows or pairs leaves some of dp {self.layout.dp} idle; "
-                    "lower dp, or raise the stage's batch or training.micro_tokens"
-                )
+        """What lies on this rank of its rows."""
         return [self._part(batch) for batch in batches]
 
+    def tokens(self, batches: Sequence[Any]) -> int:
+        """Tokens of a step, over all ranks."""
+        tokens = torch.tensor(sum(batch.tokens.numel() for batch in batches), device=self.device)
+        dist.all_reduce(tokens, group=self.mesh["dp"].get_group())
+        return int(tokens)
+
     def _part(self, batch: Any) -> Any:
-        """A run of the batch's rows, none of which is parted from its pair, and with context parallelism two chunks of
-        each. Sequences that do not divide evenly are filled up without targets."""
-        unit, tensors = len(batch.tokens) // batch.count, tensors_of(batch)
+        """With context parallelism two chunks of each row. Sequences that do not divide evenly are filled up without
+        targets."""
+        tensors = tensors_of(batch)
         self._rows_shared = "ends" in tensors
         if "ends" not in tensors:
             tensors.setdefault("starts", torch.zeros_like(batch.tokens))
         length = batch.tokens.shape[1] + -batch.tokens.shape[1] % self._multiple
         here = local_positions(self.layout, self.mesh["cp"].get_local_rank(), length)
         for name, tensor in tensors.items():
-            pairs = tensor.unflatten(0, (-1, unit)).tensor_split(self.layout.dp)
-            part = pairs[self.mesh["dp"].get_local_rank()].flatten(0, 1)
             if name in FILLER:
-                part = F.pad(part, (0, length - part.shape[1]), value=FILLER[name])
-                part = part if name == "starts" else part[:, here]
-            tensors[name] = part.to(self.device)
+                tensor = F.pad(tensor, (0, length - tensor.shape[1]), value=FILLER[name])
+                tensor = tensor if name == "starts" else tensor[:, here]
+            tensors[name] = tensor.to(self.device)
         return replace(batch, **tensors, sums=self._sums)
 
     def _sums(self, values: Tensor) -> Tensor:
@@ -176,8 +178,11 @@ class Ranks:
         for batch in batches:
             rows = len(batch.tokens)
             extra = -rows % self.layout.dp
-            even = {name: filled(tensor, extra, FILLER[name]) for name, tensor in tensors_of(batch).items()}
-            part = self._part(replace(batch, **even))
+            own = {
+                name: filled(tensor, extra, FILLER[name]).chunk(self.layout.dp)[self.mesh["dp"].get_local_rank()]
+                for name, tensor in tensors_of(batch).items()
+            }
+            part = self._part(replace(batch, **own))
             mine = torch.zeros(self.layout.dp, len(part.tokens), dtype=torch.float64, device=self.device)
             with torch.no_grad(), loss_parallel(), precision(training):
                 values = each(parts, part) if self.layout.pp == 1 else self._piped(parts, part, each)
@@ -248,9 +253,13 @@ class Ranks:
         """
         tensors = {name: torch.cat([getattr(b, name) for b in batches]) for name in tensors_of(batches[0])}
         real, unit, count = len(tensors["tokens"]), len(batches[0].tokens) // batches[0].count, len(batches)
-        if count < self.layout.pp or count != self.layout.filled(count) or real % (count * unit):
+        # Data-parallel ranks whose rows differ by one add up gradients all the same: each has what the most have.
+        ends = torch.tensor([real, -real], device=self.device)
+        dist.all_reduce(ends, dist.ReduceOp.MAX, group=self.mesh["dp"].get_group())
+        most, uneven = int(ends[0]), int(ends[0] != -ends[1])
+        if uneven or count < self.layout.pp or count != self.layout.filled(count) or real % (count * unit):
             # Too few for a pipeline, or not equal: then they are as small as they can be, and some have no targets.
-            count = self.layout.filled(real // unit)
+            count = self.layout.filled(most // unit)
             tensors = {
                 name: filled(tensor, count * unit - real, FILLER.get(name, 0)) for name, tensor in tensors.items()
             }
@@ -287,11 +296,6 @@ class Ranks:
 
 FILLER = {"tokens": 0, "targets": IGNORE, "starts": 0, "ends": 0}
 """What tensors of [rows, tokens] are filled up with: nothing that counts."""
-
-
-def tensors_of(batch: Any) -> dict[str, Tensor]:
-    """The tensors of a batch, each with a row for each of its rows."""
-    return {name: value for name, value in vars(batch).items() if isinstance(value, Tensor)}
 
 
 def filled(tensor: Tensor, rows: int, value: int) -> Tensor:

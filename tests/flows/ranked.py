@@ -27,7 +27,7 @@ from stages.model.layout import Layout
 from stages.model.llama import Llama
 from stages.posttraining import dpo, reward, sft
 from stages.posttraining.respond import Sampling
-from stages.posttraining.sequences import PairRows, pad, row
+from stages.posttraining.sequences import PairRows, Share, pad, row
 from stages.pretraining import annealing, initial, long_context
 from stages.safety import tuning as safety
 from stages.tasks.example import Example
@@ -148,7 +148,7 @@ def one_rank(number: int, world: World, untied: Path, data: Path, out: Path) -> 
         for stage, expected in untied_alone.items():
             made = run(stage, inputs, mine / name, Ranks(layout), scratch=out / "scratch" / name / stage)
             compare(f"{stage}, {name}", expected, made)
-    found["idle: refused"] = refusal(lambda: data_parallel.mine([pair_of(world)]))
+    found["idle: refused"] = refusal(lambda: Share(100, number, 2)(pair_of(world)))
     found["other data: refused"] = refusal(
         lambda: data_parallel.resume(
             TrainingState(torch.nn.Linear(1, 1), None, Average(), str(number)), out / "nothing"

@@ -67,5 +67,5 @@ def test_these_are_all_stages_that_ranks_train(results: dict[str, Any]) -> None:
 
 
 def test_a_rank_without_rows_and_ranks_with_other_data_are_refused(results: dict[str, Any]) -> None:
-    assert "1 rows or pairs leaves some of dp 2 idle" in results["idle: refused"]
+    assert "1 rows or pairs a step leave some of dp 2 idle" in results["idle: refused"]
     assert "the ranks do not have the same data" in results["other data: refused"]

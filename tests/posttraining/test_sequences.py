@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from stages.model.files import load_model
-from stages.posttraining.sequences import Shuffled, content_digest, pad, row
+from stages.posttraining.sequences import Share, Shuffled, content_digest, pad, row
 from stages.posttraining.sft import DialogBatches, response_loss
 from stages.tokenizer.chat import ask
 from stages.training.loader import IGNORE
@@ -63,5 +63,6 @@ def test_every_epoch_has_every_row_once_in_an_order_of_its_own() -> None:
 def test_the_fingerprint_is_that_of_the_data(world: World) -> None:
     dialogs = [("a", "b"), ("c", "d")]
     same, other = content_digest(dialogs), content_digest([("a", "b"), ("c", "e")])
-    prints = [DialogBatches(dialogs, world.chat, Shuffled(2, 2, 1, digest)).fingerprint for digest in (same, other)]
+    orders = [Shuffled(2, 2, 1, digest) for digest in (same, other)]
+    prints = [DialogBatches(dialogs, world.chat, order, Share(1)).fingerprint for order in orders]
     assert prints[0] != prints[1] and content_digest(list(dialogs)) == same

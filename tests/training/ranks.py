@@ -31,9 +31,9 @@ from stages.training.schedule import Schedule
 from tests.fixtures import MIX, World, change, settings, shape, sharp
 from tests.recorder import Recorder
 
-LENGTH, SIZE, STEPS, STOP = 128, 8, 5, 3
+LENGTH, SIZE, STEPS, STOP = 128, 9, 5, 3  # two data-parallel ranks have 5 and 4 sequences
 # Adam divides by the gradient's size: eps keeps it from blowing rounding up where a gradient is next to nothing.
-TRAINING = settings(eps=1e-4, clip=0.5, micro_tokens=4 * LENGTH)
+TRAINING = settings(eps=1e-4, clip=0.5, micro_tokens=2 * LENGTH)
 UNTIED = shape(num_hidden_layers=4, tie_word_embeddings=False)
 TIED = shape(num_hidden_layers=4)
 TWO = {
@@ -42,6 +42,7 @@ TWO = {
 FOUR = {
     "tp x fsdp": Layout(tp=2, dp=2, recompute="elementwise"),
     "pp x cp": Layout(pp=2, cp=2, shorter_ends=1, recompute="selective"),
+    "pp x fsdp": Layout(pp=2, dp=2, virtual_stages=2),
 }
 
 
@@ -54,6 +55,9 @@ class Stopping:
 
     def __init__(self, batches: MixtureBatches, at: int) -> None:
         self.batches, self.at, self.fingerprint = batches, at, batches.fingerprint
+
+    def of_rank(self, *place: int) -> "Stopping":
+        return Stopping(self.batches.of_rank(*place), self.at)
 
     def __call__(self, step: int) -> list[TokenBatch]:
         if step == self.at:

@@ -44,24 +44,27 @@ def test_micro_batches_are_the_batch_in_its_order(world: World) -> None:
         assert cut.fingerprint == whole.fingerprint
 
 
-@pytest.mark.parametrize("world_size", [1, 2, 3, 4, 6, 12])
+@pytest.mark.parametrize("world_size", [1, 2, 3, 4, 5, 7, 12])
 def test_ranks_together_see_the_batch_of_one(world: World, world_size: int) -> None:
     """Rank r of R takes the samples r, r + R, ... of a step, in micro-batches of its own; the state fits any R."""
     whole = MixtureBatches(mixture(world), 12, 1_000_000)
-    for micro_tokens in (32, 64, 1_000_000):
-        ranks = [replace(whole, micro_tokens=micro_tokens).of_rank(rank, world_size) for rank in range(world_size)]
+    for micro_tokens, parts in ((32, 1), (32, 2), (64, 1), (1_000_000, 1)):
+        cut = replace(whole, micro_tokens=micro_tokens)
+        ranks = [cut.of_rank(rank, world_size, parts) for rank in range(world_size)]
         assert {rank.fingerprint for rank in ranks} == {whole.fingerprint}
         for step in range(3):
             (batch,) = whole(step)
             pieces = [rank(step) for rank in ranks]
             assert len({len(piece) for piece in pieces}) == 1  # no rank waits for another's collective
+            most = max(1, parts * micro_tokens // 32)
+            assert all(len(micro.tokens) <= most + (12 % world_size > 0) for piece in pieces for micro in piece)
             for rank, piece in enumerate(pieces):
                 for name in ("tokens", "targets", "starts"):
                     joined = torch.cat([getattr(micro, name) for micro in piece])
                     assert torch.equal(joined, getattr(batch, name)[rank::world_size])
             assert sum(micro.weight for piece in pieces for micro in piece) == batch.weight
-    with pytest.raises(StageError, match="12 sequences of 32 tokens a step cannot be dealt evenly to 5"):
-        whole.of_rank(0, 5)
+    with pytest.raises(StageError, match="12 rows or pairs a step leave some of dp 13 idle"):
+        whole.of_rank(0, 13)(0)
 
 
 def test_a_larger_batch_goes_on_where_a_smaller_one_would_have(world: World) -> None:
