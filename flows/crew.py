@@ -6,7 +6,7 @@ Nothing that is computed depends on who does it: items are independent, and resu
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -47,8 +47,8 @@ class Cluster(Section):
     """The ranks under torchrun and Slurm (paper 3.3.2, Table 4)."""
 
     layouts: dict[str, Layout] = Field(default_factory=dict)
-    """Other ranks for a stage, such as pretraining.long_context, or for all of an area, such as posttraining (paper
-    Table 4: another layout for 128K tokens)."""
+    """Other ranks for a stage, such as pretraining.long_context, or for all of an area, such as posttraining; also for
+    a member of the herd alone, such as pretraining@small (paper Table 4: another layout for 128K tokens)."""
 
     ranks_per_node: int = Field(default=8, gt=0)
     """GPUs, and so ranks, of a node of the Slurm cluster (paper 3.3.1: 8)."""
@@ -58,9 +58,12 @@ class Cluster(Section):
     A rank has `threads` cores (one where that is null) unless `cpus_per_task` says how many a node's ranks have
     (assumption)."""
 
-    def layout_of(self, stage: str) -> Layout:
-        """The ranks of a stage: its own layout, its area's, or the one for all."""
-        return self.layouts.get(stage) or self.layouts.get(stage.partition(".")[0]) or self.layout
+    def layout_of(self, stage: str, items: Collection[str]) -> Layout:
+        """The ranks of a stage for these items of its matrix: the layout of its own, its area's, or the one for all;
+        an item's before those of every item."""
+        places = (stage, stage.partition(".")[0])
+        names = [f"{place}@{item}" for item in items for place in places]
+        return next((self.layouts[name] for name in (*names, *places) if name in self.layouts), self.layout)
 
     @property
     def at_a_time(self) -> int:

@@ -8,6 +8,7 @@ trains many small ones, each on a worker of its own (`cluster.runner`); every ot
 """
 
 import argparse
+import itertools
 import os
 import shlex
 import subprocess
@@ -20,6 +21,7 @@ from flows import project
 from flows.crew import Cluster
 from flows.parameters import Parameters
 from stages.interface import StageError
+from stages.model.layout import Layout
 
 RANKED = (
     "pretraining.initial",
@@ -66,7 +68,7 @@ def number() -> int | None:
 
 def torchrun(cluster: Cluster, words: Sequence[str]) -> list[str]:
     """The command that starts one node's ranks of a stage; `words` are the arguments of flows.stage."""
-    nodes, here = shape(cluster, words[0])
+    nodes, here = shape(cluster, words)
     meet = ["--standalone"]
     if cluster.launcher == "slurm":
         meet = [f"--nnodes={nodes}", "--rdzv-backend=c10d", f"--rdzv-endpoint={HEAD}", "--rdzv-id=$SLURM_JOB_ID"]
@@ -74,16 +76,23 @@ def torchrun(cluster: Cluster, words: Sequence[str]) -> list[str]:
     return [*run, "-m", "flows.stage", *words]
 
 
-def shape(cluster: Cluster, stage: str) -> tuple[int, int]:
+def items(words: Sequence[str]) -> list[str]:
+    """The items of its matrix that a stage is to be run for, such as flagship."""
+    return [word.partition("=")[2] for option, word in itertools.pairwise(words) if option == "--item"]
+
+
+def shape(cluster: Cluster, words: Sequence[str]) -> tuple[int, int]:
     """Nodes of a stage, and ranks on each; raises StageError where its layout does not fill them."""
-    unknown = sorted(cluster.layouts.keys() - {*RANKED, *(name.partition(".")[0] for name in RANKED)})
+    trained = {*RANKED, *(name.partition(".")[0] for name in RANKED)}
+    unknown = sorted(name for name in cluster.layouts if name.partition("@")[0] not in trained)
     if unknown:
         raise StageError(f"cluster.layouts: no ranks train {', '.join(unknown)}, but {', '.join(RANKED)}")
-    ranks = cluster.layout_of(stage).ranks
+    ranks = cluster.layout_of(words[0], items(words)).ranks
     here = ranks if cluster.launcher != "slurm" else min(ranks, cluster.ranks_per_node)
     if ranks % here:
         raise StageError(
-            f"cluster: the layout of {stage} has {ranks} ranks, no multiple of ranks_per_node {cluster.ranks_per_node}"
+            f"cluster: the layout of {words[0]} has {ranks} ranks, no multiple of ranks_per_node "
+            f"{cluster.ranks_per_node}"
         )
     return ranks // here, here
 
@@ -93,17 +102,17 @@ def line(cluster: Cluster, words: Sequence[str]) -> str:
     return " ".join(word if "$" in word else shlex.quote(word) for word in torchrun(cluster, words))
 
 
-def settings(cluster: Cluster, stage: str) -> dict[str, Any]:
+def settings(cluster: Cluster, words: Sequence[str]) -> dict[str, Any]:
     """What Slurm is asked for; raises StageError for what submitit does not know, and where no time is asked for."""
     from submitit import SlurmExecutor
 
-    nodes, here = shape(cluster, stage)
+    nodes, here = shape(cluster, words)
     unknown = sorted(cluster.slurm.keys() - SlurmExecutor._valid_parameters())
     if unknown:
         raise StageError(f"cluster.slurm: submitit knows no {', '.join(unknown)}")
     if "time" not in cluster.slurm:
         raise StageError("cluster.slurm needs `time`, in minutes: without it a job is killed after five")
-    asked: dict[str, Any] = {"job_name": stage, "nodes": nodes, "ntasks_per_node": 1, "gpus_per_node": here,
+    asked: dict[str, Any] = {"job_name": words[0], "nodes": nodes, "ntasks_per_node": 1, "gpus_per_node": here,
                              "cpus_per_task": here * (cluster.threads or 1)}  # fmt: skip
     return asked | cluster.slurm
 
@@ -114,7 +123,7 @@ def text(cluster: Cluster, words: Sequence[str]) -> str:
         return shlex.join([sys.executable, "-m", "flows.stage", *words])
     if cluster.launcher == "torchrun":
         return line(cluster, words)
-    asked = settings(cluster, words[0])
+    asked = settings(cluster, words)
     from submitit.slurm.slurm import _make_sbatch_string
 
     command = shlex.join(["bash", "-c", line(cluster, words)])
@@ -142,7 +151,7 @@ def _submit(cluster: Cluster, words: Sequence[str]) -> None:
             f"cluster.launcher is slurm, but: {error}; set it to torchrun or here, or "
             "look at what would be submitted with python -m flows.launch --dry"
         ) from None
-    executor.update_parameters(**settings(cluster, words[0]))
+    executor.update_parameters(**settings(cluster, words))
     job = executor.submit(submitit.helpers.CommandFunction(["bash", "-c", line(cluster, words)], cwd=project.ROOT))
     print(f"{words[0]}: Slurm job {job.job_id}, output in {job.paths.stdout}", file=sys.stderr)
     try:
@@ -156,7 +165,7 @@ def _folder() -> str:
 
 
 @contextmanager
-def joined(cluster: Cluster, stage: str, context: Any) -> Iterator[None]:
+def joined(layout: Layout, context: Any) -> Iterator[None]:
     """Makes this process one of the ranks that torchrun has started, and tells the context; else does nothing."""
     if number() is None:
         yield
@@ -170,7 +179,7 @@ def joined(cluster: Cluster, stage: str, context: Any) -> Iterator[None]:
     if device == "cuda":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     dist.init_process_group("nccl" if device == "cuda" else "gloo")
-    context.ranks = Ranks(cluster.layout_of(stage), device)
+    context.ranks = Ranks(layout, device)
     yield
     dist.barrier()  # the first rank clears away what the others may still read
     dist.destroy_process_group()

@@ -81,7 +81,7 @@ def run(arguments: argparse.Namespace) -> Metrics:
 
     name = os.environ.get("DVC_STAGE", "-".join([arguments.stage, *arguments.item.values()])).rpartition(":")[2]
     key = artifact.identity(arguments.stage, arguments.item, values, inputs)
-    rank = launch.number() or 0
+    rank, layout = launch.number() or 0, cluster.layout_of(arguments.stage, arguments.item.values())
     scratch, partial = project.STATE / "scratch" / key, project.STATE / "partial" / (f"{key}-{rank}" if rank else key)
     shutil.rmtree(partial, ignore_errors=True)
     outputs = {}
@@ -93,7 +93,7 @@ def run(arguments: argparse.Namespace) -> Metrics:
         directory.mkdir(parents=True, exist_ok=True)
     if rank:  # the first rank reports, and its outputs are the stage's
         silent = Silent(scratch, arguments.item)
-        with launch.joined(cluster, arguments.stage, silent):
+        with launch.joined(layout, silent):
             metrics = module.run(config, inputs, outputs, silent)
         shutil.rmtree(partial, ignore_errors=True)
         return metrics
@@ -108,7 +108,7 @@ def run(arguments: argparse.Namespace) -> Metrics:
     context = StageContext(name, arguments.item, scratch, cache, log, cluster)
 
     def body() -> Metrics:
-        with launch.joined(cluster, arguments.stage, context):
+        with launch.joined(layout, context):
             metrics = module.run(config, inputs, outputs, context)
         finish(arguments, outputs, values, metrics)
         return metrics

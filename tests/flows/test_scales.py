@@ -7,7 +7,13 @@ import pytest
 import yaml
 
 from flows import scale
-from flows.parameters import check
+from flows.launch import RANKED
+from flows.parameters import Parameters, check
+from stages.model.layout import Layout
+from stages.posttraining import dpo, reward, sft
+from stages.pretraining import plan
+from stages.safety import tuning
+from stages.training.loader import dealt
 
 ROOT = Path(__file__).resolve().parents[2]
 SCALES = sorted(path.stem for path in (ROOT / "scales").glob("*.yaml"))
@@ -35,3 +41,51 @@ def sections(name: str) -> set[str]:
 @pytest.mark.parametrize("name", SCALES)
 def test_every_scale_has_the_same_sections(name: str) -> None:
     assert sections(name) == sections("toy")
+
+
+def steps(parameters: Parameters, stage: str) -> list[tuple[int, int]]:
+    """(rows or pairs, tokens of a row) of each kind of step of a stage; padded rows are of any length."""
+    found = parameters.read(plan.Config)
+    if stage.startswith("pretraining"):
+        name = stage.rpartition(".")[2].replace("_", " ")
+        phases = [phase for phase in plan.phases(found, 1e12) if phase.name.startswith(name)]
+        return [(phase.batch_tokens // phase.length, phase.length) for phase in phases]
+    safety = parameters.read(tuning.Config).safety
+    batches = {"posttraining.sft": [parameters.read(sft.Config).sft.batch],
+               "posttraining.dpo": [parameters.read(dpo.Config).dpo.tuning.batch],
+               "posttraining.reward": [parameters.read(reward.Config).reward.tuning.batch],
+               "safety.tuning": [safety.sft.batch, safety.dpo.tuning.batch]}  # fmt: skip
+    return [(batch, found.pretraining.length) for batch in batches[stage]]
+
+
+@pytest.mark.parametrize("member", ["small", "medium", "flagship"])
+@pytest.mark.parametrize("name", ["8b", "70b", "405b"])
+def test_the_layouts_of_a_clusters_scale_take_every_step_of_every_stage(name: str, member: str) -> None:
+    """Of the sizes that are planned: heads, layers and sequences divide, and each data-parallel rank has rows."""
+    parameters = Parameters(ROOT, scale=name)
+    model, _ = plan.sizes(parameters.read(plan.Config), None)[0][member]
+    cluster = parameters.cluster
+    assert cluster.launcher == "slurm"
+    for stage in RANKED:
+        layout = cluster.layout_of(stage, [member])
+        assert layout.ranks % cluster.ranks_per_node == 0
+        for rows, length in steps(parameters, stage):
+            layout.check(model, length)
+            for rank in (0, layout.dp - 1):
+                micro = dealt(
+                    rows, parameters.read(sft.Config).training.micro_tokens * layout.cp // length or 1, rank, layout.dp
+                )
+                assert sum(map(len, micro)) == rows // layout.dp + (rank < rows % layout.dp)
+
+
+@pytest.mark.parametrize("name", ["8b", "70b", "405b"])
+def test_the_flagship_is_trained_in_the_layouts_that_are_planned(name: str) -> None:
+    parameters = Parameters(ROOT, scale=name)
+    short, long = parameters.read(plan.Config).plan.layouts
+    for stage, planned in (
+        ("pretraining.initial", short),
+        ("pretraining.long_context", long),
+        ("pretraining.annealing", short),
+    ):
+        fields = {field: getattr(planned, field) for field in Layout.model_fields}
+        assert parameters.cluster.layout_of(stage, ["flagship"]) == Layout(**fields)
