@@ -114,6 +114,7 @@ def started(
     """The half-trained model, trained unless it lies there for the same parameters, tokens and code; and where."""
     from stages.model.files import load_model, save_model
     from stages.pretraining.value import Start, half_trained
+    from stages.training.optimizer import load_moments, save_moments
 
     values = Parameters(root).values(key for _, key, _ in declared(type(config))) | {"trained": valuation.trained}
     inputs = {name: root / place for name, place in INPUTS.items()}
@@ -122,9 +123,10 @@ def started(
     if not rate.exists():
         start = half_trained(config, shards, plan, valuation, Terminal(scratch))
         save_model(start.model, kept, inputs["tokenizer"], config.pretraining.length)
+        save_moments(start.moments, kept)
         artifact.write_json(rate, start.rate)
         shutil.rmtree(scratch / "half-trained", ignore_errors=True)
-    return Start(load_model(kept), json.loads(rate.read_text())), scratch
+    return Start(load_model(kept), load_moments(kept) or {}, json.loads(rate.read_text())), scratch
 
 
 def told(metrics: Metrics) -> Iterator[str]:

@@ -25,6 +25,7 @@ from stages.pretraining.phase import Validation, member_of
 from stages.tasks import TASKS
 from stages.training.language_modelling import MixtureBatches
 from stages.training.loader import Mixture, Part, TokenShards
+from stages.training.optimizer import load_moments
 from stages.training.schedule import Schedule
 
 POINTS = "percentage points"
@@ -132,7 +133,8 @@ def measure(job: Annealed) -> Values:
     config = job.config
     model = load_model(job.model)
     peak = config.learning_rate.at(model.config.parameters) * config.annealing.start
-    follow(job, config.training, model, job.batches(), Schedule(peak, job.steps, decay="linear"))
+    schedule = Schedule(peak, job.steps, decay="linear")
+    follow(job, config.training, model, job.batches(), schedule, moments=load_moments(job.model))
     shards = TokenShards(job.tokens)
     held_out = Validation(shards, config.mix.shares(), config.pretraining, config.training, config.seed)
     by_task = accuracies(model, job.tokenizer, config.comparison.skills, config.seed)

@@ -109,7 +109,7 @@ def measure(job: Valuation) -> Values:
     """Trains one model halfway, anneals it on each mixture; the losses on the set's kind and on the default mix."""
     options, config = job.options, job.config
     assert options is not None
-    half, _ = job.train()
+    half, trained = job.train()
     steps = job.trials.steps(options.anneal_tokens)
     peak = config.learning_rate.at(job.shape.parameters) * job.trials.floor
     sets = {}
@@ -122,6 +122,7 @@ def measure(job: Valuation) -> Values:
         # Its own seed: the windows the half-trained model saw first must not come first again.
         mixture = Mixture(job.shards, "train", shares, job.trials.length, job.seed + 100)
         batches = MixtureBatches(mixture, job.trials.batch, config.training.micro_tokens)
-        follow(job, config.training, model, batches, Schedule(peak, steps, decay="linear"), title=name)
+        schedule = Schedule(peak, steps, decay="linear")
+        follow(job, config.training, model, batches, schedule, title=name, moments=trained.moments)
         sets[name] = {"loss": job.loss(model, {"good": 1.0}), "mix_loss": job.loss(model)}
     return {"sets": sets}

@@ -114,12 +114,12 @@ def measure(trial: ExpertsTrial) -> Values:
     settings = trial.settings
     assert settings is not None
     if trial.routed is None:
-        model, history = trial.train()
+        model, trained = trial.train()
     else:
-        model, history = trial.train(
+        model, trained = trial.train(
             MoELlama(trial.routed).initialise(trial.seed), partial(balanced_loss, weight=settings.balance)
         )
-    curve = np.array([row.get("language", row["loss"]) for row in history])
+    curve = np.array([row.get("language", row["loss"]) for row in trained.history])
     load = [layer.load.tolist() for layer in model.routed] if isinstance(model, MoELlama) else []
     return {
         "loss": trial.loss(model),

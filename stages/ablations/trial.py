@@ -20,7 +20,8 @@ from stages.model.llama import Llama, LlamaConfig
 from stages.scaling.ladder import Architecture, LearningRate, Shape
 from stages.training.language_modelling import MixtureBatches, held_out, held_out_losses, next_token_loss
 from stages.training.loader import Mixture, TokenShards
-from stages.training.loop import History, Loss, Training, train
+from stages.training.loop import Loss, Trained, Training, train
+from stages.training.optimizer import Moments
 from stages.training.schedule import Schedule
 from stages.training.unwatched import Silent
 
@@ -129,7 +130,7 @@ class Trial:
     def shards(self) -> TokenShards:
         return TokenShards(self.tokens)
 
-    def train(self, model: Llama | None = None, loss: Loss = next_token_loss) -> tuple[Llama, History]:
+    def train(self, model: Llama | None = None, loss: Loss = next_token_loss) -> tuple[Llama, Trained]:
         """The model after its tokens; a fresh Llama of this shape unless one is given."""
         model = model or Llama(self.shape).initialise(self.seed)
         steps = self.trials.steps(self.budget)
@@ -150,13 +151,12 @@ class Trial:
 
 def follow(
     job: Job, training: Training, model: Llama, batches: MixtureBatches, schedule: Schedule, title: str = "trial",
-    loss: Loss = next_token_loss,
-) -> History:  # fmt: skip
+    loss: Loss = next_token_loss, moments: Moments | None = None,
+) -> Trained:  # fmt: skip
     """Trains `model` in place; its partial state lies under `title` in the job's own directory."""
     scratch = job.scratch / title
-    history, _ = train(model, batches, loss, schedule, training,
-                       scratch=scratch, context=Silent(scratch), title=f"{job.variant}, {title}")  # fmt: skip
-    return history
+    return train(model, batches, loss, schedule, training, scratch=scratch, context=Silent(scratch),
+                 title=f"{job.variant}, {title}", moments=moments, keep_moments=True)  # fmt: skip
 
 
 def held_out_loss(trial: Trial) -> Values:

@@ -53,7 +53,7 @@ def train_versions(
     for number, rate in enumerate(tuning.rates):
         adopt(model, ranks_of(context).own(start))
         schedule = Schedule(rate, tuning.steps, max(1, round(tuning.warmup_share * tuning.steps)), "linear")
-        history, _ = train(
+        history, *_ = train(
             model, batches(number), loss, schedule, training, scratch=scratch / f"version-{number}", context=context,
             title=version_title(title, number, tuning), first_step=number * tuning.steps,
         )  # fmt: skip

@@ -23,6 +23,7 @@ from stages.training.curve import write_curve
 from stages.training.language_modelling import COUNTS, MixtureBatches, next_token_loss
 from stages.training.loader import Mixture, Part, TokenShards
 from stages.training.loop import History, Run, Training, ranks_of, train
+from stages.training.optimizer import load_moments
 from stages.training.schedule import Decay, Schedule
 
 
@@ -62,12 +63,13 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     def continued(
         title: str, batches: MixtureBatches, decay: Decay, average_at: Collection[int], first_step: int = 0
     ) -> tuple[Llama, History, Average]:
-        """The model of the phase before, trained for this one's tokens."""
+        """The model of the phase before, trained for this one's tokens, with the moments it had there."""
         model = load_model(inputs["model"])
         peak = config.learning_rate.at(model.config.parameters) * config.annealing.start
-        history, average = train(
+        history, average, _ = train(
             model, batches, next_token_loss, Schedule(peak, steps, decay=decay), config.training,
             scratch=context.scratch / title, context=context, title=title, average_at=average_at, first_step=first_step,
+            moments=load_moments(inputs["model"]),
         )  # fmt: skip
         return model, history, average
 

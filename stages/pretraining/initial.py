@@ -18,6 +18,7 @@ from stages.training.curve import tail_mean, write_curve
 from stages.training.language_modelling import COUNTS, MixtureBatches, next_token_loss
 from stages.training.loader import Mixture, TokenBatch, TokenShards
 from stages.training.loop import Run, Training, ranks_of, train
+from stages.training.optimizer import save_moments
 from stages.training.sample import Sample
 from stages.training.schedule import Schedule
 from stages.training.upsampling import limited
@@ -96,7 +97,7 @@ class RampBatches:
 
 
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
-    """tokens, tokenizer, herd -> model, curve (CSV)."""
+    """tokens, tokenizer, herd -> model (with the optimizer's moments beside it), curve (CSV)."""
     shards = TokenShards(inputs["tokens"])
     plan = member_of(inputs["herd"], context.item["member"])
     size = LlamaConfig(**plan["config"])
@@ -107,9 +108,10 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     with ranks_of(context).whole:
         model = Llama(size).initialise(config.seed)
     context.note(f"{size.parameters:,} parameters, {steps:,} steps, peak learning rate {schedule.peak:.2g}")
-    history, _ = train(model, batches, next_token_loss, schedule, config.training,
-                       scratch=context.scratch, context=context, title="initial")  # fmt: skip
+    history, _, moments = train(model, batches, next_token_loss, schedule, config.training, keep_moments=True,
+                                scratch=context.scratch, context=context, title="initial")  # fmt: skip
     save_model(model, outputs["model"], inputs["tokenizer"], config.pretraining.length)
+    save_moments(moments, outputs["model"])
     write_curve(outputs["curve"], history)
     held_out = Validation(shards, shares, config.pretraining, config.training, config.seed, ranks_of(context))
     drawn: dict[str, int] = dict.fromkeys(shares, 0)

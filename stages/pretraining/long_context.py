@@ -26,6 +26,7 @@ from stages.training.curve import write_curve
 from stages.training.language_modelling import COUNTS, MixtureBatches, next_token_loss
 from stages.training.loader import Mixture, TokenShards
 from stages.training.loop import History, Run, Training, ranks_of, train
+from stages.training.optimizer import Moments, load_moments, save_moments
 from stages.training.schedule import Schedule
 
 
@@ -66,11 +67,11 @@ class Config:
 
 
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
-    """tokens, tokenizer, herd, model -> model, curve (CSV)."""
+    """tokens, tokenizer, herd, model -> model, each with the optimizer's moments beside it, and curve (CSV)."""
     settings = config.long_context
     shards = TokenShards(inputs["tokens"])
     chat = ChatFormat(bpe.load(inputs["tokenizer"]))
-    model = load_model(inputs["model"])
+    model, moments = load_model(inputs["model"]), load_moments(inputs["model"])
     plan = member_of(inputs["herd"], context.item["member"])
     lengths = [config.pretraining.length, *settings.lengths]
     ranks = ranks_of(context)
@@ -82,7 +83,8 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     for rung, length in enumerate(settings.lengths, start=1):
         passed = False
         for segment in range(settings.segments):
-            history += train_segment(config, context, model, shards, plan, length, len(log), history)
+            rows, moments = train_segment(config, context, model, moments, shards, plan, length, len(log), history)
+            history += rows
             loss = statistics.mean(short.losses(model) - before)
             found = needle_accuracy(
                 model, chat, lengths[: rung + 1], settings.needles, config.seed, config.training, ranks
@@ -104,6 +106,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         reached = length
     context.table("gate", [{**row, "loss_change": row["loss_change"]["value"]} for row in log])
     save_model(model, outputs["model"], inputs["tokenizer"], reached)
+    save_moments(moments or {}, outputs["model"])
     write_curve(outputs["curve"], history)
     return {
         "gate": log,
@@ -121,22 +124,23 @@ def train_segment(
     config: Config,
     context: Context,
     model: Llama,
+    moments: Moments | None,
     shards: TokenShards,
     plan: Mapping[str, Any],
     length: int,
     number: int,
     history: History,
-) -> History:
+) -> tuple[History, Moments]:
     """Trains one segment at `length`; its rows continue the curve in `history`."""
     steps, batches = segment_batches(config, shards, plan, length, number)
     rate = config.learning_rate.at(model.config.parameters) * config.long_context.rate
-    rows, _ = train(
+    rows, _, moments = train(
         model, batches, next_token_loss, Schedule(rate, steps, decay="constant"), config.training,
         scratch=context.scratch / f"segment-{number}", context=context, title=f"length {length}",
-        first_step=len(history),
+        first_step=len(history), moments=moments, keep_moments=True,
     )  # fmt: skip
     step, seen = (history[-1]["step"], history[-1]["tokens"]) if history else (0, 0)
-    return [row | {"step": row["step"] + step, "tokens": row["tokens"] + seen} for row in rows]
+    return [row | {"step": row["step"] + step, "tokens": row["tokens"] + seen} for row in rows], moments
 
 
 def segment_batches(

@@ -21,6 +21,7 @@ from stages.pretraining.phase import Validation
 from stages.training.language_modelling import MixtureBatches, next_token_loss
 from stages.training.loader import Mixture, Part, TokenShards
 from stages.training.loop import train
+from stages.training.optimizer import Moments
 from stages.training.schedule import Schedule
 
 NEW = "new"
@@ -38,9 +39,10 @@ class Valuation(Section):
 
 @dataclass(frozen=True)
 class Start:
-    """Where annealing begins: a half-trained model, and the learning rate its schedule had reached."""
+    """Where annealing begins: a half-trained model, AdamW's state, and the learning rate its schedule had reached."""
 
     model: Llama
+    moments: Moments
     rate: float
 
 
@@ -68,9 +70,9 @@ def half_trained(
     schedule = initial.schedule_of(config, size, sum(batches.steps))
     steps = max(1, round(valuation.trained * schedule.steps))
     model = Llama(size).initialise(config.seed)
-    train(model, batches, next_token_loss, schedule, config.training, scratch=context.scratch / "half-trained",
-          context=context, title="half-trained model", until=steps)  # fmt: skip
-    return Start(model, schedule(steps - 1))
+    done = train(model, batches, next_token_loss, schedule, config.training, scratch=context.scratch / "half-trained",
+                 context=context, title="half-trained model", until=steps, keep_moments=True)  # fmt: skip
+    return Start(model, done.moments, schedule(steps - 1))
 
 
 def value(
@@ -99,7 +101,7 @@ def value(
         mixture = Mixture(extended, "train", shares, length, config.seed + 200, cycle=cycle)
         batches = MixtureBatches(mixture, size, config.training.micro_tokens)
         train(model, batches, next_token_loss, Schedule(start.rate, steps, decay="linear"), config.training,
-              scratch=context.scratch / title, context=context, title=title)  # fmt: skip
+              scratch=context.scratch / title, context=context, title=title, moments=start.moments)  # fmt: skip
         return model, mixture
 
     without, _ = annealed("default mix", shares)

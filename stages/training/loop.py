@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 from pydantic import Field, model_validator
@@ -20,7 +20,7 @@ from stages.interface import Context, Section, StageError
 from stages.training import spikes
 from stages.training.checkpoint import Average, Checkpoints, TrainingState, newest_kind
 from stages.training.compiled import compiled
-from stages.training.optimizer import AdamW
+from stages.training.optimizer import AdamW, Moments
 from stages.training.sample import Sample
 from stages.training.schedule import Schedule
 
@@ -109,6 +109,15 @@ History = list[dict[str, float]]
 means."""
 
 
+class Trained(NamedTuple):
+    """What a training leaves besides the model."""
+
+    history: History
+    average: Average
+    moments: Moments
+    """The optimizer's state, where it was asked for."""
+
+
 @dataclass(frozen=True)
 class Run:
     """One call of `train`, so that each of its steps can be looked at afterwards.
@@ -155,8 +164,13 @@ class Alone:
         """What this rank holds of the model."""
         return model
 
-    def gather(self, state: TrainingState, model: nn.Module, scratch: Path) -> None:
-        """Leaves the trained weights in the whole model."""
+    def begin(self, optimizer: AdamW, moments: Moments) -> None:
+        """Gives the optimizer its part of the state of another."""
+        optimizer.load(moments)
+
+    def gather(self, state: TrainingState, model: nn.Module, scratch: Path, moments: bool) -> Moments:
+        """Leaves the trained weights in the whole model; the optimizer's state where it is asked for."""
+        return state.optimizer.state() if moments else {}
 
     def deal(self, batches: Batches) -> Batches:
         """This rank's rows of each step."""
@@ -232,16 +246,21 @@ def train(
     average_at: Collection[int] = (),
     first_step: int = 0,
     until: int | None = None,
-) -> tuple[History, Average]:
+    moments: Moments | None = None,
+    keep_moments: bool = False,
+) -> Trained:
     """Trains `model` in place for schedule.steps steps, going on from `scratch` where a killed run left off.
 
     Also keeps the mean of the weights after the steps `average_at` (counted from 1). `first_step` is where this run
-    starts on the curves it draws, `until` a step to end after before the schedule does. Raises StageError at a loss
-    that is not finite, at `spike_steps` spikes in a row, and where the disk is full; the last good checkpoint stays.
+    starts on the curves it draws, `until` a step to end after before the schedule does. A training that goes on from
+    another one's model takes its `moments` too, which that one was told to keep. Raises StageError at a loss that is
+    not finite, at `spike_steps` spikes in a row, and where the disk is full; the last good checkpoint stays.
     """
     ranks = ranks_of(context)
     whole, model = model, ranks.shard(model, training)
     state = TrainingState(model, optimizer_for(model, training), Average(), batches.fingerprint)
+    if moments is not None:
+        ranks.begin(state.optimizer, moments)
     steps = schedule.steps if until is None else min(until, schedule.steps)
     if ranks.resume(state, scratch, context.note):
         context.note(f"{title}: goes on at step {state.step} of {steps}")
@@ -279,8 +298,8 @@ def train(
             if ranks.agree(not spike and now - saved > training.checkpoint_seconds):
                 checkpoints.save(state)
                 saved = time.monotonic()
-    ranks.gather(state, whole, scratch)
-    return state.history, state.average
+    left = ranks.gather(state, whole, scratch, keep_moments)
+    return Trained(state.history, state.average, left)
 
 
 def tell_spike(

@@ -1,8 +1,20 @@
-"""AdamW (3.4.1) by torch's own fused kernel, its state kept under the parameters' names."""
+"""AdamW (3.4.1) by torch's own fused kernel, its state kept under the parameters' names.
+
+The phases of pretraining are one training with other batches: each goes on with the moments of the one before.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch import distributed as dist
 from torch.optim.adamw import adamw
+
+Moments = Mapping[str, Tensor]
+"""AdamW's state of a whole model: <parameter>/first and /second, of the parameter's shape, and /steps, a number."""
+FILE = "optimizer.safetensors"
 
 
 class AdamW:
@@ -53,7 +65,19 @@ class AdamW:
         kinds = {"first": self.first, "second": self.second, "steps": self.steps}
         return {f"{name}/{kind}": tensor for kind, tensors in kinds.items() for name, tensor in tensors.items()}
 
-    def load(self, state: dict[str, Tensor]) -> None:
+    def load(self, state: Moments) -> None:
         """Takes up where `state` was; raises KeyError where it is another model's."""
         for key, tensor in self.state().items():
             tensor.copy_(state[key])
+
+
+def save_moments(moments: Moments, model: Path) -> None:
+    """Writes the state beside the model in the directory `model`. In a process group the first rank alone writes."""
+    if not dist.is_initialized() or dist.get_rank() == 0:
+        save_file({name: tensor.contiguous() for name, tensor in moments.items()}, model / FILE)
+
+
+def load_moments(model: Path) -> Moments | None:
+    """The state that was left beside a model; None where there is none, as beside one from elsewhere."""
+    path = model / FILE
+    return load_file(path) if path.exists() else None

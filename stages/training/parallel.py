@@ -15,7 +15,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
-from torch.distributed.tensor import DTensor
+from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.distributed.tensor.parallel import loss_parallel
 from torch.nn import functional as F
 
@@ -29,7 +29,7 @@ from stages.training import sharded
 from stages.training.checkpoint import Average, TrainingState, newest_kind
 from stages.training.loader import IGNORE, tensors_of
 from stages.training.loop import Batches, Loss, Measure, Saving, Training, backward, precision
-from stages.training.optimizer import AdamW
+from stages.training.optimizer import AdamW, Moments
 
 Kept = Callable[[Tensor, Any, int], Tensor]
 """(logits, micro-batch, its first row) -> the loss."""
@@ -71,7 +71,16 @@ class Ranks:
         half = torch.bfloat16 if training.precision == "bf16" and self.device != "cpu" else None
         return parallelize(model, self.layout, self.mesh, half, self.device)
 
-    def gather(self, state: TrainingState, model: nn.Module, scratch: Path) -> None:
+    def begin(self, optimizer: AdamW, moments: Moments) -> None:
+        """Gives the optimizer this rank's part of a whole model's state."""
+        mine = {}
+        for name, own in optimizer.state().items():
+            value = moments[name].to(self.device)
+            mine[name] = distribute_tensor(value, own.device_mesh, own.placements, src_data_rank=None) \
+                if isinstance(own, DTensor) else value  # fmt: skip
+        optimizer.load(mine)
+
+    def gather(self, state: TrainingState, model: nn.Module, scratch: Path, moments: bool) -> Moments:
         """Puts the trained weights into the whole `model`, and whole tensors into the average, on every rank.
 
         They lie in a file in `scratch`, which the ranks of a node share: what a rank holds for itself is its part.
@@ -79,9 +88,14 @@ class Ranks:
         sharded.save(state, scratch)
         shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
         kinds = ("model", "average") if state.average.count else ("model",)
-        whole = sharded.assembled(scratch, {f"{kind}/{name}": shapes[name] for kind in kinds for name in shapes})
+        wanted = {f"{kind}/{name}": shapes[name] for kind in kinds for name in shapes}
+        left = {f"{name}/{kind}": shape for name, shape in shapes.items() for kind in ("first", "second")}
+        left |= {f"{name}/steps": torch.Size() for name in shapes}
+        wanted |= {f"optimizer/{name}": shape for name, shape in left.items() if moments}
+        whole = sharded.assembled(scratch, wanted)
         adopt(cast(Llama, model), {name: whole[f"model/{name}"] for name in shapes})
         state.average.mean = {name: whole[f"average/{name}"] for name in shapes if state.average.count}
+        return {name: whole[f"optimizer/{name}"] for name in left if moments}
 
     def deal(self, batches: Batches) -> Batches:
         """This rank's rows, or pairs, of each step; a context-parallel rank holds a piece of each."""

@@ -103,7 +103,7 @@ def run(stage: str, inputs: dict[str, Path], out: Path, ranks: Any = ALONE, **ot
         "notes": context.notes,
         "curve": rows,
         "metrics": metrics,
-        "weights": load_file(model) if model.exists() else {},
+        "weights": dict(item for path in (out / "model").glob("*.safetensors") for item in load_file(path).items()),
     }
 
 
@@ -128,6 +128,9 @@ def one_rank(number: int, world: World, untied: Path, data: Path, out: Path) -> 
     data_parallel = Ranks(Layout(dp=2))
     alone = {}
     for stage in STAGES:
+        if stage == "pretraining.long_context":  # goes on where initial pretraining has left off
+            dist.barrier()
+            inputs["model"] = out / "0/alone/pretraining.initial/model"
         alone[stage] = run(stage, inputs, mine / "alone" / stage) if number == 0 else None
         compare(stage, alone[stage], run(stage, inputs, mine / "ranks" / stage, data_parallel,
                                          scratch=out / "scratch" / stage))  # fmt: skip

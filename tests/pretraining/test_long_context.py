@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -7,13 +8,14 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from stages.interface import Metrics
-from stages.model.files import context_length
+from stages.model.files import context_length, load_model
 from stages.model.generate import generate
 from stages.model.llama import Llama
 from stages.pretraining import long_context
 from stages.pretraining.needles import ANSWER_TOKENS, DEPTHS, answered, misses, needle_accuracy, needles
 from stages.tasks import verify
 from stages.training.loop import ALONE
+from stages.training.optimizer import load_moments, save_moments
 from tests.fixtures import LEARNING_RATE, MIX, PRETRAINING, VOCAB_SIZE, World, settings, shape, sharp
 from tests.recorder import Recorder
 
@@ -51,6 +53,26 @@ def test_a_gate_that_asks_nothing_lets_every_length_through(world: World, tmp_pa
     assert tokens[-1] == sum(
         round(1000 / 3 / (128 // length * length)) * (128 // length * length) for length in (48, 64, 80)
     )
+
+
+def test_the_phase_goes_on_with_the_moments_of_the_one_before(world: World, tmp_path: Path) -> None:
+    config = long_context.Config(1, MIX, settings(), LEARNING_RATE, PRETRAINING, section(lengths=[48]))
+    before = shutil.copytree(world.model, tmp_path / "before")
+    names = [name for name, _ in load_model(before).named_parameters()]
+    moments = {f"{name}/{kind}": torch.full_like(p, size) for name, p in load_model(before).named_parameters()
+               for kind, size in (("first", 0.0), ("second", 1e6))}  # fmt: skip
+    save_moments(moments | {f"{name}/steps": torch.tensor(100.0) for name in names}, before)
+    found = {}
+    for name, inputs in (("with", {"model": before}), ("without", {})):
+        outputs = {"model": tmp_path / name, "curve": tmp_path / f"{name}.csv"}
+        context = Recorder(tmp_path / f"{name}-scratch", member="flagship")
+        long_context.run(config, world.pretraining_inputs | inputs, outputs, context)
+        changed = zip(load_model(tmp_path / name).parameters(), load_model(before).parameters(), strict=True)
+        found[name] = max(float((a - b).detach().abs().max()) for a, b in changed)
+        steps = len(outputs["curve"].read_text().splitlines()) - 1
+        left = load_moments(tmp_path / name)
+        assert left is not None and float(left[f"{names[0]}/steps"]) == (100 if name == "with" else 0) + steps
+    assert found["with"] < 0.1 * found["without"]  # so large a second moment makes the steps small
 
 
 def test_needles_that_are_not_found_stop_it_at_the_first_length(world: World, tmp_path: Path) -> None:

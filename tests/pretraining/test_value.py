@@ -96,7 +96,7 @@ def test_the_new_bucket_has_a_fingerprint_of_its_own(world: World) -> None:
 
 
 def test_too_few_tokens_are_refused(world: World, tmp_path: Path) -> None:
-    start = Start(started(world, tmp_path).model, 1e-3)
+    start = Start(started(world, tmp_path).model, {}, 1e-3)
     with pytest.raises(StageError, match="the new data have 32 tokens; one window takes 33"):
         valued(world, tmp_path, np.zeros(32), start)
 

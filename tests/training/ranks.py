@@ -73,15 +73,23 @@ def run(world: World, scratch: Path, ranks: Any = ALONE, config: Any = UNTIED, s
     context = Recorder(scratch)
     context.ranks = ranks  # type: ignore[attr-defined]
     try:
-        history, average = train(model, Stopping(MixtureBatches(mixture, SIZE, TRAINING.micro_tokens), stop),
-                                 next_token_loss, Schedule(1e-2, STEPS, 1), training, scratch=scratch,
-                                 context=context, title="test", average_at=[2, STEPS])  # fmt: skip
+        history, average, moments = train(
+            model, Stopping(MixtureBatches(mixture, SIZE, TRAINING.micro_tokens), stop), next_token_loss,
+            Schedule(1e-2, STEPS, 1), training, scratch=scratch, context=context, title="test", average_at=[2, STEPS],
+            keep_moments=True,
+        )  # fmt: skip
     except Stopped:
         return {}
+    batches = MixtureBatches(mixture, SIZE, TRAINING.micro_tokens, first_sample=STEPS * SIZE)
+    weights = {n: p.detach().clone() for n, p in model.named_parameters()}
+    more, *_ = train(model, batches, next_token_loss, Schedule(1e-3, 2), training, scratch=scratch / "more",
+                     context=context, title="more", moments=moments)  # fmt: skip
     return {
         "notes": context.notes,
+        "more": [row["loss"] for row in more],
+        "moments": dict(moments),
         "history": history,
-        "weights": {n: p.detach() for n, p in model.named_parameters()},
+        "weights": weights,
         "average": average.mean,
     }
 
@@ -135,13 +143,15 @@ def one_rank(number: int, count: int, world: World, out: Path) -> dict[str, Any]
     alone = {config: run(world, out / f"{count}-{number}-{config.tie_word_embeddings}", config=config)
              for config in (UNTIED, TIED)}  # fmt: skip
     found: dict[str, Any] = {"alone": alone[UNTIED]["history"], "alone, tied": alone[TIED]["history"]}
+    found |= {"alone: more": alone[UNTIED]["more"], "alone, tied: more": alone[TIED]["more"]}
     found |= {"alone: measured": measured(world, ALONE, UNTIED), "alone, tied: measured": measured(world, ALONE, TIED)}
 
     def compare(name: str, scratch: Path, ranks: Any, config: Any = UNTIED) -> None:
         made = run(world, scratch, ranks, config)
         found[name], found[f"{name}: notes"] = made["history"], made["notes"]
         found[f"{name}: measured"] = measured(world, ranks, config)
-        for kind in ("weights", "average"):
+        found[f"{name}: more"] = made["more"]
+        for kind in ("weights", "average", "moments"):
             found[f"{name}: {kind}"] = farthest(made[kind], alone[config][kind])
 
     if count == 2:

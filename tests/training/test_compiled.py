@@ -32,7 +32,7 @@ def trained(world: World, scratch: Path, compile_it: bool, stops: tuple[int, ...
     schedule = Schedule(peak=1e-2, warmup=2, steps=STEPS, floor=0.1)
     for until in (*stops, STEPS):
         model = Llama(SHAPE).initialise(1)
-        history, _ = train(model, batches, next_token_loss, schedule, options, scratch=scratch,
+        history, *_ = train(model, batches, next_token_loss, schedule, options, scratch=scratch,
                            context=Recorder(scratch), title="compiled", until=until)  # fmt: skip
     return model, [row["loss"] for row in history]
 

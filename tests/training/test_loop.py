@@ -20,6 +20,7 @@ from stages.training.curve import tail_mean, write_curve
 from stages.training.language_modelling import MixtureBatches, held_out, held_out_losses, next_token_loss
 from stages.training.loader import Mixture
 from stages.training.loop import Training, optimizer_for, train
+from stages.training.optimizer import Moments, load_moments, save_moments
 from stages.training.schedule import Schedule
 from tests.fixtures import MIX, World, settings
 from tests.recorder import Recorder
@@ -34,7 +35,7 @@ def run(
 ) -> tuple[Llama, list[dict[str, float]], Average]:
     model = load_model(world.model)
     schedule = Schedule(3e-3, steps, 1, "cosine", 0.1)
-    history, average = train(model, data, loss, schedule, training, scratch=scratch, context=Recorder(scratch),
+    history, average, _ = train(model, data, loss, schedule, training, scratch=scratch, context=Recorder(scratch),
                              title="test", **more)  # fmt: skip
     return model, history, average
 
@@ -51,6 +52,27 @@ def test_two_runs_give_the_same_bytes(world: World, tmp_path: Path, precision: s
     again, history_again, _ = run(world, tmp_path / "b", batches(world), training)
     assert same(first, again) and history == history_again
     assert all(parameter.dtype == torch.float32 for parameter in first.parameters())
+
+
+def test_two_trainings_with_the_moments_handed_on_are_one(world: World, tmp_path: Path) -> None:
+    """To the byte, as the phases of pretraining are; without them the second one is another."""
+    mixture = Mixture(world.shards, "train", MIX.shares(), 32, 1)
+
+    def trained(model: Llama, name: str, first: int, steps: int, moments: Moments | None = None) -> Moments:
+        data = MixtureBatches(mixture, 4, 100_000, first_sample=4 * first)
+        done = train(model, data, next_token_loss, Schedule(1e-2, steps, decay="constant"), settings(), moments=moments,
+                     scratch=tmp_path / name, context=Recorder(tmp_path), title=name, keep_moments=True)  # fmt: skip
+        return done.moments
+
+    whole, parts, anew = (load_model(world.model) for _ in range(3))
+    left = trained(whole, "whole", 0, 7)
+    save_moments(trained(parts, "first", 0, 4), tmp_path)
+    anew.load_state_dict(parts.state_dict())
+    both = trained(parts, "second", 4, 3, load_moments(tmp_path))
+    assert same(whole, parts) and left.keys() == both.keys()
+    assert all(torch.equal(left[name], both[name]) for name in left)
+    trained(anew, "anew", 4, 3)
+    assert not same(whole, anew)
 
 
 def test_it_learns(world: World, tmp_path: Path) -> None:
@@ -257,7 +279,7 @@ def test_a_spike_is_logged_with_its_batch(world: World, tmp_path: Path) -> None:
     watchful = settings(spike_window=6)
     context = Recorder(tmp_path)
     data = batches(world, size=10)
-    history, _ = train(load_model(world.model), data, spiking([9, 12]), Schedule(1e-3, 14), watchful,
+    history, *_ = train(load_model(world.model), data, spiking([9, 12]), Schedule(1e-3, 14), watchful,
                        scratch=tmp_path, context=context, title="test", first_step=100)  # fmt: skip
     assert [row["step"] for row in history if row["spike"]] == [9, 12] and spikes.count(history) == 2
     assert [note.split(":")[1] for note in context.notes] == [" step 109", " step 112"]
@@ -304,7 +326,7 @@ def test_the_average_is_the_mean_of_the_weights_after_the_steps_asked_for(world:
 
 def test_what_is_told_and_written_is_the_history(world: World, tmp_path: Path) -> None:
     context = Recorder(tmp_path)
-    history, _ = train(load_model(world.model), batches(world), next_token_loss, Schedule(1e-3, 3), settings(),
+    history, *_ = train(load_model(world.model), batches(world), next_token_loss, Schedule(1e-3, 3), settings(),
                        scratch=tmp_path, context=context, title="test", first_step=10)  # fmt: skip
     assert [step for step, _ in context.points] == [11, 12, 13]
     assert [values["loss"] for _, values in context.points] == [row["loss"] for row in history]
