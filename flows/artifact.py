@@ -72,8 +72,9 @@ def code() -> str:
 
 
 def identity(stage: str, item: Mapping[str, str], parameters: Mapping[str, Any], inputs: Mapping[str, Path]) -> str:
-    """A hash of all that decides the stage's output: its parameters, its inputs, and the source of the stage code it
-    has imported. Partial state is kept under it, so a run never resumes from the state of a different one."""
+    """A hash of all that decides the stage's output: those of its parameters that do (`flows.parameters.decisive`), its
+    inputs, and the source of the stage code it has imported. Partial state is kept under it, so a run never resumes
+    from the state of a different one."""
     parts = {
         "stage": stage,
         "item": dict(item),

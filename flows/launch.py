@@ -8,9 +8,11 @@ trains many small ones, each on a worker of its own (`cluster.runner`); every ot
 """
 
 import argparse
+import ctypes
 import itertools
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -136,9 +138,15 @@ def start(cluster: Cluster, words: Sequence[str]) -> None:
         _submit(cluster, words)
         return
     command = torchrun(cluster, words) if needed(cluster, words[0]) else shlex.split(text(cluster, words))
-    code = subprocess.run(command, env=project.environment(), cwd=project.ROOT).returncode
+    code = subprocess.run(command, env=project.environment(), cwd=project.ROOT, preexec_fn=_not_alone).returncode
     if code:
         raise StageError(f"a rank of {words[0]} failed with code {code}; what it said stands above")
+
+
+def _not_alone() -> None:
+    """Has Linux end this process when the one that started it is killed: else ranks would train on without it."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 def _submit(cluster: Cluster, words: Sequence[str]) -> None:
@@ -156,6 +164,9 @@ def _submit(cluster: Cluster, words: Sequence[str]) -> None:
     print(f"{words[0]}: Slurm job {job.job_id}, output in {job.paths.stdout}", file=sys.stderr)
     try:
         job.results()  # of each node's torchrun
+    except KeyboardInterrupt:
+        job.cancel()
+        raise
     except submitit.core.utils.FailedJobError as error:
         raise StageError(f"{words[0]}: Slurm job {job.job_id} failed: {error}") from None
 

@@ -98,6 +98,16 @@ def declared(config_class: type) -> Iterator[tuple[str, str, Any]]:
         yield field, key, Annotated[hint.__origin__, *constraints] if constraints else hint.__origin__
 
 
+def decisive(config_class: type, values: Mapping[str, Any]) -> Tree:
+    """The values of a stage's sections without the fields that change no result."""
+    inert = {f"{key}.{field}" for _, key, kind in declared(config_class) for field in getattr(kind, "inert", ())}
+
+    def needed(key: str, value: Any) -> Any:
+        return {name: part for name, part in value.items() if f"{key}.{name}" not in inert}
+
+    return {key: needed(key, value) if isinstance(value, dict) else value for key, value in values.items()}
+
+
 def stage_modules(root: Path, pipeline: str = "dvc.yaml") -> list[str]:
     """The stage modules named by the commands of a dvc.yaml, each once, in its order."""
     found: dict[str, None] = {}

@@ -24,10 +24,11 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from filelock import FileLock, Timeout
 
 from flows import artifact, events, launch, tracking, watching
 from flows.context import StageContext
-from flows.parameters import Parameters, declared
+from flows.parameters import Parameters, decisive, declared
 from stages.interface import Metrics, StageError
 from stages.training.unwatched import Silent
 
@@ -80,17 +81,20 @@ def run(arguments: argparse.Namespace) -> Metrics:
             raise StageError(f"{path} does not exist; run `dvc repro` to make it")
 
     name = os.environ.get("DVC_STAGE", "-".join([arguments.stage, *arguments.item.values()])).rpartition(":")[2]
-    key = artifact.identity(arguments.stage, arguments.item, values, inputs)
+    if launch.number() is not None:
+        importlib.import_module("stages.training.parallel")  # what ranks compute depends on it too
+    key = artifact.identity(arguments.stage, arguments.item, decisive(module.Config, values), inputs)
     rank, layout = launch.number() or 0, cluster.layout_of(arguments.stage, arguments.item.values())
     scratch, partial = project.STATE / "scratch" / key, project.STATE / "partial" / (f"{key}-{rank}" if rank else key)
+    scratch.mkdir(parents=True, exist_ok=True)
+    held = None if rank else alone(scratch, arguments.stage)
     shutil.rmtree(partial, ignore_errors=True)
     outputs = {}
     for output, path in arguments.outputs.items():
         outputs[output] = partial / output / Path(path).name
         (outputs[output] if not Path(path).suffix else outputs[output].parent).mkdir(parents=True)
     cache = project.STATE / "cache" / arguments.stage / artifact.code()[:24]
-    for directory in (scratch, cache):
-        directory.mkdir(parents=True, exist_ok=True)
+    cache.mkdir(parents=True, exist_ok=True)
     if rank:  # the first rank reports, and its outputs are the stage's
         silent = Silent(scratch, arguments.item)
         with launch.joined(layout, silent):
@@ -125,7 +129,22 @@ def run(arguments: argparse.Namespace) -> Metrics:
     log.write("end", status="finished", seconds=time.monotonic() - started, metrics=metrics)
     shutil.rmtree(partial, ignore_errors=True)
     shutil.rmtree(scratch, ignore_errors=True)
+    if held is not None:
+        held.release()
     return metrics
+
+
+def alone(scratch: Path, stage: str) -> FileLock:
+    """Takes `scratch` for this process; StageError where another has it: two would spoil each other's checkpoints."""
+    held = FileLock(scratch / "lock")
+    try:
+        held.acquire(timeout=0)
+    except Timeout:
+        raise StageError(
+            f"another process is at work on the same, in {scratch}; wait for it, or stop it: "
+            f"pgrep -f 'flows.stage {stage}' finds it"
+        ) from None
+    return held
 
 
 def finish(

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from flows import artifact, project
-from flows.parameters import Parameters, declared
+from flows.parameters import Parameters, decisive, declared
 from stages.interface import Metrics, StageError
 from stages.training.unwatched import Silent
 
@@ -118,7 +118,11 @@ def started(
 
     values = Parameters(root).values(key for _, key, _ in declared(type(config))) | {"trained": valuation.trained}
     inputs = {name: root / place for name, place in INPUTS.items()}
-    scratch = project.STATE / "value" / artifact.identity("pretraining.value", {"member": member}, values, inputs)
+    scratch = (
+        project.STATE
+        / "value"
+        / artifact.identity("pretraining.value", {"member": member}, decisive(type(config), values), inputs)
+    )
     kept, rate = scratch / "model", scratch / "rate.json"
     if not rate.exists():
         start = half_trained(config, shards, plan, valuation, Terminal(scratch))

@@ -16,7 +16,7 @@ only, never on the clock. It knows neither who watches it nor who started it, so
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -34,6 +34,9 @@ class Section(BaseModel):
     """One section of the parameters: unknown keys are refused, values are read-only, every field has a docstring."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    inert: ClassVar[frozenset[str]] = frozenset()
+    """Fields that change no result: partial state of a run with others is gone on with."""
 
 
 class StageError(Exception):

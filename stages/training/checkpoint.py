@@ -174,11 +174,15 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
     return facts, {file.stem: load_file(file) for file in sorted(path.glob("*.safetensors"))}
 
 
+def checkpoints_in(directory: Path) -> list[Path]:
+    """Those of one process (step-<n>) and of ranks (sharded-<n>) in `directory`, those of ranks first."""
+    return [path for kind in ("sharded", "step") for path in sorted(directory.glob(f"{kind}-?????????"))]
+
+
 def newest_kind(directory: Path) -> Literal["step", "sharded"] | None:
     """Who left the newest checkpoint in `directory`: one process (step), or ranks (sharded), theirs before its own."""
-    found = sorted(path.name for path in directory.glob("*-?????????") if path.name.startswith(("step-", "sharded-")))
-    newest = max(found, key=lambda name: name[-9:], default=None)
-    return None if newest is None else "step" if newest.startswith("step-") else "sharded"
+    newest = max(checkpoints_in(directory), key=lambda path: path.name[-9:], default=None)
+    return None if newest is None else "step" if newest.name.startswith("step-") else "sharded"
 
 
 def no_space(directory: Path, step: int, tensors: Mapping[str, Tensor]) -> str:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from stages.interface import Context, Section, StageError
 from stages.training import spikes
-from stages.training.checkpoint import Average, Checkpoints, TrainingState, newest_kind
+from stages.training.checkpoint import Average, Checkpoints, TrainingState, checkpoints_in, newest_kind
 from stages.training.compiled import compiled
 from stages.training.optimizer import AdamW, Moments
 from stages.training.sample import Sample
@@ -27,6 +27,8 @@ from stages.training.schedule import Schedule
 
 class Training(Section):
     """How every model is trained, whatever it learns."""
+
+    inert = frozenset({"checkpoint_seconds", "keep_checkpoints"})
 
     beta1: float = Field(gt=0, lt=1)
     """AdamW's decay of the first moment (assumption; the paper gives none, Llama 2 used 0.9)."""
@@ -277,8 +279,8 @@ def train(
             if not math.isfinite(row["loss"]) or not math.isfinite(row["grad_norm"]):
                 raise StageError(
                     f"{title}: step {first_step + state.step + 1}: loss {row['loss']}, gradient norm "
-                    f"{row['grad_norm']}; lower the learning rate ({lr:g}) or look at the batch: "
-                    f"{spikes.names(batches, state.step)}; the last good state is in {scratch}"
+                    f"{row['grad_norm']}; look at the batch: {spikes.names(batches, state.step)}; or lower the "
+                    f"learning rate ({lr:g}), with which it begins anew; {last_good(scratch)}"
                 )
             before = seen
             seen += row.pop("batch_tokens")
@@ -322,8 +324,14 @@ def tell_spike(
     if last and len(last) == training.spike_steps and all(each["spike"] for each in last):
         raise StageError(
             f"{title}: diverged: the last {training.spike_steps} steps up to {first_step + state.step} were spikes; "
-            f"lower the learning rate ({row['lr']:g}) or raise training.spike_steps; the state before is in {scratch}"
+            f"lower the learning rate ({row['lr']:g}), with which it begins anew; {last_good(scratch)}"
         )
+
+
+def last_good(scratch: Path) -> str:
+    """Where the last checkpoint before a run that went wrong lies, for people."""
+    newest = max(checkpoints_in(scratch), key=lambda path: path.name[-9:], default=None)
+    return "no checkpoint had been written" if newest is None else f"the last good state is {newest}"
 
 
 def step(

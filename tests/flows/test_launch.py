@@ -6,13 +6,16 @@ import os
 import shlex
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 
-from flows import launch
+from flows import launch, stage
 from flows.crew import Cluster
 from stages.interface import StageError
 from stages.model.layout import Layout
@@ -23,21 +26,31 @@ WORDS = ["pretraining.initial", "--item", "member=flagship", "--in", "tokens=dat
 RAMP = [{"share": 0.2, "length": 16, "batch_tokens": 64}, {"share": 0.8, "length": 32, "batch_tokens": 128}]
 
 
-def train(root: Path, name: str, cluster: dict[str, Any]) -> tuple[list[dict[str, float]], dict[str, Any]]:
-    """The curve and the metrics of initial pretraining, run as DVC runs it."""
+def started(root: Path, name: str, cluster: dict[str, Any], **training: Any) -> subprocess.Popen[str]:
+    """Initial pretraining, run as DVC runs it."""
     params = {"scale": "tiny", "seed": 1, "mix": MIX.model_dump(), "cluster": {"threads": 1} | cluster}
-    params["training"] = settings(eps=1e-4).model_dump()
+    params["training"] = settings(eps=1e-4, **training).model_dump()
     (root / "params.yaml").write_text(yaml.safe_dump(params))
     command = [sys.executable, "-m", "flows.stage", *WORDS[:3], "--metrics", f"{name}.json"]
     for option in ("in tokens=world/tokens", "in tokenizer=world/tokenizer", "in herd=world/herd.json",
                    f"out model=models/{name}", f"out curve={name}.csv"):  # fmt: skip
         command += f"--{option}".split()
     environment = os.environ | {"HERD_ROOT": str(root), "PYTHONPATH": str(HOUSE), "HERD_TRACKING": "off"}
-    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=200)
-    assert done.returncode == 0, done.stderr
+    return subprocess.Popen(command, cwd=root, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def train(root: Path, name: str, cluster: dict[str, Any]) -> tuple[list[dict[str, float]], dict[str, Any]]:
+    """The curve and the metrics of initial pretraining."""
+    return ended(started(root, name, cluster), root, name)[:2]
+
+
+def ended(run: subprocess.Popen[str], root: Path, name: str) -> tuple[list[dict[str, float]], dict[str, Any], str]:
+    """Curve, metrics, and what was said."""
+    _, said = run.communicate(timeout=200)
+    assert run.returncode == 0, said
     with (root / f"{name}.csv").open() as file:
         rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
-    return rows, json.loads((root / f"{name}.json").read_text())
+    return rows, json.loads((root / f"{name}.json").read_text()), said
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +82,36 @@ def test_two_ranks_under_torchrun_train_what_one_process_trains(root: Path, alon
     assert len({tuple(sorted(p.name for p in (root / "models" / name).iterdir())) for name in ("one", "two")}) == 1
     left = [path for kind in ("scratch", "partial") for path in (root / ".herd" / kind).iterdir()]
     assert left == []
+
+
+def test_ranks_end_with_a_launcher_that_is_killed_and_the_next_run_goes_on(root: Path, alone: Any) -> None:
+    """Also with another `keep_checkpoints`, which changes no result."""
+    ranks = {"launcher": "torchrun", "layout": {"dp": 2}}
+    killed = started(root, "killed", ranks, checkpoint_seconds=1e-9)
+    wait(lambda: list(root.glob(".herd/scratch/*/sharded-*")), killed)
+    family = psutil.Process(killed.pid).children(recursive=True)
+    assert len(family) >= 3  # torchrun and two ranks
+    killed.kill()
+    psutil.wait_procs(family, timeout=60)
+    assert not any(process.is_running() for process in family)
+    rows, _, said = ended(started(root, "killed", ranks, keep_checkpoints=1), root, "killed")
+    assert "goes on at step" in said
+    assert [row["loss"] for row in rows] == pytest.approx([row["loss"] for row in alone[0]], rel=1e-5)
+
+
+def wait(until: Callable[[], object], process: subprocess.Popen[str]) -> None:
+    """Returns when `until` holds."""
+    while not until():
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.01)
+
+
+def test_two_processes_do_not_work_on_the_same(tmp_path: Path) -> None:
+    held = stage.alone(tmp_path, "pretraining.initial")
+    with pytest.raises(StageError, match=r"another process is at work on the same, in .*; wait for it, or stop it"):
+        stage.alone(tmp_path, "pretraining.initial")
+    held.release()
+    stage.alone(tmp_path, "pretraining.initial").release()
 
 
 SLURM = {
