@@ -72,20 +72,11 @@ def alone(root: Path) -> tuple[list[dict[str, float]], dict[str, Any]]:
     return train(root, "one", {})
 
 
-def test_two_ranks_under_torchrun_train_what_one_process_trains(root: Path, alone: Any) -> None:
+def test_ranks_end_with_a_launcher_that_is_killed_and_the_next_run_ends_as_one_process_does(
+    root: Path, alone: Any
+) -> None:
+    """It goes on, also with another `keep_checkpoints`, which changes no result."""
     one, metrics = alone
-    two, ranked = train(root, "two", {"launcher": "torchrun", "layout": {"dp": 2}})
-    for column in ("step", "tokens", "lr", "loss", "grad_norm"):
-        assert [row[column] for row in two] == pytest.approx([row[column] for row in one], rel=1e-5)
-    assert one[-1]["loss"] < one[0]["loss"] - 0.5
-    assert ranked["validation_loss"]["value"] == pytest.approx(metrics["validation_loss"]["value"], rel=1e-5)
-    assert len({tuple(sorted(p.name for p in (root / "models" / name).iterdir())) for name in ("one", "two")}) == 1
-    left = [path for kind in ("scratch", "partial") for path in (root / ".herd" / kind).iterdir()]
-    assert left == []
-
-
-def test_ranks_end_with_a_launcher_that_is_killed_and_the_next_run_goes_on(root: Path, alone: Any) -> None:
-    """Also with another `keep_checkpoints`, which changes no result."""
     ranks = {"launcher": "torchrun", "layout": {"dp": 2}}
     killed = started(root, "killed", ranks, checkpoint_seconds=1e-9)
     wait(lambda: list(root.glob(".herd/scratch/*/sharded-*")), killed)
@@ -94,9 +85,15 @@ def test_ranks_end_with_a_launcher_that_is_killed_and_the_next_run_goes_on(root:
     killed.kill()
     psutil.wait_procs(family, timeout=60)
     assert not any(process.is_running() for process in family)
-    rows, _, said = ended(started(root, "killed", ranks, keep_checkpoints=1), root, "killed")
+    two, ranked, said = ended(started(root, "killed", ranks, keep_checkpoints=1), root, "killed")
     assert "goes on at step" in said
-    assert [row["loss"] for row in rows] == pytest.approx([row["loss"] for row in alone[0]], rel=1e-5)
+    for column in ("step", "tokens", "lr", "loss", "grad_norm"):
+        assert [row[column] for row in two] == pytest.approx([row[column] for row in one], rel=1e-5)
+    assert one[-1]["loss"] < one[0]["loss"] - 0.5
+    assert ranked["validation_loss"]["value"] == pytest.approx(metrics["validation_loss"]["value"], rel=1e-5)
+    assert len({tuple(sorted(p.name for p in (root / "models" / name).iterdir())) for name in ("one", "killed")}) == 1
+    left = [path for kind in ("scratch", "partial") for path in (root / ".herd" / kind).iterdir()]
+    assert left == []
 
 
 def wait(until: Callable[[], object], process: subprocess.Popen[str]) -> None:
