@@ -33,6 +33,7 @@ from torch.distributed.tensor.parallel import (
 from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
 
 from stages.interface import StageError
+from stages.model import fused
 from stages.model.layout import DIMENSIONS, Layout
 from stages.model.llama import (
     AttentionBlock,
@@ -170,7 +171,10 @@ def recomputed(layer: nn.Module, layout: Layout, *arguments: Any) -> Tensor:
 
     def policy(context: Any, operation: Any, *inputs: Any, **named: Any) -> CheckpointPolicy:
         product = operation == torch.ops.aten.mm.default and (every or inputs[1].shape[-1] in (wide, wide // layout.tp))
-        attention = operation == torch.ops.aten._scaled_dot_product_flash_attention.default
+        attention = operation in (
+            torch.ops.aten._scaled_dot_product_flash_attention.default,
+            torch.ops.aten._scaled_dot_product_efficient_attention.default,
+        )
         return CheckpointPolicy.MUST_SAVE if product or attention else CheckpointPolicy.PREFER_RECOMPUTE
 
     return checkpoint(
@@ -210,6 +214,10 @@ def parallelize(
     with torch.device("meta"):
         shapes = type(model)(model.config)
     parts = cut(shapes, layout, mesh)
+    if device != "cpu":
+        for part in parts.parts:
+            assert isinstance(part, Part)
+            part.mask, part.attend = fused.visible, fused.attend
     fill(parts, model, device)
     shard(parts, dtype)
     return parts

@@ -28,7 +28,7 @@ class AdamW:
         self.parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.first = {name: torch.zeros_like(p) for name, p in self.parameters.items()}
         self.second = {name: torch.zeros_like(p) for name, p in self.parameters.items()}
-        self.steps = {name: torch.zeros(()) for name in self.parameters}
+        self.steps = {name: torch.zeros((), device=p.device) for name, p in self.parameters.items()}
 
     @torch.no_grad()
     def step(self, lr: float) -> None:
