@@ -1,7 +1,7 @@
 """Direct preference optimisation (4.1.4): header and termination tokens masked, and a likelihood term on the chosen."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import torch
@@ -14,7 +14,17 @@ from stages.model.files import context_length, load_model, save_model
 from stages.model.llama import Llama
 from stages.posttraining.data import Comparison, read_rows
 from stages.posttraining.preferences import strong
-from stages.posttraining.sequences import PairRows, Rows, Share, Shuffled, content_digest, pad, row, shown
+from stages.posttraining.sequences import (
+    PairRows,
+    Rows,
+    Share,
+    Shuffled,
+    ShuffledBatches,
+    content_digest,
+    pad,
+    row,
+    shown,
+)
 from stages.posttraining.versions import Tuning, train_versions, version_runs
 from stages.tokenizer import bpe
 from stages.tokenizer.chat import ChatFormat
@@ -56,26 +66,16 @@ class PreferenceRows(PairRows):
 
 
 @dataclass(frozen=True)
-class PreferenceBatches:
+class PreferenceBatches(ShuffledBatches):
     pairs: Sequence[Pair]
     rows: Sequence[Any]
     reference: Tensor  # [2, pairs]: chosen, rejected
-    chat: ChatFormat
-    order: Shuffled
-    share: Share
-
-    @property
-    def fingerprint(self) -> str:
-        return self.order.fingerprint
 
     def __call__(self, step: int) -> Sequence[PreferenceRows]:
         chosen = self.order.rows(step)
         rows = [side for index in chosen for side in self.rows[index]]
         reference = self.reference[:, chosen].T.flatten()
         return self.share(PreferenceRows(**vars(pad(rows, self.chat.pad)), reference=reference))
-
-    def of_rank(self, rank: int, world: int, pieces: int = 1) -> "PreferenceBatches":
-        return replace(self, share=self.share.of_rank(rank, world, pieces))
 
     def samples(self, step: int) -> Iterator[Sample]:
         """Each pair of a step, with the tokens whose likelihood counts."""
@@ -137,7 +137,7 @@ def preference_batches(
     """The batches of each version; `reference` [2, pairs] are the log-likelihoods under the model before training."""
     content, size, share = content_digest(pairs), settings.tuning.batch, Share(training.micro_tokens)
     return lambda version: PreferenceBatches(
-        pairs, rows, reference, chat, Shuffled(len(pairs), size, seed + version, content), share
+        chat, Shuffled(len(pairs), size, seed + version, content), share, pairs, rows, reference
     )
 
 

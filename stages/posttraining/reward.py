@@ -1,7 +1,7 @@
 """The reward model (4.1.2): the pretrained model with a scalar head, trained to rank edited > chosen > rejected."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +17,7 @@ from stages.model.files import context_length, load_model, save_model
 from stages.model.llama import RewardModel
 from stages.posttraining.data import Comparison, read_rows
 from stages.posttraining.preferences import strong
-from stages.posttraining.sequences import PairRows, Rows, Share, Shuffled, content_digest, pad, row
+from stages.posttraining.sequences import PairRows, Rows, Share, Shuffled, ShuffledBatches, content_digest, pad, row
 from stages.posttraining.versions import Tuning, train_versions, version_runs
 from stages.tasks.example import Example
 from stages.tokenizer import bpe
@@ -48,25 +48,15 @@ Ranked = tuple[Example, str, str]
 
 
 @dataclass(frozen=True)
-class PairBatches:
+class PairBatches(ShuffledBatches):
     """Batches of ranked pairs."""
 
     pairs: Sequence[Ranked]
-    chat: ChatFormat
-    order: Shuffled
-    share: Share
-
-    @property
-    def fingerprint(self) -> str:
-        return self.order.fingerprint
 
     def __call__(self, step: int) -> Sequence[PairRows]:
         chosen = [self.pairs[index] for index in self.order.rows(step)]
         rows = [row(self.chat, e.prompt, response) for e, *both in chosen for response in both]
         return self.share(PairRows(**vars(pad(rows, self.chat.pad))))
-
-    def of_rank(self, rank: int, world: int, pieces: int = 1) -> "PairBatches":
-        return replace(self, share=self.share.of_rank(rank, world, pieces))
 
     def samples(self, step: int) -> Iterator[Sample]:
         """Each pair of a step: the reward at the last token of each counts in the loss, no token as a target."""
@@ -122,7 +112,7 @@ def divided(settings: Reward, inputs: Paths) -> tuple[list[Ranked], list[Compari
 def pair_batches(config: Config, chat: ChatFormat, pairs: Sequence[Ranked]) -> Callable[[int], PairBatches]:
     """The batches of each version."""
     content, size, share = content_digest(pairs), config.reward.tuning.batch, Share(config.training.micro_tokens)
-    return lambda version: PairBatches(pairs, chat, Shuffled(len(pairs), size, config.seed + version, content), share)
+    return lambda version: PairBatches(chat, Shuffled(len(pairs), size, config.seed + version, content), share, pairs)
 
 
 def runs(config: Config, inputs: Paths, item: Mapping[str, str], metrics: Metrics | None) -> Sequence[Run]:

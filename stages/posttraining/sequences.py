@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -114,6 +114,22 @@ class Shuffled:
             epoch, index = divmod(draw, self.count)
             chosen.append(permute(index, self.count, mix(self.seed ^ mix(epoch))))
         return chosen
+
+
+@dataclass(frozen=True)
+class ShuffledBatches:
+    """What batches of dialogs and of pairs have in common."""
+
+    chat: ChatFormat
+    order: Shuffled
+    share: Share
+
+    @property
+    def fingerprint(self) -> str:
+        return self.order.fingerprint
+
+    def of_rank(self, rank: int, world: int, pieces: int = 1) -> Self:
+        return replace(self, share=self.share.of_rank(rank, world, pieces))
 
 
 def content_digest(rows: Sequence[object]) -> str:

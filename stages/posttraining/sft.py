@@ -1,7 +1,7 @@
 """Supervised finetuning (4.1.3): cross-entropy on the responses, the prompts masked."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
@@ -11,7 +11,7 @@ from stages.interface import Context, Metrics, Paths
 from stages.model.files import context_length, load_model, save_model
 from stages.model.llama import Llama
 from stages.posttraining.data import Demonstration, read_rows
-from stages.posttraining.sequences import Rows, Share, Shuffled, content_digest, pad, row, shown
+from stages.posttraining.sequences import Rows, Share, Shuffled, ShuffledBatches, content_digest, pad, row, shown
 from stages.posttraining.versions import Tuning, train_versions, version_runs
 from stages.tokenizer import bpe
 from stages.tokenizer.chat import ChatFormat
@@ -30,25 +30,15 @@ class Config:
 
 
 @dataclass(frozen=True)
-class DialogBatches:
+class DialogBatches(ShuffledBatches):
     """Batches of prompts with their responses."""
 
     dialogs: Sequence[tuple[str, str]]
-    chat: ChatFormat
-    order: Shuffled
-    share: Share
-
-    @property
-    def fingerprint(self) -> str:
-        return self.order.fingerprint
 
     def __call__(self, step: int) -> Sequence[TokenBatch]:
         chosen = [self.dialogs[index] for index in self.order.rows(step)]
         rows = pad([row(self.chat, prompt, response) for prompt, response in chosen], self.chat.pad)
         return self.share(TokenBatch(rows.tokens, rows.targets, None))
-
-    def of_rank(self, rank: int, world: int, pieces: int = 1) -> "DialogBatches":
-        return replace(self, share=self.share.of_rank(rank, world, pieces))
 
     def samples(self, step: int) -> Iterator[Sample]:
         """Each dialog of a step: its response counts in the loss."""
@@ -92,7 +82,7 @@ def dialog_batches(
     """The batches of each version."""
     content, share = content_digest(dialogs), Share(training.micro_tokens)
     return lambda version: DialogBatches(
-        dialogs, chat, Shuffled(len(dialogs), tuning.batch, seed + version, content), share
+        chat, Shuffled(len(dialogs), tuning.batch, seed + version, content), share, dialogs
     )
 
 

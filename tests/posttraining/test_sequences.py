@@ -1,7 +1,9 @@
 import pytest
 import torch
 
+from stages.interface import StageError
 from stages.model.files import load_model
+from stages.posttraining.dpo import PreferenceRows
 from stages.posttraining.sequences import Share, Shuffled, content_digest, pad, row
 from stages.posttraining.sft import DialogBatches, response_loss
 from stages.tokenizer.chat import ask
@@ -64,5 +66,23 @@ def test_the_fingerprint_is_that_of_the_data(world: World) -> None:
     dialogs = [("a", "b"), ("c", "d")]
     same, other = content_digest(dialogs), content_digest([("a", "b"), ("c", "e")])
     orders = [Shuffled(2, 2, 1, digest) for digest in (same, other)]
-    prints = [DialogBatches(dialogs, world.chat, order, Share(1)).fingerprint for order in orders]
+    prints = [DialogBatches(world.chat, order, Share(1), dialogs).fingerprint for order in orders]
     assert prints[0] != prints[1] and content_digest(list(dialogs)) == same
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 5])
+def test_ranks_share_the_pairs_of_a_step_and_part_none(world: World, world_size: int) -> None:
+    """In as many micro-batches each; every row keeps its targets, its end and its reference."""
+    rows = [row(world.chat, "a", answer) for answer in ("b", "c d", "e", "f g h", "i", "j", "k", "l m", "n", "o")]
+    batch = PreferenceRows(**vars(pad(rows, world.chat.pad)), reference=torch.arange(10.0))
+    length = batch.tokens.shape[1]
+    shares = [Share(4 * length).of_rank(rank, world_size, 1)(batch) for rank in range(world_size)]
+    assert len({len(parts) for parts in shares}) == 1
+    assert all(part.count <= 2 + (5 % world_size > 0) for parts in shares for part in parts)
+    for rank, parts in enumerate(shares):
+        places = [2 * pair + side for pair in range(rank, 5, world_size) for side in (0, 1)]
+        for name in ("tokens", "targets", "ends", "reference"):
+            joined = torch.cat([getattr(part, name) for part in parts])
+            assert torch.equal(joined, getattr(batch, name)[places])
+    with pytest.raises(StageError, match="5 rows or pairs a step leave some of dp 6 idle"):
+        Share(100).of_rank(0, 6, 1)(batch)
