@@ -5,9 +5,10 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch import distributed as dist
@@ -20,6 +21,9 @@ MAPPED = 4 << 30
 """Bytes of weights from which a model's file is mapped into memory instead of copied: ranks of a node then share it."""
 M = TypeVar("M", Llama, RewardModel)
 Shapes = Mapping[str, torch.Size]
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+"""Names the files of a large model, whose weights lie in several."""
 ARCHITECTURES = {Llama: "LlamaForCausalLM", RewardModel: "LlamaForSequenceClassification"}
 
 
@@ -67,7 +71,7 @@ def save_model(
     if isinstance(model, RewardModel):
         config["num_labels"] = 1
     (directory / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
-    save_file(state_of(model), directory / "model.safetensors", metadata={"format": "pt"})
+    save_file(state_of(model), directory / WEIGHTS, metadata={"format": "pt"})
     shutil.copyfile(tokenizer / "tokenizer.json", directory / "tokenizer.json")
     settings = json.loads((tokenizer / "tokenizer_config.json").read_text())
     settings.pop("chat_template", None)
@@ -83,9 +87,7 @@ def is_chat(directory: Path) -> bool:
 def load_config(directory: Path) -> LlamaConfig:
     """The model's shape; raises StageError where the directory holds none, or another architecture than ours."""
     path = directory / "config.json"
-    if not path.exists():
-        raise StageError(f"{directory} is no model directory: it has no config.json")
-    values = json.loads(path.read_text())
+    values = _config(directory)
     rope = values.get("rope_parameters") or values.get("rope_scaling") or {}
     kind = rope.get("rope_type", rope.get("type", "default"))
     other = {
@@ -96,31 +98,54 @@ def load_config(directory: Path) -> LlamaConfig:
     unknown = [f"{name} {values.get(name, rope)!r}" for name, differs in other.items() if differs]
     if unknown:
         raise StageError(f"{path}: this model does not compute {', '.join(unknown)}; use a plain Llama")
-    values.setdefault("rope_theta", rope.get("rope_theta", 10_000.0))
+    # What a config leaves out is as transformers has it.
+    values["rope_theta"] = rope.get("rope_theta", values.get("rope_theta", 10_000.0))
+    values.setdefault("rms_norm_eps", 1e-6)
+    values.setdefault("num_key_value_heads", values.get("num_attention_heads"))
     fields = RopeScaling.__dataclass_fields__
     # Released configs name the original context here, which a missing key must not silently take from the defaults.
     absent = [name for name in fields if kind == "llama3" and name not in rope]
     if absent:
         raise StageError(f"{path}: rope_parameters of rope_type llama3 lacks {', '.join(absent)}")
     values["rope_scaling"] = {name: rope[name] for name in fields} if kind == "llama3" else None
-    return LlamaConfig(**{field: values[field] for field in LlamaConfig.__dataclass_fields__ if field in values})
+    try:
+        return LlamaConfig(**{field: values[field] for field in LlamaConfig.__dataclass_fields__ if field in values})
+    except (TypeError, ValueError) as error:
+        raise StageError(f"{path}: {str(error).removeprefix('LlamaConfig.__init__() ')}") from None
+
+
+def _config(directory: Path) -> dict[str, Any]:
+    path = directory / "config.json"
+    try:
+        values: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise StageError(f"{directory} is no model directory: it has no config.json") from None
+    except ValueError as error:
+        raise StageError(f"{path} is not JSON: {error}") from None
+    return values
 
 
 def context_length(directory: Path) -> int:
     """The longest sequence, in tokens, that the model was trained on."""
-    return int(json.loads((directory / "config.json").read_text())["max_position_embeddings"])
+    return int(_config(directory).get("max_position_embeddings", 2048))
 
 
 def load_model(directory: Path, kind: type[M] = Llama) -> M:  # type: ignore[assignment]
     """A model from its directory, float32. A RewardModel made from a Llama's directory has a head of zeros.
 
-    Raises StageError where the weights are not those of the config.
+    Raises StageError where the weights are not whole, or not those of the config.
     """
-    path = directory / "model.safetensors"
     with torch.device("meta"):
         model = kind(load_config(directory))
-    mapped = path.stat().st_size >= MAPPED
-    stored: dict[str, Tensor] = load_file(path)
+    paths = _weights(directory)
+    path = paths[0] if len(paths) == 1 else directory / INDEX
+    stored: dict[str, Tensor] = {}
+    for part in paths:
+        try:
+            stored |= load_file(part)
+        except (OSError, SafetensorError) as error:
+            raise StageError(f"{part} is not whole: {error}; make or fetch it again") from None
+    mapped = sum(part.stat().st_size for part in paths) >= MAPPED
     state = {name: tensor.to(torch.float32, copy=not mapped) for name, tensor in stored.items()}
     shapes: Shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
     if isinstance(model, RewardModel):
@@ -134,6 +159,17 @@ def load_model(directory: Path, kind: type[M] = Llama) -> M:  # type: ignore[ass
         raise StageError(f"{path}: {len(wrong)} weights do not fit the config: {first}")
     adopt(model, state)
     return model
+
+
+def _weights(directory: Path) -> list[Path]:
+    """The files a model's weights lie in; raises StageError where the index of several is not whole."""
+    index = directory / INDEX
+    if (directory / WEIGHTS).exists() or not index.exists():
+        return [directory / WEIGHTS]
+    try:
+        return [directory / name for name in sorted(set(json.loads(index.read_text())["weight_map"].values()))]
+    except (ValueError, KeyError, AttributeError) as error:
+        raise StageError(f"{index} is no index of weights ({error!r}); make or fetch it again") from None
 
 
 def adopt(model: Llama | RewardModel, tensors: Mapping[str, Tensor]) -> None:

@@ -69,6 +69,53 @@ def test_transformers_opens_our_directory_and_gives_the_same_logits(
     assert isinstance(transformers.AutoModelForCausalLM.from_pretrained(tmp_path), transformers.LlamaForCausalLM)
 
 
+@torch.no_grad()
+def test_weights_in_several_files_are_one_model(world: World, tmp_path: Path) -> None:
+    """As transformers saves a large one."""
+    model = sharp(Llama(shape(tie_word_embeddings=False)).initialise(1))
+    save_model(model, tmp_path / "one", world.tokenizer, 128)
+    theirs = transformers.LlamaForCausalLM.from_pretrained(tmp_path / "one")
+    theirs.save_pretrained(tmp_path / "many", max_shard_size="20KB")
+    assert len(list((tmp_path / "many").glob("*.safetensors"))) > 2
+    assert torch.equal(load_model(tmp_path / "many")(some_tokens()), model(some_tokens()))
+    next((tmp_path / "many").glob("*-00002-*")).unlink()
+    with pytest.raises(StageError, match=r"model-00002-of-\d+\.safetensors is not whole"):
+        load_model(tmp_path / "many")
+
+
+@pytest.mark.parametrize("changes", [
+    {"num_key_value_heads": None}, {"rms_norm_eps": None}, {"rope_parameters": None, "rope_theta": 123.0},
+    {"rope_parameters": None}, {"rope_theta": 123.0}, {"max_position_embeddings": None},
+])  # fmt: skip
+def test_what_a_config_leaves_out_is_as_transformers_has_it(changes: dict, world: World, tmp_path: Path) -> None:
+    save_model(Llama(shape(num_key_value_heads=4)).initialise(1), tmp_path, world.tokenizer, 128)
+    values = json.loads((tmp_path / "config.json").read_text()) | changes
+    (tmp_path / "config.json").write_text(json.dumps({k: value for k, value in values.items() if value is not None}))
+    ours, theirs = load_config(tmp_path), transformers.AutoConfig.from_pretrained(tmp_path)
+    for name in ("num_key_value_heads", "rms_norm_eps", "hidden_size", "tie_word_embeddings"):
+        assert getattr(ours, name) == getattr(theirs, name)
+    assert ours.rope_theta == theirs.rope_parameters["rope_theta"]
+    assert context_length(tmp_path) == theirs.max_position_embeddings
+
+
+@pytest.mark.parametrize(("file", "content", "message"), [
+    ("config.json", "{", "config.json is not JSON"),
+    ("config.json", "{}", "config.json: missing .* 'vocab_size'"),
+    ("config.json", None, "is no model directory: it has no config.json"),
+    ("model.safetensors", "torn", "model.safetensors is not whole"),
+    ("model.safetensors", None, "model.safetensors is not whole"),
+])  # fmt: skip
+def test_a_directory_that_is_not_whole_is_refused(
+    file: str, content: str | None, message: str, world: World, tmp_path: Path
+) -> None:
+    save_model(Llama(shape()).initialise(1), tmp_path, world.tokenizer, 128)
+    (tmp_path / file).unlink()
+    if content is not None:
+        (tmp_path / file).write_text(content)
+    with pytest.raises(StageError, match=message):
+        load_model(tmp_path)
+
+
 @pytest.mark.parametrize("changes", SHAPES)
 @torch.no_grad()
 def test_a_llama_of_transformers_gives_the_same_logits_here(changes: dict, tmp_path: Path) -> None:
