@@ -33,7 +33,7 @@ B = TypeVar("B")
 class Section(BaseModel):
     """One section of the parameters: unknown keys are refused, values are read-only, every field has a docstring."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
     inert: ClassVar[frozenset[str]] = frozenset()
     """Fields that change no result: partial state of a run with others is gone on with."""

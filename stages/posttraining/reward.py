@@ -102,10 +102,10 @@ def divided(settings: Reward, inputs: Paths) -> tuple[list[Ranked], list[Compari
             f"out {settings.held_out:g} of them: raise posttraining.prompts.compared or lower "
             "posttraining.reward.held_out"
         )
-    # Every so many-th: each round and each task is held out alike.
-    every = len(comparisons) // held
-    kept = [c for place, c in enumerate(comparisons) if place % every == 0]
-    pairs = [pair for place, c in enumerate(comparisons) if place % every for pair in rankings(c)]
+    # Spread evenly: each round and each task is held out alike.
+    places = {number * len(comparisons) // held for number in range(held)}
+    kept = [c for place, c in enumerate(comparisons) if place in places]
+    pairs = [pair for place, c in enumerate(comparisons) if place not in places for pair in rankings(c)]
     return pairs, kept
 
 

@@ -8,6 +8,7 @@ from typing import Self, TypeVar
 import torch
 from torch import Tensor
 
+from stages.interface import StageError
 from stages.tokenizer.chat import ChatFormat, ask
 from stages.training.loader import IGNORE, TokenRows, dealt, tensors_of
 from stages.training.permutation import mix, permute
@@ -103,6 +104,10 @@ class Shuffled:
     seed: int
     content: str
     """A digest of the data, so that state saved for other data is refused."""
+
+    def __post_init__(self) -> None:
+        if not self.count:
+            raise StageError("there is nothing to train on: no dialog, or no pair, has been left")
 
     @property
     def fingerprint(self) -> str:

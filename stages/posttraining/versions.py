@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import Field
+from pydantic import Field, PositiveFloat
 
 from stages.interface import Context, Section
 from stages.model.files import adopt
@@ -19,7 +19,7 @@ M = TypeVar("M", Llama, RewardModel)
 class Tuning(Section):
     """One stage of post-training."""
 
-    rates: list[float] = Field(min_length=1)
+    rates: list[PositiveFloat] = Field(min_length=1)
     """Peak learning rate of each version; their weights are averaged (paper 4.1.3, 4.1.4: 1e-5 for the largest models;
     4.1.5: versions of data or hyper-parameters)."""
     steps: int = Field(gt=0)

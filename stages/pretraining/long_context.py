@@ -35,7 +35,7 @@ class LongContext(Section):
 
     rate: float = Field(gt=0, le=1)
     """Learning rate, as a share of the peak (assumption; the paper gives none for this phase)."""
-    lengths: list[int] = Field(min_length=1)
+    lengths: list[Annotated[int, Field(ge=16)]] = Field(min_length=1)
     """Sequence lengths, ascending (paper 3.4.2: six stages from 8K to 128K; those between are not given)."""
     segments: int = Field(ge=1)
     """Segments a length may take before it counts as not mastered; a segment is the phase's tokens divided by the
@@ -69,6 +69,11 @@ class Config:
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
     """tokens, tokenizer, herd, model -> model, each with the optimizer's moments beside it, and curve (CSV)."""
     settings = config.long_context
+    if settings.lengths[0] <= config.pretraining.length:
+        raise StageError(
+            f"pretraining.long_context.lengths: {settings.lengths[0]} is not above pretraining.shared.length, "
+            f"{config.pretraining.length}: the context would not grow"
+        )
     shards = TokenShards(inputs["tokens"])
     chat = ChatFormat(bpe.load(inputs["tokenizer"]))
     model, moments = load_model(inputs["model"]), load_moments(inputs["model"])

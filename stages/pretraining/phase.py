@@ -67,9 +67,10 @@ class Validation:
         return losses
 
     def by_bucket(self, model: Llama) -> dict[str, dict[str, float]]:
-        """The loss of each bucket by itself, with its interval over windows."""
-        losses = self._losses(model, *({bucket: 1.0} for bucket in self.shares))
-        return {bucket: statistics.mean(each) for bucket, each in zip(self.shares, losses, strict=True)}
+        """The loss of each bucket of the mix by itself, with its interval over windows."""
+        buckets = [bucket for bucket, share in self.shares.items() if share > 0]
+        losses = self._losses(model, *({bucket: 1.0} for bucket in buckets))
+        return {bucket: statistics.mean(each) for bucket, each in zip(buckets, losses, strict=True)}
 
     def _losses(self, model: Llama, *mixes: Mapping[str, float]) -> list[np.ndarray]:
         mixtures = [held_out(self.shards, shares, self.settings.length, self.seed) for shares in mixes]

@@ -38,7 +38,13 @@ class TokenShards:
     def tokens(self, part: Part, bucket: str) -> np.ndarray:
         """All tokens of a bucket, [N], read-only."""
         path = self.directory / f"{part}-{bucket}.bin"
-        if not path.exists() or not path.stat().st_size:
+        size, wanted = path.stat().st_size if path.exists() else 0, self.counts(part).get(bucket, 0)
+        if size != wanted * np.dtype(self.index["dtype"]).itemsize:
+            raise StageError(
+                f"{path}: {size:,} bytes are not the {wanted:,} tokens that tokens.json counts; run `dvc checkout`, or "
+                "`dvc repro --force --single-item encode` where that does not bring them back"
+            )
+        if not wanted:
             raise StageError(f"{path}: no tokens; the corpus has no documents of this bucket")
         return np.memmap(path, dtype=self.index["dtype"], mode="r")
 

@@ -346,6 +346,8 @@ def step(
     """One update by a rank's micro-batches. The loss is a mean over the whole batch, however it is cut and dealt."""
     mine = ranks.mine(micro_batches)
     weight = ranks.total({"weight": sum(batch.weight for batch in mine)})["weight"]
+    if not weight:
+        raise StageError("a step has no target: nothing in its batch counts in the loss")
     sums = ranks.total(ranks.backward(model, mine, loss, weight, training))
     totals = {name: amount / weight for name, amount in sums.items()}
     norm = ranks.clip(model, training.clip)

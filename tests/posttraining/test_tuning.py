@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from torch.nn import functional as F
 
 from stages.interface import StageError
@@ -223,6 +224,27 @@ def test_too_few_comparisons_are_refused(share: float, world: World, tmp_path: P
     config = reward.Config(1, settings(), reward.Reward(tuning=tuning(), held_out=share))
     with pytest.raises(StageError, match="too few"):
         reward.run(config, {"base": world.model, "comparisons": tmp_path}, outputs(tmp_path), Recorder(tmp_path))
+
+
+@pytest.mark.parametrize(("share", "places"), [(0.2, [0, 5, 10, 15]), (0.35, [0, 2, 5, 8, 11, 14, 17])])
+def test_as_many_comparisons_are_held_out_as_asked_for_and_evenly_spread(
+    share: float, places: list[int], tmp_path: Path
+) -> None:
+    write_posttraining(tmp_path)
+    every = read_rows(tmp_path / "all.jsonl", Comparison)
+    pairs, kept = reward.divided(reward.Reward(tuning=tuning(), held_out=share), {"comparisons": tmp_path})
+    assert [every.index(comparison) for comparison in kept] == places
+    assert len(pairs) == len(every) - len(places) == 20 - len(places)
+
+
+def test_nothing_to_train_on_and_rates_that_are_none_are_refused(world: World, tmp_path: Path) -> None:
+    write_rows(tmp_path / "demonstrations.jsonl", [])
+    with pytest.raises(StageError, match="nothing to train on"):
+        sft.run(sft.Config(1, settings(), tuning()), {"policy": world.model, "demonstrations": tmp_path},
+                outputs(tmp_path), Recorder(tmp_path))  # fmt: skip
+    for rate in (-1e-3, 0.0, float("nan"), float("inf")):
+        with pytest.raises(ValidationError, match="rates"):
+            tuning(rates=[rate])
 
 
 def test_a_stage_run_again_gives_the_same_bytes(world: World, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 import csv
 import json
 import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from stages.interface import Metrics
 from stages.model.files import context_length, load_model
 from stages.pretraining import initial
 from stages.pretraining.phase import Validation
+from stages.training.loader import TokenShards
 from tests.fixtures import LEARNING_RATE, MIX, PRETRAINING, World, change, settings, shape
 from tests.recorder import Recorder
 
@@ -43,6 +45,20 @@ def test_the_phase_spends_its_tokens_along_the_ramp(world: World, tmp_path: Path
     assert rates[-1] < 0.15 * peak
     assert metrics["validation_loss"]["value"] < math.log(300) - 0.5
     assert context_length(tmp_path / "model") == 32 and metrics["parameters"] == shape().parameters
+
+
+def test_a_bucket_outside_the_mix_need_not_be_there(world: World, tmp_path: Path) -> None:
+    for path in world.tokens.glob("*-code.bin"):
+        assert path.stat().st_size
+    tokens = shutil.copytree(world.tokens, tmp_path / "tokens")
+    index = json.loads((tokens / "tokens.json").read_text())
+    for part, counts in index["counts"].items():
+        (tokens / f"{part}-code.bin").unlink()
+        counts["code"] = 0
+    (tokens / "tokens.json").write_text(json.dumps(index))
+    shares = {"general": 0.6, "math": 0.3, "code": 0.0, "multilingual": 0.1}
+    found = Validation(TokenShards(tokens), shares, PRETRAINING, settings(), 1).by_bucket(load_model(world.model))
+    assert set(found) == {"general", "math", "multilingual"}
 
 
 def test_the_loss_it_reports_is_that_of_the_model_it_leaves(world: World, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from stages.interface import Metrics
+from stages.interface import Metrics, StageError
 from stages.model.files import context_length, load_model
 from stages.model.generate import generate
 from stages.model.llama import Llama
@@ -107,9 +107,12 @@ def test_a_short_context_loss_that_has_not_recovered_stops_it_too(world: World, 
     assert len(metrics["gate"]) == 1 + metrics["gates_passed"] or metrics["gates_passed"] == 3
 
 
-def test_lengths_must_ascend() -> None:
-    with pytest.raises(ValidationError, match="ascend"):
-        section(lengths=[64, 48])
+def test_lengths_must_ascend_from_what_was_pretrained(world: World, tmp_path: Path) -> None:
+    for lengths, message in (([64, 48], "ascend"), ([0, 64], "greater than or equal to 16")):
+        with pytest.raises(ValidationError, match=message):
+            section(lengths=lengths)
+    with pytest.raises(StageError, match=r"long_context\.lengths: 32 is not above pretraining\.shared\.length, 32"):
+        run(world, tmp_path, lengths=[32, 64])
 
 
 def test_needles_fill_the_length_and_their_answers_verify(world: World) -> None:

@@ -166,7 +166,19 @@ def test_a_bucket_too_small_for_a_window_is_named(world: World, tmp_path: Path) 
         mixture(world, length=1_000_000, shares={"code": 1.0})
     shutil.copytree(world.tokens, tmp_path / "tokens")
     (tmp_path / "tokens" / "train-math.bin").write_bytes(b"")
+    index = json.loads((tmp_path / "tokens" / "tokens.json").read_text())
+    index["counts"]["train"]["math"] = 0
+    (tmp_path / "tokens" / "tokens.json").write_text(json.dumps(index))
     with pytest.raises(StageError, match=r"train-math\.bin: no tokens"):
+        Mixture(TokenShards(tmp_path / "tokens"), "train", SHARES, 32, 1)
+
+
+def test_a_file_of_tokens_that_is_not_whole_is_refused(world: World, tmp_path: Path) -> None:
+    shutil.copytree(world.tokens, tmp_path / "tokens")
+    path = tmp_path / "tokens" / "train-math.bin"
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(StageError, match=r"train-math\.bin: [0-9,]+ bytes are not the [0-9,]+ tokens that"):
         Mixture(TokenShards(tmp_path / "tokens"), "train", SHARES, 32, 1)
 
 
