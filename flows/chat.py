@@ -8,10 +8,12 @@ fits into the context that the model was trained on is forgotten, oldest first.
 """
 
 import argparse
+import io
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from flows.arguments import at_least, between
 from stages.interface import StageError
 from stages.model import generate
 from stages.model.files import context_length, is_chat, load_model
@@ -28,12 +30,16 @@ def main() -> None:
     parser.add_argument("model", type=Path, help="a model directory, for example models/flagship/chat")
     parser.add_argument("--ask", metavar="TEXT", help="answer this one message and end")
     parser.add_argument("--system", metavar="TEXT", help="a system message to begin with")
-    parser.add_argument("--temperature", type=float, default=0.0, help="0 takes the likeliest token (default)")
-    parser.add_argument("--top-p", type=float, default=1.0, help="share of the probability mass to draw from")
-    parser.add_argument("--max-new-tokens", type=int, metavar="N",
+    parser.add_argument("--temperature", type=between(0.01, 100, 0), default=0.0,
+                        help="0 takes the likeliest token (default)")  # fmt: skip
+    parser.add_argument("--top-p", type=between(1e-6, 1), default=1.0,
+                        help="share of the probability mass to draw from")  # fmt: skip
+    parser.add_argument("--max-new-tokens", type=at_least(1), metavar="N",
                         help=f"tokens of an answer (default: what the context leaves, at most {LONGEST})")  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=at_least(0, 2**63 - 1), default=0)
     arguments = parser.parse_args()
+    if arguments.ask is not None and not arguments.ask.strip():
+        parser.error("argument --ask: the message is empty")
     try:
         talk(arguments)
     except StageError as error:
@@ -49,12 +55,19 @@ def talk(arguments: argparse.Namespace) -> None:
     dialog = [Message("system", arguments.system)] if arguments.system else []
     chats = is_chat(arguments.model)
     context = context_length(arguments.model)
-    for said in [arguments.ask] if arguments.ask else lines():
-        dialog = [*dialog, Message("user", said)]
+    for said in lines() if arguments.ask is None else [arguments.ask]:
+        before, dialog = dialog, [*dialog, Message("user", said)]
         if chats:
             dialog = fitting(chat, dialog, context, arguments.max_new_tokens)
         prompt = chat.prompt(dialog) if chats else [chat.begin_of_text, *chat.plain(said)]
-        most = room(prompt, context, arguments.max_new_tokens)
+        try:
+            most = room(prompt, context, arguments.max_new_tokens)
+        except StageError as error:
+            if arguments.ask is not None:
+                raise
+            print(f"chat: {error}", file=sys.stderr)
+            dialog = before
+            continue
         answer = ""
         for piece in stream(model, chat, prompt, most, arguments):
             print(piece, end="", flush=True)
@@ -64,10 +77,12 @@ def talk(arguments: argparse.Namespace) -> None:
 
 
 def fitting(chat: ChatFormat, dialog: list[Message], context: int, asked: int | None) -> list[Message]:
-    """The newest messages that leave room for an answer: for `asked` tokens, else for half of a small context."""
-    wanted = min(LONGEST, context // 2) if asked is None else asked
-    while len(dialog) > 1 and len(chat.prompt(dialog)) > context - wanted:
-        dialog = dialog[1:]
+    """The system message, and the newest others that leave room for an answer: for `asked` tokens, but at most for half
+    of the context."""
+    wanted = min(LONGEST if asked is None else asked, context // 2)
+    first = 1 if dialog[0].role == "system" else 0
+    while len(dialog) > first + 1 and len(chat.prompt(dialog)) > context - wanted:
+        dialog = [*dialog[:first], *dialog[first + 1 :]]
     return dialog
 
 
@@ -84,6 +99,8 @@ def room(prompt: list[int], context: int, asked: int | None) -> int:
 
 def lines() -> Iterator[str]:
     """What the user types, a message a line."""
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")
     while True:
         try:
             said = input("> " if sys.stdin.isatty() else "").strip()

@@ -16,6 +16,7 @@ import psutil
 import yaml
 
 from flows.project import ROOT, STATE
+from stages.interface import StageError, is_full
 
 EVENTS = STATE / "events"
 FACTS = "reproduction.json"
@@ -131,14 +132,24 @@ class EventLog:
         self._file = self.path.open("a", encoding="utf-8", buffering=1)
 
     def write(self, event: str, **fields: Any) -> None:
-        self._file.write(json.dumps({"event": event, "time": time.time(), **fields}, ensure_ascii=False) + "\n")
+        line = json.dumps({"event": event, "time": time.time(), **fields}, ensure_ascii=False) + "\n"
+        try:
+            self._file.write(line)
+        except OSError as error:
+            if not is_full(error):
+                raise
+            raise StageError(f"{self.path}: no space left to note what happens; free some and run again") from None
 
 
 def commit() -> str | None:
-    """The commit the project stands at, with `-dirty` where files differ from it."""
-    command = ["git", "--no-optional-locks", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    """The commit the project stands at, with `-dirty` where files differ from it that are no recorded results."""
+    git = ["git", "--no-optional-locks"]
     try:
-        done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=10)
+        found, changed = (
+            subprocess.run([*git, *words], cwd=ROOT, check=False, capture_output=True, text=True, timeout=10).stdout
+            for words in (["rev-parse", "--verify", "--quiet", "HEAD"],
+                          ["status", "--porcelain", "--untracked-files=no", "--", ".", ":!ablations/results"])
+        )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.strip() or None
+    return found.strip() + ("-dirty" if changed else "") or None

@@ -4,8 +4,8 @@
     python -m flows.inspect dpo@2 --step 12
 
 STAGE is any stage of dvc.yaml that trains (`dvc stage list` names them): pretrain, long_context, anneal, reward, sft,
-dpo, ... Steps are counted from 1, as on the stage's curves. Which samples they hold follows from the seed and the step
-alone, so nothing is trained to look.
+dpo, ... Steps are counted from 1, as on the stage's curves. Which samples they hold follows from the parameters and the
+step alone, so nothing is trained to look: those the model was trained with, and before it has been, those it would be.
 """
 
 import argparse
@@ -19,8 +19,10 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flows import artifact
+from flows.arguments import at_least
 from flows.dag import Dag
-from flows.parameters import Parameters
+from flows.parameters import Parameters, given
 from flows.project import ROOT
 from flows.stage import parse
 from stages.interface import Metrics, Paths, StageError
@@ -33,13 +35,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m flows.inspect", description=__doc__.split("\n")[0])
     parser.add_argument("stage", metavar="STAGE", help="a stage that trains, for example pretrain@flagship or dpo@1")
     parser.add_argument("--step", type=int, required=True, help="step, counted from 1 as on the stage's curves")
-    parser.add_argument("--samples", type=int, default=4, help="samples of the step to print (default: 4)")
+    parser.add_argument("--samples", type=at_least(1), default=4, help="samples of the step to print (default: 4)")
     arguments = parser.parse_args()
     try:
         for line in seen(ROOT, arguments.stage, arguments.step, arguments.samples):
             print(line)
     except StageError as error:
         sys.exit(f"inspect: {error}")
+    except BrokenPipeError:  # of `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def seen(root: Path, stage: str, step: int, samples: int) -> Iterator[str]:
@@ -50,13 +54,34 @@ def seen(root: Path, stage: str, step: int, samples: int) -> Iterator[str]:
     module = importlib.import_module(f"stages.{command.stage}") if command else None
     if command is None or not hasattr(module, "runs"):
         raise StageError(f"{stage}: no single stage that trains; choose one as pretrain@small, sft@1 or own_sft")
-    config = Parameters(root).read(module.Config)  # type: ignore[union-attr]
     inputs = {name: root / path for name, path in command.inputs.items()}
-    metrics = json.loads((root / command.metrics).read_text()) if (root / command.metrics).exists() else None
+    had = read(root / command.outputs["model"] / artifact.MANIFEST, stage)
+    metrics = read(root / command.metrics, stage)
+    if had is None or metrics is None:
+        config, metrics = Parameters(root).read(module.Config), None  # type: ignore[union-attr]
+    else:
+        try:
+            config = given(module.Config, had["parameters"])  # type: ignore[union-attr]
+        except ValueError as error:
+            raise StageError(f"{stage} was trained by other code ({error}); run `dvc repro {stage}`") from None
+        now = Parameters(root).values(had["parameters"])
+        changed = [key for key, value in had["parameters"].items() if now[key] != value]
+        if changed:
+            yield f"as it was trained; changed since: {', '.join(changed)}"
     try:
         yield from printed(module, config, inputs, command.item, metrics, step, samples)
     except FileNotFoundError as error:
         raise StageError(f"{error.filename} does not exist; run `dvc repro {stage}`") from None
+
+
+def read(path: Path, stage: str) -> Any:
+    """What a stage has left as JSON; None where it has not run."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise StageError(f"{path} is not whole ({error}); run `dvc repro {stage}`") from None
 
 
 def printed(

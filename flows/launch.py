@@ -21,7 +21,7 @@ from typing import Any
 
 from flows import project
 from flows.crew import Cluster
-from flows.parameters import Parameters
+from flows.parameters import Parameters, stage_modules
 from stages.interface import StageError
 from stages.model.layout import Layout
 
@@ -47,10 +47,14 @@ def main() -> None:
     parser.add_argument("stage", metavar="STAGE", help=f"ranks train {', '.join(RANKED)}")
     parser.add_argument("rest", metavar="...", nargs=argparse.REMAINDER, help="as for python -m flows.stage")
     arguments = parser.parse_args()
-    words = [arguments.stage, *arguments.rest]
+    dry = arguments.dry or "--dry" in arguments.rest
+    words = [arguments.stage, *(word for word in arguments.rest if word != "--dry")]
     try:
         cluster = Parameters(project.ROOT).cluster
-        if arguments.dry:
+        known = [name.removeprefix("stages.") for name in stage_modules(project.ROOT)]
+        if arguments.stage not in known:
+            raise StageError(f"{arguments.stage}: no stage of dvc.yaml; it has {', '.join(known)}")
+        if dry:
             print(text(cluster, words))
         else:
             start(cluster, words)

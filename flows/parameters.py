@@ -98,6 +98,16 @@ def declared(config_class: type) -> Iterator[tuple[str, str, Any]]:
         yield field, key, Annotated[hint.__origin__, *constraints] if constraints else hint.__origin__
 
 
+def given(config_class: type, values: Mapping[str, Any]) -> Any:
+    """An instance of a stage's Config of raw values by key, as manifests have them; ValueError where they do not."""
+    try:
+        return config_class(**{
+            field: TypeAdapter(kind).validate_python(values[key]) for field, key, kind in declared(config_class)
+        })  # fmt: skip
+    except KeyError as error:
+        raise ValueError(f"no {error}") from None
+
+
 def decisive(config_class: type, values: Mapping[str, Any]) -> Tree:
     """The values of a stage's sections without the fields that change no result."""
     inert = {f"{key}.{field}" for _, key, kind in declared(config_class) for field in getattr(kind, "inert", ())}

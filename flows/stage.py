@@ -19,7 +19,7 @@ import shutil
 import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +27,13 @@ import psutil
 from filelock import FileLock, Timeout
 
 from flows import artifact, events, launch, tracking, watching
+from flows.arguments import named
 from flows.context import StageContext
 from flows.parameters import Parameters, decisive, declared
 from stages.interface import Metrics, StageError
 from stages.training.unwatched import Silent
+
+EXAMPLE = "curation.dedup"
 
 
 def main() -> None:
@@ -54,17 +57,29 @@ def main() -> None:
 
 def parse(words: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m flows.stage", description=__doc__.split("\n")[0])
-    parser.add_argument("stage", help="module under stages/, for example curation.dedup")
-    parser.add_argument("--item", action="append", default=[], metavar="NAME=VALUE", help="which of a matrix of stages")
-    parser.add_argument("--in", dest="inputs", action="append", default=[], metavar="NAME=PATH")
-    parser.add_argument("--out", dest="outputs", action="append", default=[], metavar="NAME=PATH")
+    parser.add_argument("stage", help=f"module under stages/, for example {EXAMPLE}")
+    parser.add_argument("--item", type=named, action="append", default=[], metavar="NAME=VALUE",
+                        help="which of a matrix of stages")  # fmt: skip
+    parser.add_argument("--in", type=named, dest="inputs", action="append", default=[], metavar="NAME=PATH")
+    parser.add_argument("--out", type=named, dest="outputs", action="append", default=[], metavar="NAME=PATH")
     parser.add_argument("--metrics", type=Path, metavar="PATH", help="where the stage's metrics go, as JSON")
     parser.add_argument("--params", action="append", default=[], metavar="FILE",
                         help="a file of parameters besides params.yaml and the scale's")  # fmt: skip
     arguments = parser.parse_args(words)
-    for field in ("item", "inputs", "outputs"):
-        setattr(arguments, field, dict(word.split("=", 1) for word in getattr(arguments, field)))
+    for field, option in (("item", "--item"), ("inputs", "--in"), ("outputs", "--out")):
+        setattr(arguments, field, Named(option, getattr(arguments, field)))
     return arguments
+
+
+class Named(dict[str, str]):
+    """What an option was given, by name."""
+
+    def __init__(self, option: str, given: Iterable[tuple[str, str]]) -> None:
+        super().__init__(given)
+        self.option = option
+
+    def __missing__(self, name: str) -> str:
+        raise StageError(f"{self.option} {name}=... is missing")
 
 
 def run(arguments: argparse.Namespace) -> Metrics:
@@ -72,7 +87,7 @@ def run(arguments: argparse.Namespace) -> Metrics:
     parameters = Parameters(project.ROOT, more=arguments.params)
     cluster = parameters.cluster
     os.environ["OMP_NUM_THREADS"] = str(cluster.threads or len(os.sched_getaffinity(0)))  # before torch is imported
-    module = importlib.import_module(f"stages.{arguments.stage}")
+    module = module_of(arguments.stage)
     config = parameters.read(module.Config)
     values = parameters.values(key for _, key, _ in declared(module.Config))
     inputs = {name: Path(path) for name, path in arguments.inputs.items()}
@@ -132,6 +147,19 @@ def run(arguments: argparse.Namespace) -> Metrics:
     if held is not None:
         held.release()
     return metrics
+
+
+def module_of(stage: str) -> Any:
+    """The module of a stage; StageError where there is none."""
+    try:
+        module = importlib.import_module(f"stages.{stage}")
+    except ModuleNotFoundError as error:
+        if not f"stages.{stage}".startswith(str(error.name)):
+            raise
+        module = None
+    if not hasattr(module, "Config"):
+        raise StageError(f"there is no stage of this name: a stage is a module under stages/, such as {EXAMPLE}")
+    return module
 
 
 def alone(scratch: Path, stage: str) -> FileLock:

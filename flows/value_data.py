@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from flows import artifact, project
+from flows.arguments import between
 from flows.parameters import Parameters, decisive, declared
 from stages.interface import Metrics, StageError
 from stages.training.unwatched import Silent
@@ -36,7 +37,8 @@ def main() -> None:
     parser.add_argument("path", type=Path, help="file or directory of .txt, .md, .jsonl(.gz), .parquet, .warc(.gz)")
     parser.add_argument("--member", default="small", help="whose half-trained model is annealed (default: small)")
     parser.add_argument("--field", default="text", help="where the text is in JSON lines and Parquet (default: text)")
-    parser.add_argument("--share", type=float, default=0.3, help="share of the new data (default, paper 3.1.3: 0.3)")
+    parser.add_argument("--share", type=between(1e-6, 1 - 1e-6), default=0.3,
+                        help="share of the new data (default, paper 3.1.3: 0.3)")  # fmt: skip
     arguments = parser.parse_args()
     project.settle()
     try:
@@ -79,7 +81,7 @@ def valued(root: Path, path: Path, member: str, field: str, share: float) -> Met
     from stages.pretraining import initial
     from stages.pretraining.phase import member_of
     from stages.pretraining.texts import texts
-    from stages.pretraining.value import Valuation, held_out_documents, value
+    from stages.pretraining.value import Valuation, enough, held_out_documents, value
     from stages.tokenizer import bpe
     from stages.tokenizer.chat import ChatFormat
     from stages.training.loader import TokenShards
@@ -98,10 +100,10 @@ def valued(root: Path, path: Path, member: str, field: str, share: float) -> Met
             documents.append(document)
     if not documents:
         raise StageError(f"{path}: no document is left to value ({left_out} are held out)")
-    plan = member_of(root / INPUTS["herd"], member)
-    start, scratch = started(root, config, shards, plan, member, valuation)
+    plan, new = member_of(root / INPUTS["herd"], member), np.concatenate(documents)
     tokens = plan["tokens"] * config.pretraining.annealing
-    new = np.concatenate(documents)
+    enough(new, config, tokens, valuation)
+    start, scratch = started(root, config, shards, plan, member, valuation)
     own = scratch / hashlib.sha256(new.tobytes() + str(share).encode()).hexdigest()[:16]
     metrics = value(new, start, shards, config, tokens, valuation, Terminal(own))
     shutil.rmtree(own, ignore_errors=True)
@@ -124,13 +126,22 @@ def started(
         / artifact.identity("pretraining.value", {"member": member}, decisive(type(config), values), inputs)
     )
     kept, rate = scratch / "model", scratch / "rate.json"
-    if not rate.exists():
+    if not (rate.exists() and whole(rate)):
         start = half_trained(config, shards, plan, valuation, Terminal(scratch))
         save_model(start.model, kept, inputs["tokenizer"], config.pretraining.length)
         save_moments(start.moments, kept)
         artifact.write_json(rate, start.rate)
         shutil.rmtree(scratch / "half-trained", ignore_errors=True)
     return Start(load_model(kept), load_moments(kept) or {}, json.loads(rate.read_text())), scratch
+
+
+def whole(path: Path) -> bool:
+    """Whether a file is JSON to its end."""
+    try:
+        json.loads(path.read_text())
+    except ValueError:
+        return False
+    return True
 
 
 def told(metrics: Metrics) -> Iterator[str]:

@@ -14,6 +14,7 @@ tells `context` how it is getting on, and returns its metrics: JSON values that 
 only, never on the clock. It knows neither who watches it nor who started it, so a test calls it as DVC does.
 """
 
+import errno
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, TypeVar
@@ -41,6 +42,14 @@ class Section(BaseModel):
 
 class StageError(Exception):
     """The stage cannot go on: says what, where, and what to do. Printed without a traceback."""
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether a disk or a quota is full; safetensors hands the system's error on in words only."""
+    full = (errno.ENOSPC, errno.EDQUOT)
+    if isinstance(error, OSError):
+        return error.errno in full
+    return any(f"(os error {number})" in str(error) for number in full)
 
 
 class Context(Protocol):

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,8 +20,8 @@ LARGEST = 10_000_000
 def texts(path: Path, field: str = "text") -> Iterator[str]:
     """Each document under `path`, files in the order of their names; empty ones are left out.
 
-    A text file is one document; of JSON lines and Parquet, `field` is the text; a WARC file's pages are extracted as in
-    curation. StageError where there is nothing that can be read, or a row has no such field.
+    A text file is one document; of JSON lines and Parquet, `field` is the text, null is none; a WARC file's pages are
+    extracted as in curation. StageError where there is nothing that can be read, or a row has no such field.
     """
     if not path.exists():
         raise StageError(f"{path} does not exist")
@@ -50,7 +51,7 @@ def _of_file(file: Path, field: str) -> Iterator[str]:
                     page = response if isinstance(response, str) else html.decode(response.body, response.content_type)
                     if not isinstance(page, str):
                         yield page[1]
-    except (UnicodeDecodeError, pa.ArrowInvalid, OSError) as error:
+    except (UnicodeDecodeError, pa.ArrowInvalid, OSError, EOFError, zlib.error) as error:
         raise StageError(f"{file} cannot be read: {error}") from None
 
 
@@ -61,6 +62,9 @@ def _json_lines(file: Path, field: str) -> Iterator[str]:
                 continue
             try:
                 text = json.loads(line)[field]
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, RecursionError):
                 raise StageError(f"{file}, line {number}: no JSON object with the field {field}") from None
-            yield str(text)
+            if isinstance(text, str):
+                yield text.encode("utf-8", "replace").decode()  # JSON can spell half a character
+            elif text is not None:
+                raise StageError(f"{file}, line {number}: {field} is no text but {text!r:.40}")

@@ -75,6 +75,19 @@ def half_trained(
     return Start(model, done.moments, schedule(steps - 1))
 
 
+def enough(new: np.ndarray, config: initial.Config, tokens: float, valuation: Valuation) -> tuple[int, int]:
+    """Sequences a step, and steps, of annealing on `tokens` tokens; StageError where none would be of `new` [N]."""
+    length = config.pretraining.length
+    if len(new) <= length:
+        raise StageError(f"the new data have {len(new)} tokens; one window takes {length + 1}: give more of them")
+    size = max(1, config.pretraining.batch_tokens // length)
+    steps = max(1, round(tokens / (size * length)))
+    drawn = min(Mixture.CYCLE, steps * size)
+    if round(valuation.share * drawn) < 1:
+        raise StageError(f"a share of {valuation.share:g} is no sequence of {drawn:,}; give {1 / drawn:.1g} or more")
+    return size, steps
+
+
 def value(
     new: np.ndarray, start: Start, shards: TokenShards, config: initial.Config, tokens: float, valuation: Valuation,
     context: Context,
@@ -87,10 +100,7 @@ def value(
     Raises StageError where there are too few tokens for one window.
     """
     length, shares = config.pretraining.length, config.mix.shares()
-    if len(new) <= length:
-        raise StageError(f"the new data have {len(new)} tokens; one window takes {length + 1}: give more of them")
-    size = max(1, config.pretraining.batch_tokens // length)
-    steps = max(1, round(tokens / (size * length)))
+    size, steps = enough(new, config, tokens, valuation)
     mixed = {bucket: (1 - valuation.share) * share for bucket, share in shares.items()} | {NEW: valuation.share}
     extended = WithNew(shards.directory, new)
 

@@ -4,7 +4,6 @@ A copy of the state is written by a thread of its own while training goes on. It
 are on the disk, so a kill while they are written costs that checkpoint and no other.
 """
 
-import errno
 import hashlib
 import json
 import os
@@ -21,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from stages.interface import StageError
+from stages.interface import StageError, is_full
 from stages.training.optimizer import AdamW
 
 KEEP = 2
@@ -213,11 +212,3 @@ def _to_disk(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def is_full(error: BaseException) -> bool:
-    """Whether a disk or a quota is full; safetensors hands the system's error on in words only."""
-    full = (errno.ENOSPC, errno.EDQUOT)
-    if isinstance(error, OSError):
-        return error.errno in full
-    return any(f"(os error {number})" in str(error) for number in full)

@@ -12,8 +12,8 @@ from torch import distributed as dist
 from torch.distributed import checkpoint as dcp
 from torch.distributed.checkpoint.api import CheckpointException
 
-from stages.interface import StageError
-from stages.training.checkpoint import KEEP, TrainingState, digest_of, is_full, no_space, write_json
+from stages.interface import StageError, is_full
+from stages.training.checkpoint import KEEP, TrainingState, digest_of, no_space, write_json
 
 DIGESTS = "sha256.json"
 """The last file of a checkpoint: what has none, or another than its files' digests, is not whole."""

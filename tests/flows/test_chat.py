@@ -57,6 +57,24 @@ def test_the_oldest_messages_make_room(model: Path, world: World, monkeypatch: p
     assert chat.tokenizer.decode(prompt).count("+") < len(turns) and turns[-1] in chat.tokenizer.decode(prompt)
 
 
+def test_the_system_message_stays_however_much_is_asked_for(
+    model: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(f"{number} + 1" for number in range(9))))
+    prompt, _ = said(monkeypatch, str(model), "--system", "the sea", "--max-new-tokens", "500")
+    text = world.chat.tokenizer.decode(prompt)
+    assert "the sea" in text and "8 + 1" in text and "0 + 1" not in text
+
+
+def test_a_line_that_is_too_long_is_said_and_the_dialog_goes_on(
+    model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], world: World
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("the cat sat on a mat " * 30 + "\n1 + 2\n"))
+    prompt, _ = said(monkeypatch, str(model))
+    assert prompt == world.chat.prompt([Message("user", "1 + 2")])
+    assert "chat: the message takes" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("kind", ["chat", "base"])
 def test_a_question_that_leaves_no_room_is_one_error(
     kind: str, model: Path, world: World, monkeypatch: pytest.MonkeyPatch

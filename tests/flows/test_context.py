@@ -1,4 +1,5 @@
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -8,10 +9,10 @@ from pathlib import Path
 import pytest
 from distributed import LocalCluster
 
-from flows import crew
+from flows import crew, events
 from flows.context import StageContext
 from flows.crew import Cluster
-from flows.events import EventLog
+from flows.events import EventLog, log_of
 from stages.interface import StageError
 
 
@@ -67,6 +68,28 @@ def test_an_error_of_the_stage_is_final(context: StageContext) -> None:
     with pytest.raises(StageError, match="no"):
         context.map("refuse", refuse, [1])
     assert tried == [1]
+
+
+def test_a_full_disk_is_said_by_the_log_too(tmp_path: Path) -> None:
+    log_of(tmp_path, "mini").symlink_to("/dev/full")
+    with pytest.raises(StageError, match=r"mini\.jsonl: no space left to note what happens; free some and run again"):
+        EventLog(tmp_path, "mini").write("note", text="a")
+
+
+def test_recorded_results_do_not_make_a_commit_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "ROOT", tmp_path)
+    assert events.commit() is None
+    (tmp_path / "ablations/results").mkdir(parents=True)
+    for name in ("code.py", "ablations/results/a.json"):
+        (tmp_path / name).write_text("1")
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b.c"]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "a"]):
+        subprocess.run([*git, *words], cwd=tmp_path, check=True)
+    commit = events.commit()
+    (tmp_path / "ablations/results/a.json").write_text("2")
+    assert commit is not None and len(commit) == 40 and events.commit() == commit
+    (tmp_path / "code.py").write_text("2")
+    assert events.commit() == f"{commit}-dirty"
 
 
 def test_progress_is_a_line_now_and_then_where_nobody_watches_live(

@@ -1,6 +1,7 @@
 """What is printed of a step is what the stage trains on at that step."""
 
 import importlib
+import json
 import re
 import shutil
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ import torch
 from dvc.repo import Repo
 
 from flows import inspect
-from flows.parameters import stage_modules
+from flows.parameters import Parameters, declared, stage_modules
 from stages.interface import StageError
 from stages.posttraining import dpo, reward, sft
 from stages.posttraining.data import Comparison, Demonstration, write_rows
@@ -126,17 +127,42 @@ def test_every_stage_that_trains_can_be_looked_at() -> None:
         assert hasattr(module, "runs") == (trains and name != "stages.scaling.isoflops"), name
 
 
-@pytest.mark.parametrize(("stage", "said"), [
-    ("nothing", "nothing"), ("encode", "encode: no single stage that trains"), ("sft", "sft: no single stage"),
-    ("member_sft@small", "base does not exist; run `dvc repro member_sft@small`"),
-])  # fmt: skip
-def test_a_stage_that_cannot_be_looked_at_is_named(
-    stage: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project in which nothing has been run."""
     monkeypatch.chdir(tmp_path)
     for name in ("dvc.yaml", "params.yaml", "data.lock.yaml"):
         shutil.copy(ROOT / name, tmp_path)
     shutil.copytree(ROOT / "scales", tmp_path / "scales")
     Repo.init(str(tmp_path), no_scm=True)
+    return tmp_path
+
+
+def test_what_is_shown_is_what_the_model_saw_though_parameters_have_changed_since(project: Path, world: World) -> None:
+    for made, name in ((world.tokens, "data/tokens"), (world.tokenizer, "models/tokenizer")):
+        shutil.copytree(made, project / name)
+    shutil.copy(world.herd, project / "data/herd.json")
+    before = list(inspect.seen(project, "pretrain@flagship", 3, 2))
+    values = Parameters(project).values(key for _, key, _ in declared(initial.Config))
+    left = {"models/flagship/initial/manifest.json": {"parameters": values}, "metrics/flagship/initial.json": {}}
+    for name, content in left.items():
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).write_text(json.dumps(content))
+    params = (project / "params.yaml").read_text()
+    (project / "params.yaml").write_text(re.sub(r"^seed: \d+", "seed: 77", params, flags=re.M))
+    told, *after = inspect.seen(project, "pretrain@flagship", 3, 2)
+    assert told == "as it was trained; changed since: seed" and after == before
+    (project / "models/flagship/initial/manifest.json").unlink()
+    assert list(inspect.seen(project, "pretrain@flagship", 3, 2)) != before  # what it would see now
+    (project / "models/flagship/initial/manifest.json").write_text("{")
+    with pytest.raises(StageError, match=r"manifest\.json is not whole .*; run `dvc repro pretrain@flagship`"):
+        list(inspect.seen(project, "pretrain@flagship", 3, 2))
+
+
+@pytest.mark.parametrize(("stage", "said"), [
+    ("nothing", "nothing"), ("encode", "encode: no single stage that trains"), ("sft", "sft: no single stage"),
+    ("member_sft@small", "base does not exist; run `dvc repro member_sft@small`"),
+])  # fmt: skip
+def test_a_stage_that_cannot_be_looked_at_is_named(stage: str, said: str, project: Path) -> None:
     with pytest.raises(StageError, match=re.escape(said)):
-        list(inspect.seen(tmp_path, stage, 1, 1))
+        list(inspect.seen(project, stage, 1, 1))

@@ -183,6 +183,13 @@ def test_the_command_line_takes_the_stages_words_as_they_are(
     monkeypatch.setattr(sys, "argv", ["launch", "--dry", *WORDS])
     launch.main()
     assert shlex.split(capsys.readouterr().out)[1:] == ["-m", "flows.stage", *WORDS]
+    monkeypatch.setattr(launch, "start", lambda *_: pytest.fail("a dry run starts nothing"))
+    monkeypatch.setattr(sys, "argv", ["launch", *WORDS, "--dry"])
+    launch.main()
+    assert shlex.split(capsys.readouterr().out)[1:] == ["-m", "flows.stage", *WORDS]
+    monkeypatch.setattr(sys, "argv", ["launch", "--dry", "pretraining.initials"])
+    with pytest.raises(SystemExit, match=r"launch: pretraining\.initials: no stage of dvc\.yaml; it has curation"):
+        launch.main()
     for words, code, shown in (["--help"], 0, "[-h] [--dry] STAGE"), ([], 2, "required: STAGE"):
         monkeypatch.setattr(sys, "argv", ["launch", *words])
         with pytest.raises(SystemExit) as end:

@@ -74,6 +74,18 @@ def test_what_is_missing_is_said(root: Path, tmp_path: Path) -> None:
         value_data.valued(tmp_path, path, "small", "text", 0.3)
 
 
+def test_what_is_too_little_is_said_before_anything_is_trained(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(value, "half_trained", lambda *_: pytest.fail("nothing is to be trained"))
+    (tmp_path / "few.jsonl").write_text('{"text": "a cat"}\n')
+    with pytest.raises(StageError, match=r"the new data have \d+ tokens; one window takes"):
+        value_data.valued(root, tmp_path / "few.jsonl", "small", "text", 0.3)
+    path = written(tmp_path / "new.jsonl", "code", seed=9)
+    with pytest.raises(StageError, match=r"a share of 0\.001 is no sequence of 32; give 0\.03 or more"):
+        value_data.valued(root, path, "small", "text", 0.001)
+
+
 def test_a_verdict_is_only_given_where_the_interval_allows_it() -> None:
     loss = {"value": 3.0}
     for low, high, verdict in ((0.1, 0.3, "helps"), (-0.3, -0.1, "harms"), (-0.1, 0.3, "not told apart")):

@@ -138,6 +138,18 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     pq.write_table(pa.table({"content": ["x"]}), tmp_path / "c.parquet")
     with pytest.raises(StageError, match=r"c\.parquet: no column text; it has content"):
         list(texts(tmp_path / "c.parquet"))
+    (tmp_path / "n.jsonl").write_text('{"text": null}\n{"text": "half \\ud800"}\n{"text": 3}\n')
+    rows = texts(tmp_path / "n.jsonl")
+    assert next(rows) == "half ?"
+    with pytest.raises(StageError, match=r"n\.jsonl, line 3: text is no text but 3"):
+        next(rows)
+    (tmp_path / "g.jsonl").write_text("[" * 100_000)
+    with pytest.raises(StageError, match=r"g\.jsonl, line 1: no JSON object"):
+        list(texts(tmp_path / "g.jsonl"))
+    torn = gzip.compress(b'{"text": "a"}\n' * 1000)
+    (tmp_path / "h.jsonl.gz").write_bytes(torn[: len(torn) // 2])
+    with pytest.raises(StageError, match=r"h\.jsonl\.gz cannot be read"):
+        list(texts(tmp_path / "h.jsonl.gz"))
     (tmp_path / "d.parquet").write_bytes(b"not parquet")
     with pytest.raises(StageError, match=r"d\.parquet cannot be read"):
         list(texts(tmp_path / "d.parquet"))
