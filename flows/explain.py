@@ -50,14 +50,16 @@ def fields(key: str, kind: Any, value: Any) -> Iterator[tuple[str, str]]:
         yield key, f"{key} = {value}"
         return
     for name, field in section.model_fields.items():
-        inner = value.get(name) if isinstance(value, dict) else None
+        stated = isinstance(value, dict) and name in value
+        inner = value[name] if stated else field.get_default(call_default_factory=True)
         path = f"{key}.{name}"
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from fields(path, field.annotation, inner)
         else:
             limits = ", ".join(str(limit) for limit in field.metadata)
             about = " ".join((field.description or "").split())
-            yield path, f"{path} = {inner}{f'  [{limits}]' if limits else ''}\n    {about}"
+            where = "" if stated else " (default)"
+            yield path, f"{path} = {inner}{where}{f'  [{limits}]' if limits else ''}\n    {about}"
 
 
 if __name__ == "__main__":
