@@ -59,6 +59,6 @@ def train_versions(
         )  # fmt: skip
         histories.append(history)
         if len(tuning.rates) > 1:
-            average.add(model)
+            ranks_of(context).add(average, model, scratch)
     adopt(model, average.mean)  # of no version where there is one only, which the model is
     return model, histories

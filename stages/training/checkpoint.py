@@ -41,7 +41,7 @@ class Average:
         self.count += 1
         for name, parameter in model.named_parameters():
             value = parameter.detach()
-            if self.count == 1:
+            if name not in self.mean:
                 self.mean[name] = value.clone()
             else:
                 self.mean[name].lerp_(value, 1 / self.count)

@@ -221,6 +221,10 @@ class Alone:
                 return True
         return state.resume(scratch, note)
 
+    def add(self, average: Average, model: nn.Module, scratch: Path) -> None:
+        """Adds a whole model to an average of such."""
+        average.add(model)
+
     def checkpoints(self, scratch: Path, training: Training) -> AbstractContextManager[Saving]:
         """What writes checkpoints while it is entered."""
         return Checkpoints(scratch, training.keep_checkpoints)

@@ -256,6 +256,20 @@ class Ranks:
         if whole.resume(scratch):
             sharded.save(whole, scratch, alone=True)
 
+    def add(self, average: Average, model: nn.Module, scratch: Path) -> None:
+        """Adds a whole model to an average of such, which lies in a file in `scratch` too: no rank holds a copy."""
+        shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
+        path = scratch / "average.bin"
+        if self.first:
+            if not average.count:
+                path.unlink(missing_ok=True)
+            average.mean = sharded.mapped(path, shapes, shared=True)
+            average.add(model)
+        else:
+            average.count += 1
+        dist.barrier()
+        average.mean = sharded.mapped(path, shapes)
+
     def checkpoints(self, scratch: Path, training: Training) -> AbstractContextManager[Saving]:
         """What writes sharded checkpoints, all ranks at once."""
         return sharded.Together(scratch, training.keep_checkpoints)

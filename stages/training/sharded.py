@@ -107,18 +107,19 @@ def assembled(directory: Path, shapes: Mapping[str, torch.Size]) -> dict[str, Te
     it changes.
     """
     path = directory / "whole.bin"
-
-    def mapped(shared: bool) -> dict[str, Tensor]:
-        sizes = [shape.numel() for shape in shapes.values()]
-        flat = torch.from_file(str(path), shared=shared, size=sum(sizes))
-        pieces = zip(shapes.items(), flat.split(sizes), strict=True)
-        return {name: piece.view(shape) for (name, shape), piece in pieces}
-
     if dist.get_rank() == 0:
         path.unlink(missing_ok=True)  # the one before is mapped still
-        dcp.load(mapped(shared=True), checkpoint_id=_found(directory)[-1], no_dist=True)
+        dcp.load(mapped(path, shapes, shared=True), checkpoint_id=_found(directory)[-1], no_dist=True)
     dist.barrier()
-    return mapped(shared=False)
+    return mapped(path, shapes)
+
+
+def mapped(path: Path, shapes: Mapping[str, torch.Size], shared: bool = False) -> dict[str, Tensor]:
+    """float32 tensors that lie in a file; what is changed in them goes there where they are `shared`."""
+    sizes = [shape.numel() for shape in shapes.values()]
+    flat = torch.from_file(str(path), shared=shared, size=sum(sizes))
+    pieces = zip(shapes.items(), flat.split(sizes), strict=True)
+    return {name: piece.view(shape) for (name, shape), piece in pieces}
 
 
 def _found(directory: Path) -> list[Path]:
