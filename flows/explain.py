@@ -2,13 +2,17 @@
 
 python -m flows.explain                          # all of them
 python -m flows.explain pretraining.annealing    # those whose key begins like this
+python -m flows.explain clip                     # those whose key has this in it, where none begins so
 """
 
+import argparse
+import difflib
 import importlib
 import sys
 from collections.abc import Iterator
 from typing import Any, get_args
 
+from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from pydantic import BaseModel
 
 from flows.crew import Cluster
@@ -18,12 +22,24 @@ from stages.interface import StageError
 
 
 def main() -> None:
-    prefix = sys.argv[1] if len(sys.argv) > 1 else ""
+    parser = argparse.ArgumentParser(prog="python -m flows.explain", description=__doc__.split("\n")[0])
+    parser.add_argument("key", nargs="?", default="", metavar="KEY", help="how keys begin, or what they have in them")
     try:
-        found = [line for key, line in lines() if key.startswith(prefix)]
+        print("\n".join(explained(parser.parse_args().key)))
     except StageError as error:
         sys.exit(f"explain: {error}")
-    print("\n".join(found) or f"explain: no parameter begins with {prefix!r}")
+
+
+def explained(wanted: str) -> list[str]:
+    """The text of each parameter whose key begins with `wanted`, or else has it in it; StageError where none has."""
+    every = dict(lines())
+    found = [text for key, text in every.items() if key.startswith(wanted)]
+    found = found or [text for key, text in every.items() if wanted in key]
+    if not found:
+        names = dict.fromkeys(".".join(key.split(".")[:end]) for key in every for end in range(1, key.count(".") + 2))
+        close = ", ".join(difflib.get_close_matches(wanted, names, n=3))
+        raise StageError(f"no parameter has {wanted!r} in its key" + (f"; did you mean {close}?" if close else ""))
+    return found
 
 
 def lines() -> Iterator[tuple[str, str]]:
@@ -56,10 +72,28 @@ def fields(key: str, kind: Any, value: Any) -> Iterator[tuple[str, str]]:
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from fields(path, field.annotation, inner)
         else:
-            limits = ", ".join(str(limit) for limit in field.metadata)
+            limits = ", ".join(limit(each) for each in field.metadata)
             about = " ".join((field.description or "").split())
             where = "" if stated else " (default)"
             yield path, f"{path} = {inner}{where}{f'  [{limits}]' if limits else ''}\n    {about}"
+
+
+def limit(constraint: Any) -> str:
+    """What a value must be, in words."""
+    match constraint:
+        case Ge(least):
+            return f"at least {least}"
+        case Gt(below):
+            return f"above {below}"
+        case Le(most):
+            return f"at most {most}"
+        case Lt(above):
+            return f"below {above}"
+        case MinLen(least):
+            return f"at least {least} of them"
+        case MaxLen(most):
+            return f"at most {most} of them"
+    return str(constraint)
 
 
 if __name__ == "__main__":

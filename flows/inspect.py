@@ -19,6 +19,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dvc.stage import Stage
+
 from flows import artifact
 from flows.arguments import at_least
 from flows.dag import Dag
@@ -48,20 +50,20 @@ def main() -> None:
 
 def seen(root: Path, stage: str, step: int, samples: int) -> Iterator[str]:
     """A line of facts and the text of each of the step's first samples; raises StageError where there is none."""
-    found = Dag.read(root, [stage]).stages.get(stage)
-    words = str(found.cmd).split() if found is not None else []
-    command = parse(words[words.index("flows.stage") + 1 :]) if "flows.stage" in words else None
-    module = importlib.import_module(f"stages.{command.stage}") if command else None
-    if command is None or not hasattr(module, "runs"):
-        raise StageError(f"{stage}: no single stage that trains; choose one as pretrain@small, sft@1 or own_sft")
+    stages = Dag.read(root).stages
+    command = training_command(stages.get(stage))
+    if command is None:
+        names = ", ".join(name for name, each in stages.items() if training_command(each))
+        raise StageError(f"{stage}: no single stage that trains; there are {names}")
+    module = importlib.import_module(f"stages.{command.stage}")
     inputs = {name: root / path for name, path in command.inputs.items()}
     had = read(root / command.outputs["model"] / artifact.MANIFEST, stage)
     metrics = read(root / command.metrics, stage)
     if had is None or metrics is None:
-        config, metrics = Parameters(root).read(module.Config), None  # type: ignore[union-attr]
+        config, metrics = Parameters(root).read(module.Config), None
     else:
         try:
-            config = given(module.Config, had["parameters"])  # type: ignore[union-attr]
+            config = given(module.Config, had["parameters"])
         except ValueError as error:
             raise StageError(f"{stage} was trained by other code ({error}); run `dvc repro {stage}`") from None
         now = Parameters(root).values(had["parameters"])
@@ -72,6 +74,13 @@ def seen(root: Path, stage: str, step: int, samples: int) -> Iterator[str]:
         yield from printed(module, config, inputs, command.item, metrics, step, samples)
     except FileNotFoundError as error:
         raise StageError(f"{error.filename} does not exist; run `dvc repro {stage}`") from None
+
+
+def training_command(stage: Stage | None) -> argparse.Namespace | None:
+    """What runs a stage of dvc.yaml that trains; None where it does not, or is no stage."""
+    words = str(stage.cmd).split() if stage is not None else []
+    command = parse(words[words.index("flows.stage") + 1 :]) if "flows.stage" in words else None
+    return command if command and hasattr(importlib.import_module(f"stages.{command.stage}"), "runs") else None
 
 
 def read(path: Path, stage: str) -> Any:

@@ -160,7 +160,8 @@ def test_what_is_shown_is_what_the_model_saw_though_parameters_have_changed_sinc
 
 
 @pytest.mark.parametrize(("stage", "said"), [
-    ("nothing", "nothing"), ("encode", "encode: no single stage that trains"), ("sft", "sft: no single stage"),
+    ("nothing", "nothing: no single stage that trains; there are pretrain@small, "),
+    ("encode", "encode: no single stage that trains"), ("sft", "sft: no single stage"),
     ("member_sft@small", "base does not exist; run `dvc repro member_sft@small`"),
 ])  # fmt: skip
 def test_a_stage_that_cannot_be_looked_at_is_named(stage: str, said: str, project: Path) -> None:

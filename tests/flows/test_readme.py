@@ -21,17 +21,10 @@ def test_every_make_target_is_in_the_makefile(target: str) -> None:
     assert run.returncode == 0, run.stderr
 
 
-@pytest.mark.parametrize("module", [module for module in MODULES if module not in {"flows.explain"}])
+@pytest.mark.parametrize("module", MODULES)
 def test_every_module_says_how_it_is_used(module: str) -> None:
     run = subprocess.run([sys.executable, "-m", module, "--help"], cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0 and "usage" in run.stdout, run.stdout + run.stderr
-
-
-def test_explain_gives_value_limits_and_source() -> None:
-    command = [sys.executable, "-m", "flows.explain", "pretraining.annealing"]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert run.returncode == 0
-    assert re.search(r"pretraining\.annealing\.start = [\d.]+ .*\n +Learning rate .*paper 3\.4\.3", run.stdout)
 
 
 def test_every_file_and_folder_in_the_tree_exists() -> None:
