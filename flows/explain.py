@@ -20,6 +20,16 @@ from flows.parameters import Parameters, declared, stage_modules
 from flows.project import ROOT
 from stages.interface import StageError
 
+WORDS: dict[type, str] = {
+    Ge: "at least {0.ge}",
+    Gt: "above {0.gt}",
+    Le: "at most {0.le}",
+    Lt: "below {0.lt}",
+    MinLen: "at least {0.min_length} of them",
+    MaxLen: "at most {0.max_length} of them",
+}
+"""A field's limits as people say them."""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m flows.explain", description=__doc__.split("\n")[0])
@@ -72,28 +82,10 @@ def fields(key: str, kind: Any, value: Any) -> Iterator[tuple[str, str]]:
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from fields(path, field.annotation, inner)
         else:
-            limits = ", ".join(limit(each) for each in field.metadata)
+            limits = ", ".join(WORDS.get(type(each), "{0}").format(each) for each in field.metadata)
             about = " ".join((field.description or "").split())
             where = "" if stated else " (default)"
             yield path, f"{path} = {inner}{where}{f'  [{limits}]' if limits else ''}\n    {about}"
-
-
-def limit(constraint: Any) -> str:
-    """What a value must be, in words."""
-    match constraint:
-        case Ge(least):
-            return f"at least {least}"
-        case Gt(below):
-            return f"above {below}"
-        case Le(most):
-            return f"at most {most}"
-        case Lt(above):
-            return f"below {above}"
-        case MinLen(least):
-            return f"at least {least} of them"
-        case MaxLen(most):
-            return f"at most {most} of them"
-    return str(constraint)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from dvc.stage import Stage
 
 from flows import artifact
 from flows.arguments import at_least
-from flows.dag import Dag
+from flows.dag import Dag, is_tracked
 from flows.parameters import Parameters, given
 from flows.project import ROOT
 from flows.stage import parse
@@ -78,9 +78,11 @@ def seen(root: Path, stage: str, step: int, samples: int) -> Iterator[str]:
 
 def training_command(stage: Stage | None) -> argparse.Namespace | None:
     """What runs a stage of dvc.yaml that trains; None where it does not, or is no stage."""
-    words = str(stage.cmd).split() if stage is not None else []
-    command = parse(words[words.index("flows.stage") + 1 :]) if "flows.stage" in words else None
-    return command if command and hasattr(importlib.import_module(f"stages.{command.stage}"), "runs") else None
+    if stage is None or not is_tracked(stage):
+        return None
+    words = str(stage.cmd).split()
+    command = parse(words[words.index("flows.stage") + 1 :])
+    return command if hasattr(importlib.import_module(f"stages.{command.stage}"), "runs") else None
 
 
 def read(path: Path, stage: str) -> Any:

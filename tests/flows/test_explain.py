@@ -1,17 +1,30 @@
 """`python -m flows.explain`: what a parameter means, and what is said of a key that is none."""
 
 import re
+import subprocess
+import sys
 
 import pytest
 
 from flows.explain import explained
+from flows.project import ROOT
 from stages.interface import StageError
 
 
+def explain(key: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "flows.explain", key], cwd=ROOT, capture_output=True, text=True)
+
+
 def test_value_limits_and_source_are_given() -> None:
-    text = "\n".join(explained("pretraining.annealing"))
-    assert re.search(r"pretraining\.annealing\.start = [\d.]+ .*\n +Learning rate .*paper 3\.4\.3", text)
-    assert re.search(r"pretraining\.annealing\.mix\.math = [\d.]+  \[at least 0, at most 1\]\n", text)
+    run = explain("pretraining.annealing")
+    assert run.returncode == 0
+    assert re.search(r"pretraining\.annealing\.start = [\d.]+ .*\n +Learning rate .*paper 3\.4\.3", run.stdout)
+    assert re.search(r"pretraining\.annealing\.mix\.math = [\d.]+  \[at least 0, at most 1\]\n", run.stdout)
+
+
+def test_a_key_that_is_none_is_a_failure() -> None:
+    run = explain("no such thing")
+    assert run.returncode == 1 and run.stderr == "explain: no parameter has 'no such thing' in its key\n"
 
 
 def test_a_key_is_found_by_what_it_has_in_it_where_none_begins_so() -> None:
