@@ -51,12 +51,18 @@ def main() -> None:
         return f"{100 * cost / training.checkpoint_seconds:.3f}"
 
     background, waited = (costs[kind] for kind in ("background", "waited for"))
-    table([
-        ("ms a checkpoint costs", f"{1e3 * background:.1f}", f"{1e3 * waited:.1f}", f"{waited / background:.1f}"
-         if background > 0 else "within the noise"),
-        ("% of training time", share(background), share(waited), f"(at most {BAR:g})"),
-        ("noise, ms: spread of a cycle without", f"{1e3 * costs['noise']:.1f}", "", ""),
-    ])  # fmt: skip
+    table(
+        [
+            (
+                "ms a checkpoint costs",
+                f"{1e3 * background:.1f}",
+                f"{1e3 * waited:.1f}",
+                f"{waited / background:.1f}" if background > 0 else "within the noise",
+            ),
+            ("% of training time", share(background), share(waited), f"(at most {BAR:g})"),
+            ("noise, ms: spread of a cycle without", f"{1e3 * costs['noise']:.1f}", "", ""),
+        ]
+    )
 
 
 def trainer(parameters: Parameters) -> tuple[TrainingState, Callable[[], None], Training]:

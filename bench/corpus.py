@@ -69,8 +69,15 @@ def name(number: int) -> str:
 
 def _document(number: int, text: str, source: int | None) -> Document:
     return {
-        "id": f"{(number + 1) * 0x9E3779B97F4A7C15 & (1 << 64) - 1:016x}", "url": name(number),
-        "host": f"site-{number}.example", "date": "2024-01-01T00:00:00Z", "source": "generated", "media": "html",
-        "planted_from": None if source is None else name(source), "text": text, "code": [], "language": "en",
+        "id": f"{(number + 1) * 0x9E3779B97F4A7C15 & (1 << 64) - 1:016x}",
+        "url": name(number),
+        "host": f"site-{number}.example",
+        "date": "2024-01-01T00:00:00Z",
+        "source": "generated",
+        "media": "html",
+        "planted_from": None if source is None else name(source),
+        "text": text,
+        "code": [],
+        "language": "en",
         "language_score": 1.0,
-    }  # fmt: skip
+    }

@@ -11,12 +11,7 @@ import time
 from pathlib import Path
 
 from datatrove.executor import LocalPipelineExecutor
-from datatrove.pipeline.dedup import (
-    MinhashDedupBuckets,
-    MinhashDedupCluster,
-    MinhashDedupFilter,
-    MinhashDedupSignature,
-)
+from datatrove.pipeline.dedup import MinhashDedupBuckets, MinhashDedupCluster, MinhashDedupFilter, MinhashDedupSignature
 from datatrove.pipeline.dedup.minhash import MinhashConfig
 from datatrove.pipeline.readers import ParquetReader
 from datatrove.pipeline.writers.parquet import ParquetWriter
@@ -54,12 +49,14 @@ def deduplicate(source: str, work: str, tokenizer: str | WordTokenizer) -> float
 
     load_word_tokenizer(tokenizer).word_tokenize("a word")  # loaded before the clock runs
     start = time.perf_counter()
-    for number, (pipeline, count) in enumerate([
-        ([reader(), MinhashDedupSignature(f"{work}/signatures", config, language=tokenizer)], tasks),
-        ([MinhashDedupBuckets(f"{work}/signatures", f"{work}/buckets", config=config)], config.num_buckets),
-        ([MinhashDedupCluster(f"{work}/buckets", f"{work}/remove", config=config)], 1),
-        ([reader(), MinhashDedupFilter(f"{work}/remove"), ParquetWriter(f"{work}/kept")], tasks),
-    ]):  # fmt: skip
+    for number, (pipeline, count) in enumerate(
+        [
+            ([reader(), MinhashDedupSignature(f"{work}/signatures", config, language=tokenizer)], tasks),
+            ([MinhashDedupBuckets(f"{work}/signatures", f"{work}/buckets", config=config)], config.num_buckets),
+            ([MinhashDedupCluster(f"{work}/buckets", f"{work}/remove", config=config)], 1),
+            ([reader(), MinhashDedupFilter(f"{work}/remove"), ParquetWriter(f"{work}/kept")], tasks),
+        ]
+    ):
         LocalPipelineExecutor(pipeline, tasks=count, workers=1, logging_dir=f"{work}/logs-{number}").run()
     return time.perf_counter() - start
 

@@ -53,18 +53,30 @@ def speed() -> Iterator[tuple[str, str, str, str]]:
 
     ours()  # compiles
     fast = race(ours, lambda: loop(shingled))
-    yield ("signatures, documents/s", f"{count / fast.ours:,.0f}", f"{count / fast.peer:,.0f}",
-           f"{fast.ratio:.0f} (35)")  # fmt: skip
+    yield (
+        "signatures, documents/s",
+        f"{count / fast.ours:,.0f}",
+        f"{count / fast.peer:,.0f}",
+        f"{fast.ratio:.0f} (35)",
+    )
     same = race(ours, lambda: loop(shingled, hashfunc=xxhash.xxh32_intdigest), rounds=1)
     made, theirs = same.results
     assert all(np.array_equal(row, signature.hashvalues) for row, signature in zip(made, theirs, strict=True))
-    yield ("  the same hash function, equal values", f"{count / same.ours:,.0f}", f"{count / same.peer:,.0f}",
-           f"{same.ratio:.0f}")  # fmt: skip
+    yield (
+        "  the same hash function, equal values",
+        f"{count / same.ours:,.0f}",
+        f"{count / same.peer:,.0f}",
+        f"{same.ratio:.0f}",
+    )
     number, rows = minhash.bands(THRESHOLD, PERMUTATIONS, RECALL_WEIGHT)
     pairs = race(lambda: minhash.candidates(made, number, rows), lambda: insert_and_query(theirs, number, rows))
     assert {(int(a), int(b)) for a, b in pairs.results[0]} == pairs.results[1]
-    yield (f"candidate pairs ({number} x {rows}), documents/s", f"{count / pairs.ours:,.0f}",
-           f"{count / pairs.peer:,.0f}", f"{pairs.ratio:.0f} (20), the same pairs")  # fmt: skip
+    yield (
+        f"candidate pairs ({number} x {rows}), documents/s",
+        f"{count / pairs.ours:,.0f}",
+        f"{count / pairs.peer:,.0f}",
+        f"{pairs.ratio:.0f} (20), the same pairs",
+    )
 
 
 def main() -> None:

@@ -47,11 +47,13 @@ class Run(NamedTuple):
 
 def stage(directory: Path, workers: int, memory_mb: int) -> Run:
     """Runs the stage on directory/in in this process, which is new, with that many worker processes."""
-    options = Dedup.model_validate({
-        "memory_mb": memory_mb,
-        "minhash": {"shingle": SHINGLE, "permutations": 128, "threshold": THRESHOLD, "recall_weight": 0.95},
-        "lines": {"most": 6, "bucket_documents": 30_000_000, "characters": 50},
-    })  # fmt: skip
+    options = Dedup.model_validate(
+        {
+            "memory_mb": memory_mb,
+            "minhash": {"shingle": SHINGLE, "permutations": 128, "threshold": THRESHOLD, "recall_weight": 0.95},
+            "lines": {"most": 6, "bucket_documents": 30_000_000, "characters": 50},
+        }
+    )
     os.environ["HERD_BARS"] = "off"
     out = directory / "out"
     out.mkdir()
@@ -91,8 +93,12 @@ def against_datatrove(count: int) -> Rows:
         ours = run(directory, 1, 100)
         for tokenizer, title, bar in (("eng", "as it comes", " (20)"), ("words", "with a plain tokenizer", "")):
             seconds = datatrove(directory, tokenizer)
-            yield (f"whole de-duplication, documents/s; datatrove {title}", f"{count / ours.seconds:,.0f}",
-                   f"{count / seconds:,.0f}", f"{seconds / ours.seconds:.1f}{bar}")  # fmt: skip
+            yield (
+                f"whole de-duplication, documents/s; datatrove {title}",
+                f"{count / ours.seconds:,.0f}",
+                f"{count / seconds:,.0f}",
+                f"{seconds / ours.seconds:.1f}{bar}",
+            )
 
 
 def datatrove(directory: Path, tokenizer: str) -> float:
@@ -151,16 +157,28 @@ def cost(counts: list[int], memory_mb: int) -> Rows:
                 continue
             quality = found(made, directory)
         one, least = runs[count], runs[100]
-        yield (f"{count:,} documents: recall of {quality['similar']:,.0f} planted pairs", f"{quality['recall']:.4f}",
-               "", "(0.97)")  # fmt: skip
+        yield (
+            f"{count:,} documents: recall of {quality['similar']:,.0f} planted pairs",
+            f"{quality['recall']:.4f}",
+            "",
+            "(0.97)",
+        )
         yield "  removed documents similar to the one that stays", f"{quality['precision']:.4f}", "", "(0.99)"
         times = f"{one.seconds / runs[counts[0]].seconds:.1f} times those of {counts[0]:,}"
         yield "  seconds", f"{one.seconds:.1f}", "", times + (" (12)" if count == 10 * counts[0] else "")
-        yield (f"  peak memory of a worker at memory_mb: {memory_mb}, MB", f"{one.worker:.0f}", "",
-               f"{one.worker - least.worker:+.0f} to one with nothing to do")  # fmt: skip
+        yield (
+            f"  peak memory of a worker at memory_mb: {memory_mb}, MB",
+            f"{one.worker:.0f}",
+            "",
+            f"{one.worker - least.worker:+.0f} to one with nothing to do",
+        )
         more = one.driver - least.driver
-        yield ("  peak memory of the stage's own process, MB", f"{one.driver:.0f}", "",
-               f"{more:+.0f}: {more / count * 1e6:,.0f} bytes per document")  # fmt: skip
+        yield (
+            "  peak memory of the stage's own process, MB",
+            f"{one.driver:.0f}",
+            "",
+            f"{more:+.0f}: {more / count * 1e6:,.0f} bytes per document",
+        )
 
 
 def main() -> None:

@@ -48,8 +48,14 @@ def speed(dtype: torch.dtype, arguments: argparse.Namespace) -> Iterator[tuple[s
         return generate(ours, prompts, max_new_tokens=arguments.new, stop=())
 
     def their_answers() -> list[list[int]]:
-        given = generating(tokens, attention_mask=mask, max_new_tokens=arguments.new, do_sample=False,
-                                eos_token_id=None, pad_token_id=0)  # fmt: skip
+        given = generating(
+            tokens,
+            attention_mask=mask,
+            max_new_tokens=arguments.new,
+            do_sample=False,
+            eos_token_id=None,
+            pad_token_id=0,
+        )
         found: list[list[int]] = given[:, PROMPT:].tolist()
         return found
 

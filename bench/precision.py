@@ -65,29 +65,41 @@ class Pretrained:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.precision", description=__doc__.split("\n")[0])
-    parser.add_argument("--project", type=Path, default=project.ROOT,
-                        help="where data/tokens, data/herd.json and models/tokenizer lie (default: here)")  # fmt: skip
+    parser.add_argument(
+        "--project",
+        type=Path,
+        default=project.ROOT,
+        help="where data/tokens, data/herd.json and models/tokenizer lie (default: here)",
+    )
     parser.add_argument("--seeds", type=int, default=3, help="runs in each precision (default: 3)")
     parser.add_argument("--member", default="flagship", help="whose shape and tokens (default: flagship)")
     parser.add_argument("--rung", type=int, help="a shape of the scale's ladder instead")
     parser.add_argument("--tokens", type=int, help="tokens of all phases instead")
     parser.add_argument("--plot", type=Path, help="file to draw the curves into")
     arguments = parser.parse_args()
-    missing = [name for name in ("data/tokens", "data/herd.json", "models/tokenizer")
-               if not (arguments.project / name).exists()]  # fmt: skip
+    missing = [
+        name
+        for name in ("data/tokens", "data/herd.json", "models/tokenizer")
+        if not (arguments.project / name).exists()
+    ]
     if missing:
         sys.exit(f"{arguments.project}: no {', '.join(missing)}; run `dvc repro fit`")
     cluster = Parameters(project.ROOT).cluster
     with tempfile.TemporaryDirectory() as scratch:
         herd = planned(arguments, Path(scratch) / "herd.json")
-        jobs = [Job(arguments.project, herd, arguments.member, precision, seed)
-                for seed in range(1, arguments.seeds + 1) for precision in PRECISIONS]  # fmt: skip
+        jobs = [
+            Job(arguments.project, herd, arguments.member, precision, seed)
+            for seed in range(1, arguments.seeds + 1)
+            for precision in PRECISIONS
+        ]
         crew = Processes(cluster.at_a_time)
         with ThreadPoolExecutor(cluster.at_a_time) as threads:
             done = list(threads.map(crew.run, repeat(pretrain), jobs))
         crew.close()
-    runs = {precision: [run for job, run in zip(jobs, done, strict=True) if job.precision == precision]
-            for precision in PRECISIONS}  # fmt: skip
+    runs = {
+        precision: [run for job, run in zip(jobs, done, strict=True) if job.precision == precision]
+        for precision in PRECISIONS
+    }
     report(runs)
     if arguments.plot:
         draw(runs, arguments.plot)
@@ -129,9 +141,12 @@ def pretrain(job: Job) -> Pretrained:
             inputs["model"] = outputs["model"]
             curves[phase] = read_curve(outputs["curve"])
             held_out = Validation(
-                TokenShards(data), config.mix.shares(), config.pretraining, in_precision(config.training, "fp32"),
+                TokenShards(data),
+                config.mix.shares(),
+                config.pretraining,
+                in_precision(config.training, "fp32"),
                 config.seed,
-            )  # fmt: skip
+            )
             losses[phase] = float(held_out.losses(load_model(outputs["model"])).mean())
     print(f"seed {job.seed}, {NAMES[job.precision]}: held-out loss {losses['annealing']:.4f}", file=sys.stderr)
     return Pretrained(curves, losses)
@@ -159,8 +174,10 @@ def joined(runs: Mapping[str, Sequence[Pretrained]]) -> tuple[np.ndarray, dict[s
     tokens: list[np.ndarray] = [np.zeros(1)]
     for phase in phases:
         tokens.append(tokens[-1][-1] + every[0].curves[phase][:, 0])
-    losses = {precision: np.array([np.concatenate([run.curves[phase][:, 1] for phase in phases]) for run in each])
-              for precision, each in runs.items()}  # fmt: skip
+    losses = {
+        precision: np.array([np.concatenate([run.curves[phase][:, 1] for phase in phases]) for run in each])
+        for precision, each in runs.items()
+    }
     return np.concatenate(tokens[1:]), losses
 
 
@@ -170,24 +187,56 @@ def report(runs: Mapping[str, Sequence[Pretrained]]) -> None:
     for phase in PHASES:
         losses = {precision: np.array([run.losses[phase] for run in each]) for precision, each in runs.items()}
         difference = losses["bf16"] - losses["fp32"]
-        rows += [(f"held-out loss after {phase}, seed {seed}", f"{bf16:.4f}", f"{fp32:.4f}", f"{bf16 - fp32:+.4f}")
-                 for seed, (bf16, fp32) in enumerate(zip(losses["bf16"], losses["fp32"], strict=True), 1)]  # fmt: skip
-        rows.append(("  mean; of the pairs, with its interval", f"{losses['bf16'].mean():.4f}",
-                     f"{losses['fp32'].mean():.4f}", interval(difference)))  # fmt: skip
+        rows += [
+            (f"held-out loss after {phase}, seed {seed}", f"{bf16:.4f}", f"{fp32:.4f}", f"{bf16 - fp32:+.4f}")
+            for seed, (bf16, fp32) in enumerate(zip(losses["bf16"], losses["fp32"], strict=True), 1)
+        ]
+        rows.append(
+            (
+                "  mean; of the pairs, with its interval",
+                f"{losses['bf16'].mean():.4f}",
+                f"{losses['fp32'].mean():.4f}",
+                interval(difference),
+            )
+        )
         rows.append(("  largest less smallest", f"{np.ptp(losses['bf16']):.4f}", f"{np.ptp(losses['fp32']):.4f}", ""))
         columns = {precision: each[:, None] for precision, each in losses.items()}
-        rows.append(("  mean lies in the other's range", "yes" if inside(columns["bf16"], columns["fp32"]) else "no",
-                     "yes" if inside(columns["fp32"], columns["bf16"]) else "no", ""))  # fmt: skip
+        rows.append(
+            (
+                "  mean lies in the other's range",
+                "yes" if inside(columns["bf16"], columns["fp32"]) else "no",
+                "yes" if inside(columns["fp32"], columns["bf16"]) else "no",
+                "",
+            )
+        )
     _, curves = joined(runs)
     parts = {precision: pieces(each) for precision, each in curves.items()}
-    rows.append((f"tenths of the training ({PIECES}) where the mean lies in the other's range",
-                 f"{inside(parts['bf16'], parts['fp32'])}", f"{inside(parts['fp32'], parts['bf16'])}", ""))  # fmt: skip
-    rows.append(("mean training loss; of the pairs, with its interval", f"{parts['bf16'].mean():.4f}",
-                 f"{parts['fp32'].mean():.4f}", interval((parts["bf16"] - parts["fp32"]).mean(1))))  # fmt: skip
+    rows.append(
+        (
+            f"tenths of the training ({PIECES}) where the mean lies in the other's range",
+            f"{inside(parts['bf16'], parts['fp32'])}",
+            f"{inside(parts['fp32'], parts['bf16'])}",
+            "",
+        )
+    )
+    rows.append(
+        (
+            "mean training loss; of the pairs, with its interval",
+            f"{parts['bf16'].mean():.4f}",
+            f"{parts['fp32'].mean():.4f}",
+            interval((parts["bf16"] - parts["fp32"]).mean(1)),
+        )
+    )
     between = np.abs(parts["bf16"] - parts["fp32"]).mean()
     seeds = np.mean([each.std(0, ddof=1).mean() for each in parts.values()])
-    rows.append(("distance of curves: of precisions, standard deviation over seeds", f"{between:.4f}", f"{seeds:.4f}",
-                 f"{seeds / between:.1f}"))  # fmt: skip
+    rows.append(
+        (
+            "distance of curves: of precisions, standard deviation over seeds",
+            f"{between:.4f}",
+            f"{seeds:.4f}",
+            f"{seeds / between:.1f}",
+        )
+    )
     table([("", "bfloat16", "float32", "difference"), *rows])
 
 

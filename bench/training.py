@@ -68,9 +68,21 @@ SCALES = {
 
 def training(precision: Precision) -> Training:
     """Settings of the loop; the rates and decays do not change the work."""
-    return Training(beta1=0.9, beta2=0.95, eps=1e-8, weight_decay=0.1, clip=1.0, precision=precision,
-                    compile=False, micro_tokens=8192, checkpoint_seconds=20, keep_checkpoints=1, spike_window=0,
-                    spike_deviations=10, spike_steps=0)  # fmt: skip
+    return Training(
+        beta1=0.9,
+        beta2=0.95,
+        eps=1e-8,
+        weight_decay=0.1,
+        clip=1.0,
+        precision=precision,
+        compile=False,
+        micro_tokens=8192,
+        checkpoint_seconds=20,
+        keep_checkpoints=1,
+        spike_window=0,
+        spike_deviations=10,
+        spike_steps=0,
+    )
 
 
 def batch(scale: Scale, mask: bool = True) -> TokenBatch:
@@ -100,8 +112,9 @@ def ours(scale: Scale, precision: Precision, mask: bool = True, compile_it: bool
     return one
 
 
-def peer(model: nn.Module, logits: Callable[[nn.Module, Tensor], Tensor], scale: Scale, autocast: bool, compiled: bool
-         ) -> Callable[[], float]:  # fmt: skip
+def peer(
+    model: nn.Module, logits: Callable[[nn.Module, Tensor], Tensor], scale: Scale, autocast: bool, compiled: bool
+) -> Callable[[], float]:
     """One step of a model as its documentation would train it."""
     assert sum(p.numel() for p in model.parameters()) == scale.config.parameters
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
@@ -141,12 +154,22 @@ def litgpt_gpt(scale: Scale) -> tuple[nn.Module, Callable[[nn.Module, Tensor], T
 
     size = scale.config
     config = litgpt.Config(
-        n_embd=size.hidden_size, n_layer=size.num_hidden_layers, n_head=size.num_attention_heads,
-        n_query_groups=size.num_key_value_heads, intermediate_size=size.intermediate_size, block_size=scale.length,
-        padded_vocab_size=size.vocab_size, vocab_size=size.vocab_size, norm_class_name="RMSNorm",
-        mlp_class_name="LLaMAMLP", bias=False, rotary_percentage=1.0, parallel_residual=False,
-        rope_base=int(size.rope_theta), norm_eps=size.rms_norm_eps,
-    )  # fmt: skip
+        n_embd=size.hidden_size,
+        n_layer=size.num_hidden_layers,
+        n_head=size.num_attention_heads,
+        n_query_groups=size.num_key_value_heads,
+        intermediate_size=size.intermediate_size,
+        block_size=scale.length,
+        padded_vocab_size=size.vocab_size,
+        vocab_size=size.vocab_size,
+        norm_class_name="RMSNorm",
+        mlp_class_name="LLaMAMLP",
+        bias=False,
+        rotary_percentage=1.0,
+        parallel_residual=False,
+        rope_base=int(size.rope_theta),
+        norm_eps=size.rms_norm_eps,
+    )
     model = litgpt.GPT(config)
     model.apply(model._init_weights)
     return model.train(), lambda called, tokens: called(tokens)

@@ -30,12 +30,18 @@ def main() -> None:
     parser.add_argument("model", type=Path, help="a model directory, for example models/flagship/chat")
     parser.add_argument("--ask", metavar="TEXT", help="answer this one message and end")
     parser.add_argument("--system", metavar="TEXT", help="a system message to begin with")
-    parser.add_argument("--temperature", type=between(0.01, 100, 0), default=0.0,
-                        help="0 takes the likeliest token (default)")  # fmt: skip
-    parser.add_argument("--top-p", type=between(1e-6, 1), default=1.0,
-                        help="share of the probability mass to draw from")  # fmt: skip
-    parser.add_argument("--max-new-tokens", type=at_least(1), metavar="N",
-                        help=f"tokens of an answer (default: what the context leaves, at most {LONGEST})")  # fmt: skip
+    parser.add_argument(
+        "--temperature", type=between(0.01, 100, 0), default=0.0, help="0 takes the likeliest token (default)"
+    )
+    parser.add_argument(
+        "--top-p", type=between(1e-6, 1), default=1.0, help="share of the probability mass to draw from"
+    )
+    parser.add_argument(
+        "--max-new-tokens",
+        type=at_least(1),
+        metavar="N",
+        help=f"tokens of an answer (default: what the context leaves, at most {LONGEST})",
+    )
     parser.add_argument("--seed", type=at_least(0, 2**63 - 1), default=0)
     arguments = parser.parse_args()
     if arguments.ask is not None and not arguments.ask.strip():
@@ -118,9 +124,14 @@ def stream(
     tokens: list[int] = []
     shown = ""
     for _, token in generate.stream(
-        model, [prompt], max_new_tokens=most, stop=chat.stop, temperature=arguments.temperature,
-        top_p=arguments.top_p, seed=arguments.seed,
-    ):  # fmt: skip
+        model,
+        [prompt],
+        max_new_tokens=most,
+        stop=chat.stop,
+        temperature=arguments.temperature,
+        top_p=arguments.top_p,
+        seed=arguments.seed,
+    ):
         tokens.append(token)
         text = chat.tokenizer.decode(tokens, skip_special_tokens=True).lstrip()
         if not text.endswith("\ufffd"):

@@ -61,8 +61,14 @@ class StageContext:
             self._title = title
             # Where nobody watches live, a line every 20 seconds is enough.
             interval = 0.2 if sys.stderr.isatty() else 20
-            self._bar = tqdm(desc=title, total=total, mininterval=interval, unit_scale=True, dynamic_ncols=True,
-                             disable=os.environ.get("HERD_BARS") == "off")  # fmt: skip
+            self._bar = tqdm(
+                desc=title,
+                total=total,
+                mininterval=interval,
+                unit_scale=True,
+                dynamic_ncols=True,
+                disable=os.environ.get("HERD_BARS") == "off",
+            )
         self._bar.total = total
         self._bar.update(done - self._bar.n)
         if time.monotonic() - self._told > PROGRESS or done >= total:

@@ -147,9 +147,11 @@ def commit() -> str | None:
     try:
         found, changed = (
             subprocess.run([*git, *words], cwd=ROOT, check=False, capture_output=True, text=True, timeout=10).stdout
-            for words in (["rev-parse", "--verify", "--quiet", "HEAD"],
-                          ["status", "--porcelain", "--untracked-files=no", "--", ".", ":!ablations/results"])
-        )  # fmt: skip
+            for words in (
+                ["rev-parse", "--verify", "--quiet", "HEAD"],
+                ["status", "--porcelain", "--untracked-files=no", "--", ".", ":!ablations/results"],
+            )
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return found.strip() + ("-dirty" if changed else "") or None

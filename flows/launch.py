@@ -118,8 +118,13 @@ def settings(cluster: Cluster, words: Sequence[str]) -> dict[str, Any]:
         raise StageError(f"cluster.slurm: submitit knows no {', '.join(unknown)}")
     if "time" not in cluster.slurm:
         raise StageError("cluster.slurm needs `time`, in minutes: without it a job is killed after five")
-    asked: dict[str, Any] = {"job_name": words[0], "nodes": nodes, "ntasks_per_node": 1, "gpus_per_node": here,
-                             "cpus_per_task": here * (cluster.threads or 1)}  # fmt: skip
+    asked: dict[str, Any] = {
+        "job_name": words[0],
+        "nodes": nodes,
+        "ntasks_per_node": 1,
+        "gpus_per_node": here,
+        "cpus_per_task": here * (cluster.threads or 1),
+    }
     return asked | cluster.slurm
 
 

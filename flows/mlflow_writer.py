@@ -98,8 +98,9 @@ class Writer:
         self._parameters(run, event["parameters"])
         moment = int(event["time"] * 1000)
         curve = [Metric("loss", value, moment, step) for step, value in event["curve"]]
-        self._metrics(run, curve + [Metric(_key(f"final/{name}"), value, moment, 0)
-                                    for name, value in numbers(event["values"])])  # fmt: skip
+        self._metrics(
+            run, curve + [Metric(_key(f"final/{name}"), value, moment, 0) for name, value in numbers(event["values"])]
+        )
         self.client.set_terminated(run, "FINISHED", moment)
 
     def table(self, run: str, name: str, rows: Sequence[Mapping[str, Any]], tables: Sequence[str]) -> None:

@@ -101,9 +101,9 @@ def declared(config_class: type) -> Iterator[tuple[str, str, Any]]:
 def given(config_class: type, values: Mapping[str, Any]) -> Any:
     """An instance of a stage's Config of raw values by key, as manifests have them; ValueError where they do not."""
     try:
-        return config_class(**{
-            field: TypeAdapter(kind).validate_python(values[key]) for field, key, kind in declared(config_class)
-        })  # fmt: skip
+        return config_class(
+            **{field: TypeAdapter(kind).validate_python(values[key]) for field, key, kind in declared(config_class)}
+        )
     except KeyError as error:
         raise ValueError(f"no {error}") from None
 

@@ -75,8 +75,15 @@ def _link(name: str) -> UUID | None:
     parents: dict[str, Any] = {"__parents__": [TaskRunResult(id=task.task_run.id)]}
     try:
         with get_client(sync_client=True) as client:
-            request = partial(client.create_task_run, shadow, flow.flow_run.id, str(uuid4()), name=name,
-                              state=Pending(), task_inputs=parents)  # fmt: skip
+            request = partial(
+                client.create_task_run,
+                shadow,
+                flow.flow_run.id,
+                str(uuid4()),
+                name=name,
+                state=Pending(),
+                task_inputs=parents,
+            )
             return insist(request).id
     except Exception as error:
         lost(error)

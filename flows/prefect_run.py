@@ -101,9 +101,14 @@ class FlowWatch:
         """`call()` as the task run `name`."""
         outcome = Outcome(call)
         task = Task(
-            fn=outcome.attempt, name=name.rpartition("-")[0], task_run_name=name, cache_policy=NO_CACHE,
-            persist_result=False, retries=1, retry_condition_fn=_crashed,
-        )  # fmt: skip
+            fn=outcome.attempt,
+            name=name.rpartition("-")[0],
+            task_run_name=name,
+            cache_policy=NO_CACHE,
+            persist_result=False,
+            retries=1,
+            retry_condition_fn=_crashed,
+        )
         return outcome.under(lambda: self._context.copy().run(task))
 
     def finish(self, metrics: Metrics, notes: Sequence[str]) -> None:
@@ -161,10 +166,14 @@ def observe(
     with get_client(sync_client=True) as client:
         flow_run = insist(
             lambda: client.create_flow_run(
-                flow, name=name, parameters=parameters, state=Pending(), tags=tags,
+                flow,
+                name=name,
+                parameters=parameters,
+                state=Pending(),
+                tags=tags,
                 parent_task_run_id=UUID(parent) if parent else None,
             )
-        )  # fmt: skip
+        )
     run_flow(flow, flow_run=flow_run, parameters=parameters)
 
 

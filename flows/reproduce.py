@@ -94,9 +94,13 @@ class Reproduction:
         bars = {"HERD_BARS": "off"} if self._display.live else {}
         process = subprocess.Popen(
             [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", name],
-            cwd=ROOT, env=environment() | bars | variables, text=True, errors="replace",
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
+            cwd=ROOT,
+            env=environment() | bars | variables,
+            text=True,
+            errors="replace",
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
         changed = True
         assert process.stdout
         for line in process.stdout:
@@ -155,8 +159,13 @@ def reproduce(stages: list[str], workers: int) -> None:
 
 def _chatter(line: str) -> bool:
     """What DVC says after each stage, which is of no use after forty of them."""
-    return bool(re.match(r"(Updating lock file|Generating lock file|Use `dvc push`|To track the changes|\tgit add|"
-                         r"To enable auto staging|\tdvc config|> )", line))  # fmt: skip
+    return bool(
+        re.match(
+            r"(Updating lock file|Generating lock file|Use `dvc push`|To track the changes|\tgit add|"
+            r"To enable auto staging|\tdvc config|> )",
+            line,
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -58,13 +58,19 @@ def main() -> None:
 def parse(words: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m flows.stage", description=__doc__.split("\n")[0])
     parser.add_argument("stage", help=f"module under stages/, for example {EXAMPLE}")
-    parser.add_argument("--item", type=named, action="append", default=[], metavar="NAME=VALUE",
-                        help="which of a matrix of stages")  # fmt: skip
+    parser.add_argument(
+        "--item", type=named, action="append", default=[], metavar="NAME=VALUE", help="which of a matrix of stages"
+    )
     parser.add_argument("--in", type=named, dest="inputs", action="append", default=[], metavar="NAME=PATH")
     parser.add_argument("--out", type=named, dest="outputs", action="append", default=[], metavar="NAME=PATH")
     parser.add_argument("--metrics", type=Path, metavar="PATH", help="where the stage's metrics go, as JSON")
-    parser.add_argument("--params", action="append", default=[], metavar="FILE",
-                        help="a file of parameters besides params.yaml and the scale's")  # fmt: skip
+    parser.add_argument(
+        "--params",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a file of parameters besides params.yaml and the scale's",
+    )
     arguments = parser.parse_args(words)
     for field, option in (("item", "--item"), ("inputs", "--in"), ("outputs", "--out")):
         setattr(arguments, field, Named(option, getattr(arguments, field)))
@@ -121,8 +127,17 @@ def run(arguments: argparse.Namespace) -> Metrics:
     log = events.EventLog(folder, name)
     made = {path: md5 for entry in events.lock_file(project.ROOT).values() for path, md5 in events.made(entry).items()}
     md5 = {path: made[path] for path in arguments.inputs.values() if path in made}
-    log.write("start", stage=arguments.stage, name=name, item=arguments.item, process=events.identify(psutil.Process()),
-              parameters=values, inputs=arguments.inputs, outputs=arguments.outputs, md5=md5)  # fmt: skip
+    log.write(
+        "start",
+        stage=arguments.stage,
+        name=name,
+        item=arguments.item,
+        process=events.identify(psutil.Process()),
+        parameters=values,
+        inputs=arguments.inputs,
+        outputs=arguments.outputs,
+        md5=md5,
+    )
     tracking.ensure()
     context = StageContext(name, arguments.item, scratch, cache, log, cluster)
 

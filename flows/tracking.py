@@ -49,9 +49,13 @@ def ensure() -> None:
     with (STATE / "tracking.log").open("a") as log:
         subprocess.Popen(
             [sys.executable, "-m", "flows.tracking"],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env=environment(),
             cwd=STATE.parent,  # not the copy that an experiment runs in, which goes when the experiment ends
-        )  # fmt: skip
+        )
 
 
 class Follower:
@@ -134,9 +138,17 @@ class Follower:
     def _start(self, path: Path, event: dict[str, Any]) -> dict[str, Any]:
         identity = self.writer.stage(self._parent, self.facts, event)
         return {
-            "id": identity, "file": path.name, "name": event["name"], "process": event["process"], "status": "running",
-            "outputs": event["outputs"], "tables": [], "notes": [], "md5": {}, "ended": None,
-        }  # fmt: skip
+            "id": identity,
+            "file": path.name,
+            "name": event["name"],
+            "process": event["process"],
+            "status": "running",
+            "outputs": event["outputs"],
+            "tables": [],
+            "notes": [],
+            "md5": {},
+            "ended": None,
+        }
 
     def _end(self, run: dict[str, Any], event: dict[str, Any]) -> None:
         self.writer.end(self._parent, run["id"], run["name"], event)

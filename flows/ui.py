@@ -71,9 +71,14 @@ def _launch(name: str) -> dict[str, Any]:
     command, settings, page = _prefect(port) if name == "prefect" else _mlflow(port)
     with log.open("a") as file:
         process = subprocess.Popen(
-            [sys.executable, "-m", *command], stdin=subprocess.DEVNULL, stdout=file, stderr=file,
-            start_new_session=True, cwd=STATE, env=environment() | settings,
-        )  # fmt: skip
+            [sys.executable, "-m", *command],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+            cwd=STATE,
+            env=environment() | settings,
+        )
     server = identify(psutil.Process(process.pid)) | {"url": url, "page": url + page, "log": str(log)}
     return server | ({"api": f"{url}/api"} if name == "prefect" else {})
 
@@ -100,8 +105,21 @@ def _mlflow(port: int) -> Launch:
     from flows.mlflow_writer import Writer, uri
 
     experiment = Writer().experiment  # creates the database, which the server's processes would do at once, and spoil
-    command = ["mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1", "--backend-store-uri", uri(),
-               "--default-artifact-root", (STATE / "mlruns").as_uri(), "--no-serve-artifacts"]  # fmt: skip
+    command = [
+        "mlflow",
+        "server",
+        "--host",
+        HOST,
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+        "--backend-store-uri",
+        uri(),
+        "--default-artifact-root",
+        (STATE / "mlruns").as_uri(),
+        "--no-serve-artifacts",
+    ]
     settings = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PATH": f"{sys.prefix}/bin:{os.environ['PATH']}"}
     return command, settings, f"/#/experiments/{experiment}/runs?workflowType=machine_learning"
 

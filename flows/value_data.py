@@ -37,8 +37,9 @@ def main() -> None:
     parser.add_argument("path", type=Path, help="file or directory of .txt, .md, .jsonl(.gz), .parquet, .warc(.gz)")
     parser.add_argument("--member", default="small", help="whose half-trained model is annealed (default: small)")
     parser.add_argument("--field", default="text", help="where the text is in JSON lines and Parquet (default: text)")
-    parser.add_argument("--share", type=between(1e-6, 1 - 1e-6), default=0.3,
-                        help="share of the new data (default, paper 3.1.3: 0.3)")  # fmt: skip
+    parser.add_argument(
+        "--share", type=between(1e-6, 1 - 1e-6), default=0.3, help="share of the new data (default, paper 3.1.3: 0.3)"
+    )
     arguments = parser.parse_args()
     project.settle()
     try:
@@ -146,10 +147,14 @@ def whole(path: Path) -> bool:
 
 def told(metrics: Metrics) -> Iterator[str]:
     """The metrics as lines of text."""
-    yield (f"{metrics['documents']:,} documents, {metrics['new_tokens']:,} tokens "
-           f"({metrics['held_out_documents']} held-out documents left out)")  # fmt: skip
-    yield (f"half-trained {metrics['member']} annealed on {metrics['tokens']:,} tokens, "
-           f"{100 * metrics['share']:.0f}% of them new: gone through {metrics['new_epochs']:.1f} times")  # fmt: skip
+    yield (
+        f"{metrics['documents']:,} documents, {metrics['new_tokens']:,} tokens "
+        f"({metrics['held_out_documents']} held-out documents left out)"
+    )
+    yield (
+        f"half-trained {metrics['member']} annealed on {metrics['tokens']:,} tokens, "
+        f"{100 * metrics['share']:.0f}% of them new: gone through {metrics['new_epochs']:.1f} times"
+    )
     yield "gain in held-out loss, nats per token (above 0: the new data help), 95% over windows:"
     kinds = ("loss_without", "loss_with", "gain")
     yield f"  {'':14} {'without':>8} {'with':>8} {'gain':>8}"
@@ -160,8 +165,10 @@ def told(metrics: Metrics) -> Iterator[str]:
 
 def _line(name: str, without: Mapping[str, float], having: Mapping[str, float], gain: Mapping[str, float]) -> str:
     verdict = "helps" if gain["low"] > 0 else "harms" if gain["high"] < 0 else "not told apart"
-    return (f"  {name:14} {without['value']:8.4f} {having['value']:8.4f} {gain['value']:+8.4f} "
-            f"({gain['low']:+.4f} to {gain['high']:+.4f}) {verdict}")  # fmt: skip
+    return (
+        f"  {name:14} {without['value']:8.4f} {having['value']:8.4f} {gain['value']:+8.4f} "
+        f"({gain['low']:+.4f} to {gain['high']:+.4f}) {verdict}"
+    )
 
 
 if __name__ == "__main__":

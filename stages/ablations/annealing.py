@@ -83,18 +83,29 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     tokens = member_of(inputs["herd"], member)["tokens"] * shared.annealing
     steps = max(1, round(tokens / (max(1, shared.batch_tokens // shared.length) * shared.length)))
     jobs = [
-        Annealed(config, variant, seed, context.scratch / f"{variant}-{seed}", inputs["model"], inputs["tokens"],
-                 inputs["tokenizer"], steps)
+        Annealed(
+            config,
+            variant,
+            seed,
+            context.scratch / f"{variant}-{seed}",
+            inputs["model"],
+            inputs["tokens"],
+            inputs["tokenizer"],
+            steps,
+        )
         # Seeds of their own: the windows of the phases before must not come first again.
         for seed in range(config.seed + 200, config.seed + 200 + options.seeds)
         for variant in ("with", "without")
-    ]  # fmt: skip
+    ]
     rows = fan_out(context, measure, jobs)
     gain = gains(rows)
     what = f"with the up-sampled set minus without, {member}"
     own = entry(f"accuracy {what}", POINTS, statistics.over_seeds(gain))
-    domain = entry(f"accuracy on {' and '.join(options.domain_tasks)} {what}", POINTS,
-                   compare(rows, "with", "without", "domain_accuracy"))  # fmt: skip
+    domain = entry(
+        f"accuracy on {' and '.join(options.domain_tasks)} {what}",
+        POINTS,
+        compare(rows, "with", "without", "domain_accuracy"),
+    )
     loss = entry(f"held-out loss of the default mix, {what}", NATS, compare(rows, "with", "without"))
     made = {
         "member": member,

@@ -42,9 +42,13 @@ def read(directory: Path, sources: Iterable[str] = ()) -> list[dict[str, Any]]:
 
 
 def race(
-    config: TrialConfig, options: Comparison, variants: Mapping[str, list[dict[str, Any]]],
-    measured_on: list[dict[str, Any]], tokenizer: Path, context: Context,
-) -> tuple[list[Values], Values]:  # fmt: skip
+    config: TrialConfig,
+    options: Comparison,
+    variants: Mapping[str, list[dict[str, Any]]],
+    measured_on: list[dict[str, Any]],
+    tokenizer: Path,
+    context: Context,
+) -> tuple[list[Values], Values]:
     """A row per variant and seed, and how they were made.
 
     `measured_on` are the documents whose held-out ones the loss is measured on; no variant trains on a document with a

@@ -78,8 +78,11 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         "tokens_of_the_set": counts["train"]["good"],
         "tokens_sha256": trial.shards.fingerprint,
     }
-    effect = entry(f"loss on {kind}, annealed with the shuffled set minus with the good one", NATS,
-                   compare(rows, "shuffled", "good"))  # fmt: skip
+    effect = entry(
+        f"loss on {kind}, annealed with the shuffled set minus with the good one",
+        NATS,
+        compare(rows, "shuffled", "good"),
+    )
     return findings(effect, also, rows, made)
 
 
@@ -93,8 +96,9 @@ def parts(
     for row in corpus:
         part = "validation" if unseen(row, options.held_out_per_mille) else "train"
         found[part]["good" if row["source"] == options.source else row["bucket"]].append(row)
-    found["train"]["shuffled"] = [row | {"text": shuffled(row["text"], f"{seed}{row['id']}")}
-                                  for row in found["train"]["good"]]  # fmt: skip
+    found["train"]["shuffled"] = [
+        row | {"text": shuffled(row["text"], f"{seed}{row['id']}")} for row in found["train"]["good"]
+    ]
     return found
 
 

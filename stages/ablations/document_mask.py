@@ -42,8 +42,9 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     what = f"loss without the mask minus with it, {trials.length} tokens"
     own = entry(f"{what}, each measured as trained", NATS, compare(rows, "unmasked", "masked", "own_loss"))
     loss = float(of(rows, "masked", "loss").mean())
-    effect = {key: value if key == "n" else 100 * value / loss
-              for key, value in compare(rows, "unmasked", "masked").items()}  # fmt: skip
+    effect = {
+        key: value if key == "n" else 100 * value / loss for key, value in compare(rows, "unmasked", "masked").items()
+    }
     return findings(entry(what, "% of the loss", effect), [own], rows, made)
 
 

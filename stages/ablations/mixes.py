@@ -65,33 +65,57 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     trials = options.trials
     shards = TokenShards(inputs["tokens"])
     shapes = [config.architecture.config(size.shape, shards.vocab_size) for size in options.sizes]
-    flops = np.array([training_flops(shape.parameters, size.tokens)
-                      for shape, size in zip(shapes, options.sizes, strict=True)])  # fmt: skip
+    flops = np.array(
+        [training_flops(shape.parameters, size.tokens) for shape, size in zip(shapes, options.sizes, strict=True)]
+    )
     jobs = [
-        MixTrial(config, trials, f"{name} {number}", seed, context.scratch / f"{name}-{number}-{seed}",
-                 inputs["tokens"], mix.shares(), shapes[number], options.sizes[number].tokens,
-                 skills=options.skills if number == len(shapes) - 1 else None, tokenizer=inputs["tokenizer"])
+        MixTrial(
+            config,
+            trials,
+            f"{name} {number}",
+            seed,
+            context.scratch / f"{name}-{number}-{seed}",
+            inputs["tokens"],
+            mix.shares(),
+            shapes[number],
+            options.sizes[number].tokens,
+            skills=options.skills if number == len(shapes) - 1 else None,
+            tokenizer=inputs["tokenizer"],
+        )
         for number in reversed(range(len(shapes)))  # the largest first, so that no worker is left with one
         for seed in config.seeds(trials)
         for name, mix in options.candidates.items()
-    ]  # fmt: skip
+    ]
     rows = fan_out(context, measure, jobs)
     names = list(options.candidates)
     by = {(row["variant"], row["seed"]): row for row in rows}
-    losses = np.array([[[by[f"{name} {number}", seed]["loss"] for number in range(len(shapes))] for name in names]
-                       for seed in config.seeds(trials)])  # [seeds, mixes, sizes]  # fmt: skip
+    losses = np.array(
+        [
+            [[by[f"{name} {number}", seed]["loss"] for number in range(len(shapes))] for name in names]
+            for seed in config.seeds(trials)
+        ]
+    )  # [seeds, mixes, sizes]
     predicted, reached = extrapolate(losses[..., :-1], flops), losses[..., -1]
     chosen = int(predicted.mean(0).argmin())
     others = [number for number in range(len(names)) if number != chosen]
     last = len(shapes) - 1
     also = [
-        entry("rank correlation of the mixes, largest of the small models and larger one", "Spearman's rho",
-              statistics.over_seeds(spearman(losses[..., -2], reached))),
-        entry(f"reached loss of the larger model on the chosen mix, {names[chosen]}, minus mean of the others", NATS,
-              statistics.over_seeds(reached[:, chosen] - reached[:, others].mean(1))),
-        entry("predicted minus reached loss, mean of all mixes", NATS,
-              statistics.over_seeds((predicted - reached).mean(1))),
-    ]  # fmt: skip
+        entry(
+            "rank correlation of the mixes, largest of the small models and larger one",
+            "Spearman's rho",
+            statistics.over_seeds(spearman(losses[..., -2], reached)),
+        ),
+        entry(
+            f"reached loss of the larger model on the chosen mix, {names[chosen]}, minus mean of the others",
+            NATS,
+            statistics.over_seeds(reached[:, chosen] - reached[:, others].mean(1)),
+        ),
+        entry(
+            "predicted minus reached loss, mean of all mixes",
+            NATS,
+            statistics.over_seeds((predicted - reached).mean(1)),
+        ),
+    ]
     for number, name in enumerate(names):
         right = np.array([by[f"{name} {last}", seed]["accuracy"] for seed in config.seeds(trials)])
         also += [
@@ -107,8 +131,11 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         "chosen": names[chosen],
         "tokens_sha256": shards.fingerprint,
     }
-    effect = entry(f"rank correlation of {len(names)} mixes, predicted from small models and reached by a larger one",
-                   "Spearman's rho", statistics.over_seeds(spearman(predicted, reached)))  # fmt: skip
+    effect = entry(
+        f"rank correlation of {len(names)} mixes, predicted from small models and reached by a larger one",
+        "Spearman's rho",
+        statistics.over_seeds(spearman(predicted, reached)),
+    )
     return findings(effect, also, rows, made)
 
 

@@ -70,22 +70,38 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     flops = training_flops(dense.parameters, trials.tokens)
     kinds = {"dense": {}, "experts": {"routed": routed, "budget": tokens_for(flops, routed.active_parameters)}}
     rows = trial.runs(
-        context, measure,
+        context,
+        measure,
         {f"{kind} x{rate:g}": {"rate": rate, **own} for rate in settings.rates for kind, own in kinds.items()},
-    )  # fmt: skip
+    )
     usual = f"x{settings.rates[0]:g}"
-    also = [entry(f"loss of experts minus dense, learning rate {usual}", NATS,
-                  compare(rows, f"experts {usual}", f"dense {usual}"))]  # fmt: skip
+    also = [
+        entry(
+            f"loss of experts minus dense, learning rate {usual}",
+            NATS,
+            compare(rows, f"experts {usual}", f"dense {usual}"),
+        )
+    ]
     for rate in settings.rates[1:]:
-        lost = {kind: of(rows, f"{kind} x{rate:g}", "loss") - of(rows, f"{kind} {usual}", "loss")
-                for kind in ("dense", "experts")}  # fmt: skip
-        also.append(entry(f"what learning rate x{rate:g} costs instead of {usual}, experts minus dense", NATS,
-                          statistics.over_seeds(lost["experts"] - lost["dense"])))  # fmt: skip
+        lost = {
+            kind: of(rows, f"{kind} x{rate:g}", "loss") - of(rows, f"{kind} {usual}", "loss")
+            for kind in ("dense", "experts")
+        }
+        also.append(
+            entry(
+                f"what learning rate x{rate:g} costs instead of {usual}, experts minus dense",
+                NATS,
+                statistics.over_seeds(lost["experts"] - lost["dense"]),
+            )
+        )
     also += [
-        entry(f"spread of the loss over seeds, experts over dense, learning rate x{rate:g}", "times",
-              spread_ratio(of(rows, f"experts x{rate:g}", "loss"), of(rows, f"dense x{rate:g}", "loss")))
+        entry(
+            f"spread of the loss over seeds, experts over dense, learning rate x{rate:g}",
+            "times",
+            spread_ratio(of(rows, f"experts x{rate:g}", "loss"), of(rows, f"dense x{rate:g}", "loss")),
+        )
         for rate in settings.rates
-    ]  # fmt: skip
+    ]
     made = {
         "trials": trials.model_dump(),
         "parameters": {"dense": dense.parameters, "experts": routed.parameters, "active": routed.active_parameters},
@@ -93,8 +109,11 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         "experts": settings.model_dump(exclude={"trials"}),
         "tokens_sha256": trial.shards.fingerprint,
     }
-    effect = entry("loss spikes of experts minus of dense, equal training FLOPs", "per 1,000 steps",
-                   spikes_difference(rows, settings.rates))  # fmt: skip
+    effect = entry(
+        "loss spikes of experts minus of dense, equal training FLOPs",
+        "per 1,000 steps",
+        spikes_difference(rows, settings.rates),
+    )
     return findings(effect, also, rows, made)
 
 
@@ -102,8 +121,9 @@ def spikes_difference(rows: Sequence[Values], rates: Sequence[float]) -> dict[st
     """Spikes per 1,000 steps of experts minus dense, over all learning rates, seed by seed."""
 
     def per_thousand(kind: str) -> np.ndarray:
-        spiked, steps = (np.sum([of(rows, f"{kind} x{rate:g}", key) for rate in rates], axis=0)
-                         for key in ("spikes", "steps"))  # fmt: skip
+        spiked, steps = (
+            np.sum([of(rows, f"{kind} x{rate:g}", key) for rate in rates], axis=0) for key in ("spikes", "steps")
+        )
         return 1000 * np.asarray(spiked) / np.asarray(steps)
 
     return statistics.over_seeds(per_thousand("experts") - per_thousand("dense"))

@@ -52,8 +52,15 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     """tokens, tokenizer, herd (the fit)."""
     options = config.overtraining
     trials = options.trials
-    trial = TestedTrial.of(config, trials, inputs["tokens"], config.mix.shares(), context, skills=options.skills,
-                           tokenizer=inputs["tokenizer"])  # fmt: skip
+    trial = TestedTrial.of(
+        config,
+        trials,
+        inputs["tokens"],
+        config.mix.shares(),
+        context,
+        skills=options.skills,
+        tokenizer=inputs["tokenizer"],
+    )
     fit = json.loads(inputs["herd"].read_text())["fit"]
     small = trial.shape
     best = optimal_tokens(small.parameters, fit)
@@ -70,12 +77,18 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     same, flat = "optimal minus over-trained, equal parameters", "larger minus over-trained, equal training FLOPs"
     ratio = larger.parameters / small.parameters
     also = [
-        entry("accuracy of over-trained minus optimal, equal parameters", "percentage points",
-              compare(rows, "over-trained", "optimal", "accuracy")),
-        entry(f"loss of {flat} (the larger costs {ratio:.2g} times as much at inference)", NATS,
-              compare(rows, "larger", "over-trained")),
+        entry(
+            "accuracy of over-trained minus optimal, equal parameters",
+            "percentage points",
+            compare(rows, "over-trained", "optimal", "accuracy"),
+        ),
+        entry(
+            f"loss of {flat} (the larger costs {ratio:.2g} times as much at inference)",
+            NATS,
+            compare(rows, "larger", "over-trained"),
+        ),
         entry(f"accuracy of {flat}", "percentage points", compare(rows, "larger", "over-trained", "accuracy")),
-    ]  # fmt: skip
+    ]
     made = {
         "trials": trials.model_dump(exclude={"tokens"}),
         "factor": options.factor,

@@ -32,8 +32,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     """filtered (what classify reads), corpus, tokenizer."""
     options = config.comparison
     lenient, filtered = without_thresholds(config), {"documents": inputs["filtered"]}
-    scored = once(context.scratch / "scored",
-                  lambda out: classify.run(lenient, filtered, {"documents": out}, context))  # fmt: skip
+    scored = once(context.scratch / "scored", lambda out: classify.run(lenient, filtered, {"documents": out}, context))
     every = read(scored, options.sources)
     bar = float(np.quantile([row["quality"] for row in every], 1 - options.keep))
     quality, judge = config.classify.quality, config.classify.judge
@@ -43,8 +42,13 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     rows, made = race(config, options, variants, clean, inputs["tokenizer"], context)
     what = f"loss on random documents minus on the best {100 * options.keep:.0f}% by quality, equal tokens"
     share = 100 * len(passed) / len(every)
-    also = [entry(f"... minus on what the pipeline's thresholds keep ({share:.0f}% of the documents)", NATS,
-                  compare(rows, "random", "pipeline"))]  # fmt: skip
+    also = [
+        entry(
+            f"... minus on what the pipeline's thresholds keep ({share:.0f}% of the documents)",
+            NATS,
+            compare(rows, "random", "pipeline"),
+        )
+    ]
     return findings(entry(what, NATS, compare(rows, "random", "best")), also, rows, made | {"quality_bar": bar})
 
 

@@ -109,8 +109,15 @@ class Trial:
     """Peak learning rate, as a multiple of the one for a model of this size."""
 
     @classmethod
-    def of(cls, config: TrialConfig, trials: Trials, tokens: Path, shares: Mapping[str, float], context: Context,
-           **more: Any) -> Self:  # fmt: skip
+    def of(
+        cls,
+        config: TrialConfig,
+        trials: Trials,
+        tokens: Path,
+        shares: Mapping[str, float],
+        context: Context,
+        **more: Any,
+    ) -> Self:
         """The trial of the usual shape on the usual number of tokens, which `runs` makes variants of; `more`: fields
         of a class of trials."""
         shape = config.architecture.config(trials.shape, TokenShards(tokens).vocab_size)
@@ -150,13 +157,29 @@ class Trial:
 
 
 def follow(
-    job: Job, training: Training, model: Llama, batches: MixtureBatches, schedule: Schedule, title: str = "trial",
-    loss: Loss = next_token_loss, moments: Moments | None = None,
-) -> Trained:  # fmt: skip
+    job: Job,
+    training: Training,
+    model: Llama,
+    batches: MixtureBatches,
+    schedule: Schedule,
+    title: str = "trial",
+    loss: Loss = next_token_loss,
+    moments: Moments | None = None,
+) -> Trained:
     """Trains `model` in place; its partial state lies under `title` in the job's own directory."""
     scratch = job.scratch / title
-    return train(model, batches, loss, schedule, training, scratch=scratch, context=Silent(scratch),
-                 title=f"{job.variant}, {title}", moments=moments, keep_moments=True)  # fmt: skip
+    return train(
+        model,
+        batches,
+        loss,
+        schedule,
+        training,
+        scratch=scratch,
+        context=Silent(scratch),
+        title=f"{job.variant}, {title}",
+        moments=moments,
+        keep_moments=True,
+    )
 
 
 def held_out_loss(trial: Trial) -> Values:

@@ -34,8 +34,10 @@ class Bucket(Section):
 
 def likeliest(classes: list[str], probabilities: np.ndarray) -> str:
     """The likeliest domain of the likeliest bucket; general where no bucket is more likely than not."""
-    parts = {bucket: sum(p for name, p in zip(classes, probabilities, strict=True) if PART[name] == bucket)
-             for bucket in BUCKETS}  # fmt: skip
+    parts = {
+        bucket: sum(p for name, p in zip(classes, probabilities, strict=True) if PART[name] == bucket)
+        for bucket in BUCKETS
+    }
     best = max(parts, key=lambda bucket: parts[bucket])
     if parts[best] <= 0.5:
         return "general"

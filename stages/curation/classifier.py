@@ -199,6 +199,10 @@ def roc(scores: np.ndarray, positive: np.ndarray, points: int = 20) -> list[dict
     curve = []
     for point in range(points + 1):
         allowed = round(point / points * (len(falls) - 1))
-        curve.append({"false_positive_rate": round((allowed + 1) / len(falls), 4),
-                      "true_positive_rate": round(float((scores[positive] >= falls[allowed]).mean()), 4)})  # fmt: skip
+        curve.append(
+            {
+                "false_positive_rate": round((allowed + 1) / len(falls), 4),
+                "true_positive_rate": round(float((scores[positive] >= falls[allowed]).mean()), 4),
+            }
+        )
     return curve

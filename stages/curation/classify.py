@@ -174,8 +174,10 @@ def score_shard(shard: Shard) -> Scored:
             "bucket": bucket.assign(document, domain, options.bucket),
         }
         found.ranking.count(document["language"], score)
-        labels = {"quality": label_of(document["source"], _sides(options)),
-                  "bucket": label_of(document["source"], options.bucket.examples)}  # fmt: skip
+        labels = {
+            "quality": label_of(document["source"], _sides(options)),
+            "bucket": label_of(document["source"], options.bucket.examples),
+        }
         if options.judge.kind == "rules":
             labels["judge"] = "approved" if judge.approves(document) else "refused"
         for number, kind in enumerate(Examples._fields):
@@ -240,9 +242,11 @@ def _sorting(scored: Sequence[tuple[str, str, str, tuple[float, ...]]], classes:
     pairs = Counter((row[2], bucket.likeliest(classes, np.array(row[3]))) for row in rows)
     return {
         "confusion": {true: {name: pairs[true, name] for name in classes} for true in classes},
-        "auc": {name: auc(table[:, column], np.array([row[2] == name for row in rows]))
-                for column, name in enumerate(classes)},
-    }  # fmt: skip
+        "auc": {
+            name: auc(table[:, column], np.array([row[2] == name for row in rows]))
+            for column, name in enumerate(classes)
+        },
+    }
 
 
 def _sizes(

@@ -102,11 +102,15 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
 
     before, after = (np.unique(np.concatenate([outcome[part] for outcome in outcomes])) for part in (1, 2))
     rows = [
-        {"task": example.task, "prompt": example.prompt, "grams": int(kept.sum()),
-         "overlap": covered(grams, kept & np.isin(grams, after), options.length) if kept.any() else None,
-         "overlap_before": covered(grams, kept & np.isin(grams, before), options.length) if kept.any() else None}
+        {
+            "task": example.task,
+            "prompt": example.prompt,
+            "grams": int(kept.sum()),
+            "overlap": covered(grams, kept & np.isin(grams, after), options.length) if kept.any() else None,
+            "overlap_before": covered(grams, kept & np.isin(grams, before), options.length) if kept.any() else None,
+        }
         for example, grams, kept in zip(examples, tests, counting, strict=True)
-    ]  # fmt: skip
+    ]
     table = pa.Table.from_pylist(rows, CONTAMINATION)
     pq.write_table(table, outputs["contamination"] / "contamination.parquet", compression="zstd")
     tasks = {task: _summary([row for row in rows if row["task"] == task], options) for task in _ordered(rows)}
@@ -190,5 +194,9 @@ def _summary(rows: Sequence[dict[str, Any]], options: Decontaminate) -> dict[str
     def share(name: str) -> float | None:
         return sum(row[name] >= options.prompt_share for row in judged) / len(judged) if judged else None
 
-    return {"prompts": len(rows), "judged": len(judged), "contaminated": share("overlap"),
-            "contaminated_before": share("overlap_before")}  # fmt: skip
+    return {
+        "prompts": len(rows),
+        "judged": len(judged),
+        "contaminated": share("overlap"),
+        "contaminated_before": share("overlap_before"),
+    }

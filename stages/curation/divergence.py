@@ -108,8 +108,10 @@ def outliers(scores: Sequence[Sequence[Score]], options: Divergence) -> Outliers
         spread = NORMAL * float(np.median(np.abs(np.array(values) - median)))
         limits[group] = median + options.deviations[domain] * spread
         found[f"{language} {domain}, {2**octave} words and more"] = {
-            "documents": len(values), "median": round(median, 6), "limit": round(limits[group], 6),
-        }  # fmt: skip
+            "documents": len(values),
+            "median": round(median, 6),
+            "limit": round(limits[group], 6),
+        }
     rows = [
         [row for row, one in enumerate(shard) if one.divergence > limits.get(one[:3], math.inf)] for shard in scores
     ]

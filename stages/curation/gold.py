@@ -58,8 +58,11 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         rows.append({name: measure(page, text, config.gold.ngram) for name, text in texts.items()})
         context.progress("pages", number + 1, len(pages))
     metrics = summary(pages, rows, config.gold)
-    table = [{"pages": group, "extractor": name} | {score: round(values[score]["value"], 3) for score in SCORES}
-             for group, names in metrics["scores"].items() for name, values in names.items()]  # fmt: skip
+    table = [
+        {"pages": group, "extractor": name} | {score: round(values[score]["value"], 3) for score in SCORES}
+        for group, names in metrics["scores"].items()
+        for name, values in names.items()
+    ]
     context.table("extraction against gold", table)
     return metrics
 
@@ -127,14 +130,22 @@ def summary(pages: list[Gold], rows: list[dict[str, Any]], config: GoldPages) ->
     ahead: dict[str, Any] = {}
     for group, members in groups.items():
         chosen = [row for row, member in zip(rows, members, strict=True) if member]
-        values = {name: {score: np.array([row[name][score] for row in chosen]) for score in chosen[0][name]}
-                  for name in EXTRACTORS}  # fmt: skip
-        scores[group] = {name: {score: _mean(array, config.draws) for score, array in of.items()}
-                         for name, of in values.items()}  # fmt: skip
-        ahead[group] = {name: _mean(values["ours"]["f1"] - of["f1"], config.draws)
-                        for name, of in values.items() if name != "ours"}  # fmt: skip
-    return {"pages": {group: sum(members) for group, members in groups.items()}, "ngram": config.ngram,
-            "scores": scores, "ahead": ahead}  # fmt: skip
+        values = {
+            name: {score: np.array([row[name][score] for row in chosen]) for score in chosen[0][name]}
+            for name in EXTRACTORS
+        }
+        scores[group] = {
+            name: {score: _mean(array, config.draws) for score, array in of.items()} for name, of in values.items()
+        }
+        ahead[group] = {
+            name: _mean(values["ours"]["f1"] - of["f1"], config.draws) for name, of in values.items() if name != "ours"
+        }
+    return {
+        "pages": {group: sum(members) for group, members in groups.items()},
+        "ngram": config.ngram,
+        "scores": scores,
+        "ahead": ahead,
+    }
 
 
 def _mean(values: np.ndarray, draws: int) -> dict[str, float]:

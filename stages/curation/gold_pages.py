@@ -176,8 +176,9 @@ def _named(random_: random.Random) -> Block:
     name = random_.choice(NAMES)
     call = f"{name}({random_.randint(0, 9)}, {random_.choice(NAMES)})"
     before, after = sentence(random_, 1).rstrip("."), sentence(random_)
-    return Block(f"<p>{before} if you call <code>{call}</code> first. {after}</p>",
-                 f"{before} if you call {call} first. {after}")  # fmt: skip
+    return Block(
+        f"<p>{before} if you call <code>{call}</code> first. {after}</p>", f"{before} if you call {call} first. {after}"
+    )
 
 
 def _list(random_: random.Random) -> Block:

@@ -4,20 +4,90 @@
 import random
 from collections.abc import Callable
 
-SUBJECTS = ("the estimate", "the second sum", "this sequence", "the matrix", "the error term", "the gradient",
-            "the stored value", "the index", "the cache", "the first pass", "the sorted list", "the parser", "the queue",
-            "the remainder", "the boundary", "the search tree", "the random walk", "the kernel", "each node")  # fmt: skip
-VERBS = ("grows no faster than", "is bounded by", "can be computed from", "depends only on", "is independent of",
-         "must be checked against", "replaces", "is stored beside", "is visited before", "cancels", "is compared with",
-         "converges more slowly than", "shares its storage with", "is read once for", "determines")  # fmt: skip
-OBJECTS = ("the length of the input", "the previous step", "its initial value", "the largest eigenvalue",
-           "the number of edges", "every smaller case", "the lower limit", "all remaining elements", "the outer loop",
-           "the rounding of the last digit", "the parent of the node", "the tail of the series", "a fixed constant",
-           "the order of the arguments", "the worst case")  # fmt: skip
-ENDS = ("", " in practice", " for small inputs", " by the argument given above", " unless the input is empty",
-        " on every machine we tried", ", as a simple count shows", " whenever the index is even")  # fmt: skip
-MENU = ("Home", "About", "Archive", "Contact", "Projects", "Imprint", "Downloads", "Community", "Blog", "Pricing",
-        "Documentation", "Support", "Press", "Careers", "Status", "Terms of use", "Privacy policy")  # fmt: skip
+SUBJECTS = (
+    "the estimate",
+    "the second sum",
+    "this sequence",
+    "the matrix",
+    "the error term",
+    "the gradient",
+    "the stored value",
+    "the index",
+    "the cache",
+    "the first pass",
+    "the sorted list",
+    "the parser",
+    "the queue",
+    "the remainder",
+    "the boundary",
+    "the search tree",
+    "the random walk",
+    "the kernel",
+    "each node",
+)
+VERBS = (
+    "grows no faster than",
+    "is bounded by",
+    "can be computed from",
+    "depends only on",
+    "is independent of",
+    "must be checked against",
+    "replaces",
+    "is stored beside",
+    "is visited before",
+    "cancels",
+    "is compared with",
+    "converges more slowly than",
+    "shares its storage with",
+    "is read once for",
+    "determines",
+)
+OBJECTS = (
+    "the length of the input",
+    "the previous step",
+    "its initial value",
+    "the largest eigenvalue",
+    "the number of edges",
+    "every smaller case",
+    "the lower limit",
+    "all remaining elements",
+    "the outer loop",
+    "the rounding of the last digit",
+    "the parent of the node",
+    "the tail of the series",
+    "a fixed constant",
+    "the order of the arguments",
+    "the worst case",
+)
+ENDS = (
+    "",
+    " in practice",
+    " for small inputs",
+    " by the argument given above",
+    " unless the input is empty",
+    " on every machine we tried",
+    ", as a simple count shows",
+    " whenever the index is even",
+)
+MENU = (
+    "Home",
+    "About",
+    "Archive",
+    "Contact",
+    "Projects",
+    "Imprint",
+    "Downloads",
+    "Community",
+    "Blog",
+    "Pricing",
+    "Documentation",
+    "Support",
+    "Press",
+    "Careers",
+    "Status",
+    "Terms of use",
+    "Privacy policy",
+)
 NAMES = [
     "alpha",
     "beta",
@@ -167,5 +237,10 @@ def _tables(random_: random.Random, title: str, body: str) -> str:
 
 
 TEMPLATES: tuple[Callable[[random.Random, str, str], str], ...] = (
-    _sphinx, _wordpress, _mediawiki, _question, _docusaurus, _tables,
-)  # fmt: skip
+    _sphinx,
+    _wordpress,
+    _mediawiki,
+    _question,
+    _docusaurus,
+    _tables,
+)

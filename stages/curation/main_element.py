@@ -7,9 +7,7 @@ All is done on the page's source, where a name is found a hundred times as fast 
 import re
 from itertools import chain
 
-NAMES = (
-    "entry-content", "articleBody", "mw-parser-output", "post-body", "article-content",
-)  # fmt: skip
+NAMES = ("entry-content", "articleBody", "mw-parser-output", "post-body", "article-content")
 """Values of `class` and `itemprop`: WordPress, schema.org, MediaWiki, Blogger."""
 ELEMENTS = ("article", "main")
 TAG = re.compile(r"<(article|main)\b")

@@ -77,9 +77,15 @@ class Range(NamedTuple):
 
 
 def find(
-    files: Sequence[Path], catalog: Table, keys: Table, gone: Table, bands: tuple[int, int], options: MinHashing,
-    memory_mb: int, context: Context,
-) -> Found:  # fmt: skip
+    files: Sequence[Path],
+    catalog: Table,
+    keys: Table,
+    gone: Table,
+    bands: tuple[int, int],
+    options: MinHashing,
+    memory_mb: int,
+    context: Context,
+) -> Found:
     """Finds the near-duplicates among the documents that are not `gone`. `files`: the shards, in catalog's order;
     `bands`: their number and rows."""
     cut = parts(keys.rows, memory_mb)

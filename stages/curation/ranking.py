@@ -26,8 +26,10 @@ class Ranking:
 
     def places(self) -> Mapping[str, np.ndarray]:
         """Language -> [BINS + 1] share of its documents below each score, with half of those that have it."""
-        return {language: np.round((np.cumsum(counts) - counts / 2) / counts.sum(), 6)
-                for language, counts in sorted(self.counts.items())}  # fmt: skip
+        return {
+            language: np.round((np.cumsum(counts) - counts / 2) / counts.sum(), 6)
+            for language, counts in sorted(self.counts.items())
+        }
 
 
 def place(places: Mapping[str, np.ndarray], language: str, score: float) -> float:

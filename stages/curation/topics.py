@@ -141,7 +141,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         "stays": stays,
         "by_section": _agreement(found.by_section),
         "by_words": _agreement(found.by_words),
-    }  # fmt: skip
+    }
 
 
 def gather(work: Gathering) -> list[Labelled]:

@@ -31,15 +31,30 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         right = verify(examples, answers)
         metrics[name] = accuracies(examples, right)
         rows += [
-            {"model": name, "task": e.task, "level": e.level, "prompt": e.prompt, "reference": e.answer,
-             "response": answer, "right": correct}
+            {
+                "model": name,
+                "task": e.task,
+                "level": e.level,
+                "prompt": e.prompt,
+                "reference": e.answer,
+                "response": answer,
+                "right": correct,
+            }
             for e, answer, correct in zip(examples, answers, right, strict=True)
-        ]  # fmt: skip
+        ]
         context.progress("models", done, len(inputs))
     pq.write_table(pa.Table.from_pylist(rows), outputs["answers"] / "answers.parquet", compression="zstd")
-    context.table("accuracy", [{"model": name, "accuracy": value["all"]["value"],
-                                **{task: value["tasks"][task]["value"] for task in TASKS}}
-                               for name, value in metrics.items()])  # fmt: skip
+    context.table(
+        "accuracy",
+        [
+            {
+                "model": name,
+                "accuracy": value["all"]["value"],
+                **{task: value["tasks"][task]["value"] for task in TASKS},
+            }
+            for name, value in metrics.items()
+        ],
+    )
     return metrics
 
 

@@ -33,9 +33,16 @@ def generate(
     for first in range(0, len(order), batch_size):
         rows = order[first : first + batch_size]
         drawn = stream(
-            model, [prompts[row] for row in rows], max_new_tokens=max_new_tokens, stop=stops, ending=ending,
-            temperature=temperature, top_p=top_p, seed=seed, names=rows,
-        )  # fmt: skip
+            model,
+            [prompts[row] for row in rows],
+            max_new_tokens=max_new_tokens,
+            stop=stops,
+            ending=ending,
+            temperature=temperature,
+            top_p=top_p,
+            seed=seed,
+            names=rows,
+        )
         for row, token in drawn:
             results[row].append(token)
     return results

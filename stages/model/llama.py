@@ -231,8 +231,9 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, step: Step, cache: Cache | None) -> Tensor:
         batch, length, _ = x.shape
-        q, k, v = (p(x).view(batch, length, -1, self.head_dim).transpose(1, 2)
-                   for p in (self.q_proj, self.k_proj, self.v_proj))  # fmt: skip
+        q, k, v = (
+            p(x).view(batch, length, -1, self.head_dim).transpose(1, 2) for p in (self.q_proj, self.k_proj, self.v_proj)
+        )
         q, k = rotate(q, step.cos, step.sin), rotate(k, step.cos, step.sin)
         if cache is not None:
             k, v = cache.append(k, v, step.offset)

@@ -204,11 +204,7 @@ class Parts(nn.Module):
 
 
 def parallelize(
-    model: Llama | RewardModel,
-    layout: Layout,
-    mesh: DeviceMesh,
-    dtype: torch.dtype | None = None,
-    device: str = "cpu",
+    model: Llama | RewardModel, layout: Layout, mesh: DeviceMesh, dtype: torch.dtype | None = None, device: str = "cpu"
 ) -> Parts:
     """This rank's parts of `model`, which stays as it is. `dtype`: of the products and of the gathered parameters."""
     with torch.device("meta"):

@@ -87,8 +87,16 @@ class PreferenceBatches(ShuffledBatches):
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
     """policy (the SFT model), comparisons -> model, curve (CSV). The latest round's comparisons only (4.1.4)."""
     pairs = preferred(inputs)
-    model, history = optimise(config.dpo, config.training, config.seed, load_model(inputs["policy"]),
-                              ChatFormat(bpe.load(inputs["policy"])), pairs, context, "DPO")  # fmt: skip
+    model, history = optimise(
+        config.dpo,
+        config.training,
+        config.seed,
+        load_model(inputs["policy"]),
+        ChatFormat(bpe.load(inputs["policy"])),
+        pairs,
+        context,
+        "DPO",
+    )
     save_model(model, outputs["model"], inputs["policy"], context_length(inputs["policy"]), chat=True)
     write_curve(outputs["curve"], history)
     names = ("loss", "accuracy", "margin", "chosen_change")
@@ -153,16 +161,19 @@ def optimise(
 ) -> tuple[Llama, list[dict[str, float]]]:
     """`model` optimised on `pairs`, with itself as the reference; and the first version's curve."""
     rows = rows_of(settings, chat, pairs)
-    both = [reference_log_likelihood(model, [pair[side] for pair in rows], chat, training, ranks_of(context))
-            for side in (0, 1)]  # fmt: skip
+    both = [
+        reference_log_likelihood(model, [pair[side] for pair in rows], chat, training, ranks_of(context))
+        for side in (0, 1)
+    ]
     reference = torch.stack(both)
     batches = preference_batches(settings, training, seed, chat, pairs, rows, reference)
 
     def loss(model: Llama, batch: PreferenceRows) -> tuple[Tensor, dict[str, float]]:
         return preference_loss(model, batch, settings)
 
-    model, histories = train_versions(model, batches, loss, settings.tuning, training, scratch=context.scratch / title,
-                                      context=context, title=title)  # fmt: skip
+    model, histories = train_versions(
+        model, batches, loss, settings.tuning, training, scratch=context.scratch / title, context=context, title=title
+    )
     return model, histories[0]
 
 

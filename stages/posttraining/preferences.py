@@ -42,8 +42,13 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     settings = config.preferences
     examples = read_rows(inputs["prompts"] / f"compared-{number}.jsonl", Example)
     responder = Responder.load(inputs["policy"])
-    answers = responder.respond(examples, config.sampling, temperature=settings.temperature, count=settings.answers,
-                                seed=config.seed + 1000 * number)  # fmt: skip
+    answers = responder.respond(
+        examples,
+        config.sampling,
+        temperature=settings.temperature,
+        count=settings.answers,
+        seed=config.seed + 1000 * number,
+    )
     flat = [(example, answer) for example, given in zip(examples, answers, strict=True) for answer in given]
     credit = score([example for example, _ in flat], [answer for _, answer in flat])
     comparisons = []

@@ -64,8 +64,11 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
             generator.shuffle(examples)
             write_rows(directory / f"{name}-{number}.jsonl", examples)
         context.progress("rounds", number, config.rounds)
-    return {"demonstrations": sum(map(len, annotated)), "sampled": settings.sampled * len(TASKS) * config.rounds,
-            "compared": settings.compared * len(TASKS) * config.rounds}  # fmt: skip
+    return {
+        "demonstrations": sum(map(len, annotated)),
+        "sampled": settings.sampled * len(TASKS) * config.rounds,
+        "compared": settings.compared * len(TASKS) * config.rounds,
+    }
 
 
 def _answered(count: int, rounds: int, seed: int) -> list[list[Example]]:

@@ -48,8 +48,13 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     settings = config.rejection
     examples = read_rows(inputs["prompts"] / f"sampled-{number}.jsonl", Example)
     policy = Responder.load(inputs["policy"])
-    answers = policy.respond(examples, config.sampling, temperature=settings.temperature, count=settings.answers,
-                             seed=config.seed + 2000 * number)  # fmt: skip
+    answers = policy.respond(
+        examples,
+        config.sampling,
+        temperature=settings.temperature,
+        count=settings.answers,
+        seed=config.seed + 2000 * number,
+    )
     flat = [(example, answer) for example, given in zip(examples, answers, strict=True) for answer in given]
     judge, chat = load_reward_model(inputs["reward"])
     shape = (len(examples), settings.answers)

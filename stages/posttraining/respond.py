@@ -68,18 +68,29 @@ class Responder:
         return [texts[first : first + count] for first in range(0, len(texts), count)]
 
     def complete(
-        self, prompts: Sequence[Sequence[int]], sampling: Sampling, *, temperature: float = 0.0, seed: int = 0,
+        self,
+        prompts: Sequence[Sequence[int]],
+        sampling: Sampling,
+        *,
+        temperature: float = 0.0,
+        seed: int = 0,
         stop: Sequence[int] | None = None,
-    ) -> list[str]:  # fmt: skip
+    ) -> list[str]:
         """The text with which the model goes on after each prompt of tokens; `stop` replaces its usual stop tokens.
 
         A base model's text ends where it goes on with the next question.
         """
         ending = () if self.is_chat else self.chat.plain(NEXT_QUESTION)
         answers = generate(
-            self.model, prompts, max_new_tokens=sampling.max_new_tokens, stop=stop or self.stop(), ending=ending,
-            temperature=temperature, seed=seed, batch_size=sampling.batch,
-        )  # fmt: skip
+            self.model,
+            prompts,
+            max_new_tokens=sampling.max_new_tokens,
+            stop=stop or self.stop(),
+            ending=ending,
+            temperature=temperature,
+            seed=seed,
+            batch_size=sampling.batch,
+        )
         texts = [self.chat.text(answer) for answer in answers]
         if not self.is_chat:
             texts = [text.split(NEXT_QUESTION)[0].removesuffix(NEXT_QUESTION.strip()).strip() for text in texts]

@@ -72,16 +72,31 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     chat = ChatFormat(bpe.load(inputs["base"]))
     pairs, kept = divided(config.reward, inputs)
     model, histories = train_versions(
-        load_model(inputs["base"], RewardModel), pair_batches(config, chat, pairs), ranking_loss, config.reward.tuning,
-        config.training, scratch=context.scratch, context=context, title="reward model",
-    )  # fmt: skip
+        load_model(inputs["base"], RewardModel),
+        pair_batches(config, chat, pairs),
+        ranking_loss,
+        config.reward.tuning,
+        config.training,
+        scratch=context.scratch,
+        context=context,
+        title="reward model",
+    )
     save_model(model, outputs["model"], inputs["base"], context_length(inputs["base"]))
     write_curve(outputs["curve"], histories[0])
     right = np.array(
-        [float(a > b) for a, b in zip(
-            *(rewards(model, chat, [(c.example, getattr(c, side)) for c in kept], config.training, ranks_of(context))
-              for side in ("chosen", "rejected")), strict=True)]
-    )  # fmt: skip
+        [
+            float(a > b)
+            for a, b in zip(
+                *(
+                    rewards(
+                        model, chat, [(c.example, getattr(c, side)) for c in kept], config.training, ranks_of(context)
+                    )
+                    for side in ("chosen", "rejected")
+                ),
+                strict=True,
+            )
+        ]
+    )
     tasks = sorted({c.example.task for c in kept})
     by_task = {t: right[[c.example.task == t for c in kept]] for t in tasks}
     return {
@@ -119,8 +134,12 @@ def runs(config: Config, inputs: Paths, item: Mapping[str, str], metrics: Metric
     """The versions that are averaged."""
     pairs, _ = divided(config.reward, inputs)
     batches = pair_batches(config, ChatFormat(bpe.load(inputs["base"])), pairs)
-    return version_runs(batches, config.reward.tuning, "reward model",
-                        "the reward at the last token of each response counts in the loss")  # fmt: skip
+    return version_runs(
+        batches,
+        config.reward.tuning,
+        "reward model",
+        "the reward at the last token of each response counts in the loss",
+    )
 
 
 def rankings(comparison: Comparison) -> list[Ranked]:

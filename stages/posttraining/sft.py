@@ -99,8 +99,16 @@ def finetune(
     """Finetunes inputs["policy"] on (prompt, response) pairs, writes outputs["model"]; with its last training loss."""
     chat = ChatFormat(bpe.load(inputs["policy"]))
     batches = dialog_batches(tuning, training, seed, chat, dialogs)
-    model, histories = train_versions(load_model(inputs["policy"]), batches, response_loss, tuning, training,
-                                      scratch=context.scratch / title, context=context, title=title)  # fmt: skip
+    model, histories = train_versions(
+        load_model(inputs["policy"]),
+        batches,
+        response_loss,
+        tuning,
+        training,
+        scratch=context.scratch / title,
+        context=context,
+        title=title,
+    )
     save_model(model, outputs["model"], inputs["policy"], context_length(inputs["policy"]), chat=True)
     if "curve" in outputs:
         write_curve(outputs["curve"], histories[0])

@@ -43,9 +43,16 @@ def version_title(title: str, number: int, tuning: Tuning) -> str:
 
 
 def train_versions(
-    model: M, batches: Callable[[int], Batches], loss: Loss, tuning: Tuning, training: Training, *, scratch: Path,
-    context: Context, title: str,
-) -> tuple[M, Sequence[History]]:  # fmt: skip
+    model: M,
+    batches: Callable[[int], Batches],
+    loss: Loss,
+    tuning: Tuning,
+    training: Training,
+    *,
+    scratch: Path,
+    context: Context,
+    title: str,
+) -> tuple[M, Sequence[History]]:
     """`model` trained once with each rate, averaged; and each version's curve. `batches(v)` are those of version v."""
     average = Average()
     histories = []
@@ -54,9 +61,16 @@ def train_versions(
         adopt(model, ranks_of(context).own(start))
         schedule = Schedule(rate, tuning.steps, max(1, round(tuning.warmup_share * tuning.steps)), "linear")
         history, *_ = train(
-            model, batches(number), loss, schedule, training, scratch=scratch / f"version-{number}", context=context,
-            title=version_title(title, number, tuning), first_step=number * tuning.steps,
-        )  # fmt: skip
+            model,
+            batches(number),
+            loss,
+            schedule,
+            training,
+            scratch=scratch / f"version-{number}",
+            context=context,
+            title=version_title(title, number, tuning),
+            first_step=number * tuning.steps,
+        )
         histories.append(history)
         if len(tuning.rates) > 1:
             ranks_of(context).add(average, model, scratch)

@@ -67,10 +67,18 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         model = load_model(inputs["model"])
         peak = config.learning_rate.at(model.config.parameters) * config.annealing.start
         history, average, _ = train(
-            model, batches, next_token_loss, Schedule(peak, steps, decay=decay), config.training,
-            scratch=context.scratch / title, context=context, title=title, average_at=average_at, first_step=first_step,
+            model,
+            batches,
+            next_token_loss,
+            Schedule(peak, steps, decay=decay),
+            config.training,
+            scratch=context.scratch / title,
+            context=context,
+            title=title,
+            average_at=average_at,
+            first_step=first_step,
             moments=load_moments(inputs["model"]),
-        )  # fmt: skip
+        )
         return model, history, average
 
     before = held_out.losses(load_model(inputs["model"]))

@@ -108,8 +108,17 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     with ranks_of(context).whole:
         model = Llama(size).initialise(config.seed)
     context.note(f"{size.parameters:,} parameters, {steps:,} steps, peak learning rate {schedule.peak:.2g}")
-    history, _, moments = train(model, batches, next_token_loss, schedule, config.training, keep_moments=True,
-                                scratch=context.scratch, context=context, title="initial")  # fmt: skip
+    history, _, moments = train(
+        model,
+        batches,
+        next_token_loss,
+        schedule,
+        config.training,
+        keep_moments=True,
+        scratch=context.scratch,
+        context=context,
+        title="initial",
+    )
     save_model(model, outputs["model"], inputs["tokenizer"], config.pretraining.length)
     save_moments(moments, outputs["model"])
     write_curve(outputs["curve"], history)

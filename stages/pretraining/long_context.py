@@ -94,12 +94,23 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
             found = needle_accuracy(
                 model, chat, lengths[: rung + 1], settings.needles, config.seed, config.training, ranks
             )
-            worst = min(sum(r["accuracy"] for r in found if r["length"] == each) / len({r["depth"] for r in found})
-                        for each in lengths[: rung + 1])  # fmt: skip
+            worst = min(
+                sum(r["accuracy"] for r in found if r["length"] == each) / len({r["depth"] for r in found})
+                for each in lengths[: rung + 1]
+            )
             recovered, solved = loss["value"] <= settings.loss_tolerance, worst >= settings.needle_threshold
             passed = ranks.agree(recovered and solved)
-            log.append({"length": length, "segment": segment + 1, "loss_change": loss, "needles": worst,
-                        "recovered": recovered, "solved": solved, "passed": passed})  # fmt: skip
+            log.append(
+                {
+                    "length": length,
+                    "segment": segment + 1,
+                    "loss_change": loss,
+                    "needles": worst,
+                    "recovered": recovered,
+                    "solved": solved,
+                    "passed": passed,
+                }
+            )
             if passed:
                 break
         if not passed:
@@ -140,10 +151,18 @@ def train_segment(
     steps, batches = segment_batches(config, shards, plan, length, number)
     rate = config.learning_rate.at(model.config.parameters) * config.long_context.rate
     rows, _, moments = train(
-        model, batches, next_token_loss, Schedule(rate, steps, decay="constant"), config.training,
-        scratch=context.scratch / f"segment-{number}", context=context, title=f"length {length}",
-        first_step=len(history), moments=moments, keep_moments=True,
-    )  # fmt: skip
+        model,
+        batches,
+        next_token_loss,
+        Schedule(rate, steps, decay="constant"),
+        config.training,
+        scratch=context.scratch / f"segment-{number}",
+        context=context,
+        title=f"length {length}",
+        first_step=len(history),
+        moments=moments,
+        keep_moments=True,
+    )
     step, seen = (history[-1]["step"], history[-1]["tokens"]) if history else (0, 0)
     return [row | {"step": row["step"] + step, "tokens": row["tokens"] + seen} for row in rows], moments
 

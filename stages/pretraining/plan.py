@@ -65,9 +65,18 @@ def job(config: Config, herd: Path | None) -> Job:
     del other["flagship"]
     other["sweep"] = sum(budget.flops * len(budget.rungs) for budget in config.sweep.budgets)
     return Job(
-        config.scale, model, tokens, source, list(phases(config, tokens)), config.plan, config.reliability,
-        config.training.precision, config.training.micro_tokens, config.training.checkpoint_seconds, other,
-    )  # fmt: skip
+        config.scale,
+        model,
+        tokens,
+        source,
+        list(phases(config, tokens)),
+        config.plan,
+        config.reliability,
+        config.training.precision,
+        config.training.micro_tokens,
+        config.training.checkpoint_seconds,
+        other,
+    )
 
 
 def sizes(config: Config, herd: Path | None) -> tuple[dict[str, tuple[LlamaConfig, float]], str]:

@@ -70,8 +70,18 @@ def half_trained(
     schedule = initial.schedule_of(config, size, sum(batches.steps))
     steps = max(1, round(valuation.trained * schedule.steps))
     model = Llama(size).initialise(config.seed)
-    done = train(model, batches, next_token_loss, schedule, config.training, scratch=context.scratch / "half-trained",
-                 context=context, title="half-trained model", until=steps, keep_moments=True)  # fmt: skip
+    done = train(
+        model,
+        batches,
+        next_token_loss,
+        schedule,
+        config.training,
+        scratch=context.scratch / "half-trained",
+        context=context,
+        title="half-trained model",
+        until=steps,
+        keep_moments=True,
+    )
     return Start(model, done.moments, schedule(steps - 1))
 
 
@@ -89,9 +99,14 @@ def enough(new: np.ndarray, config: initial.Config, tokens: float, valuation: Va
 
 
 def value(
-    new: np.ndarray, start: Start, shards: TokenShards, config: initial.Config, tokens: float, valuation: Valuation,
+    new: np.ndarray,
+    start: Start,
+    shards: TokenShards,
+    config: initial.Config,
+    tokens: float,
+    valuation: Valuation,
     context: Context,
-) -> Metrics:  # fmt: skip
+) -> Metrics:
     """The gain of annealing `start` with the tokens `new` [N] over annealing it without, in nats per token.
 
     Both runs take `tokens` tokens, the same number of steps at the same rates. `gain` is the loss without minus the
@@ -110,8 +125,17 @@ def value(
         cycle = min(Mixture.CYCLE, steps * size)
         mixture = Mixture(extended, "train", shares, length, config.seed + 200, cycle=cycle)
         batches = MixtureBatches(mixture, size, config.training.micro_tokens)
-        train(model, batches, next_token_loss, Schedule(start.rate, steps, decay="linear"), config.training,
-              scratch=context.scratch / title, context=context, title=title, moments=start.moments)  # fmt: skip
+        train(
+            model,
+            batches,
+            next_token_loss,
+            Schedule(start.rate, steps, decay="linear"),
+            config.training,
+            scratch=context.scratch / title,
+            context=context,
+            title=title,
+            moments=start.moments,
+        )
         return model, mixture
 
     without, _ = annealed("default mix", shares)
@@ -120,8 +144,11 @@ def value(
     def compare(shares: Mapping[str, float]) -> dict[str, dict[str, float]]:
         held_out = Validation(shards, shares, config.pretraining, config.training, config.seed)
         losses = [held_out.losses(model) for model in (without, with_new)]
-        return {"gain": statistics.mean(losses[0] - losses[1]), "without": statistics.mean(losses[0]),
-                "with": statistics.mean(losses[1])}  # fmt: skip
+        return {
+            "gain": statistics.mean(losses[0] - losses[1]),
+            "without": statistics.mean(losses[0]),
+            "with": statistics.mean(losses[1]),
+        }
 
     whole = compare(shares)
     each = {bucket: compare({bucket: 1.0}) for bucket, share in shares.items() if share > 0}

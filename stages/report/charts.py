@@ -19,9 +19,16 @@ INK, MUTED, GRID = "#010101", "#020202", "#030303"
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#010203", "#010204", "#010205", "#010206", "#010207"
 RAMP = ("#020301", "#020302", "#020303", "#020304", "#020305", "#020306", "#020307", "#020308")
 VARIABLES = {
-    INK: "ink", MUTED: "muted", GRID: "line", BLUE: "blue", ORANGE: "orange", GREEN: "green", PURPLE: "purple",
-    GREY: "grey", **{colour: f"ramp{place}" for place, colour in enumerate(RAMP)},
-}  # fmt: skip
+    INK: "ink",
+    MUTED: "muted",
+    GRID: "line",
+    BLUE: "blue",
+    ORANGE: "orange",
+    GREEN: "green",
+    PURPLE: "purple",
+    GREY: "grey",
+    **{colour: f"ramp{place}" for place, colour in enumerate(RAMP)},
+}
 MEMBER_COLOURS = {"small": GREEN, "medium": BLUE, "flagship": ORANGE}
 BEFORE, AFTER = GREY, BLUE
 WIDE, HALF = 9.0, 4.6
@@ -112,9 +119,14 @@ Series = tuple[str, str, Sequence[Interval | None]]
 
 
 def intervals(
-    axes: Axes, rows: Sequence[str], series: Sequence[Series], *, unit: str, zero: bool = False,
+    axes: Axes,
+    rows: Sequence[str],
+    series: Sequence[Series],
+    *,
+    unit: str,
+    zero: bool = False,
     limits: tuple[float, float] | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """A row per label with each series' point and interval, the first row on top; raises Missing without any."""
     if not any(interval for _, _, found in series for interval in found):
         raise Missing("nothing of this was measured")
@@ -126,8 +138,18 @@ def intervals(
             if interval is None:
                 continue
             value, error = bars(interval, limits)
-            axes.errorbar(value, row + offset, xerr=error, fmt="o", color=colour, markersize=4.5, elinewidth=1.6,
-                          capsize=0, label=name if first else None, clip_on=False)  # fmt: skip
+            axes.errorbar(
+                value,
+                row + offset,
+                xerr=error,
+                fmt="o",
+                color=colour,
+                markersize=4.5,
+                elinewidth=1.6,
+                capsize=0,
+                label=name if first else None,
+                clip_on=False,
+            )
             first = False
     axes.set_yticks(range(len(rows)), rows)
     axes.set_ylim(len(rows) - 0.5, -0.5)
@@ -147,8 +169,17 @@ def legend(axes: Axes) -> None:
     """Names in a line above the plot, each in its colour."""
     handles, labels = axes.get_legend_handles_labels()
     if handles:
-        axes.legend(handles, labels, loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=4, handletextpad=0.3,
-                    columnspacing=1.2, borderaxespad=0.1, labelcolor=INK)  # fmt: skip
+        axes.legend(
+            handles,
+            labels,
+            loc="lower left",
+            bbox_to_anchor=(-0.02, 1.0),
+            ncols=4,
+            handletextpad=0.3,
+            columnspacing=1.2,
+            borderaxespad=0.1,
+            labelcolor=INK,
+        )
 
 
 def log_axis(axes: Axes, which: str) -> None:

@@ -14,8 +14,16 @@ from stages.report.evidence import Evidence, Missing
 from stages.report.verdict import Claim, Finding
 
 CLAIMS: tuple[Claim, ...] = (
-    *EXTRACTION, *DATA, *SCALING, *PRETRAINING, *POSTTRAINING, *SAFETY, *CONTAMINATION, *PAPER, *ABLATIONS,
-)  # fmt: skip
+    *EXTRACTION,
+    *DATA,
+    *SCALING,
+    *PRETRAINING,
+    *POSTTRAINING,
+    *SAFETY,
+    *CONTAMINATION,
+    *PAPER,
+    *ABLATIONS,
+)
 DIGITS = 6
 
 

@@ -35,10 +35,14 @@ def contamination_estimated(evidence: Evidence) -> Finding:
         f"A prompt is contaminated if {100 * threshold:.0f}% of its tokens are in 8-grams of the training corpus. "
         "Tasks weigh by their contaminated prompts, so that a task with many is not compared with another's clean ones."
     )
-    return finding(percent(_pooled([_difference(*sides) for sides in told.values()],
-                                   [len(sides[0]) for sides in told.values()])),
-                   "percentage points", "flagship's accuracy on contaminated prompts minus on clean ones, same task",
-                   ABOVE, detail=detail, also=tuple(also))  # fmt: skip
+    return finding(
+        percent(_pooled([_difference(*sides) for sides in told.values()], [len(sides[0]) for sides in told.values()])),
+        "percentage points",
+        "flagship's accuracy on contaminated prompts minus on clean ones, same task",
+        ABOVE,
+        detail=detail,
+        also=tuple(also),
+    )
 
 
 def _difference(contaminated: list[float], clean: list[float]) -> Interval:

@@ -21,8 +21,14 @@ def extraction_better(evidence: Evidence) -> Finding:
         + ", ".join(f"{peer} {scores[peer]['code']['value']:.0%}" for peer in PEERS)
         + "."
     )
-    return finding(evidence.metric("gold", "ahead", "technical", best), "F1",
-                   f"ours minus {best}, {LABELS['technical']}", ABOVE, detail=detail, also=tuple(also))  # fmt: skip
+    return finding(
+        evidence.metric("gold", "ahead", "technical", best),
+        "F1",
+        f"ours minus {best}, {LABELS['technical']}",
+        ABOVE,
+        detail=detail,
+        also=tuple(also),
+    )
 
 
 LABELS = {

@@ -21,8 +21,15 @@ def parameter_counts(evidence: Evidence) -> Finding:
     detail = "Table 3's shapes, the released vocabulary of 128,256, untied head: " + ", ".join(
         f"{counts[name]:,}" for name in PRINTED
     )
-    return exactly(max(miss.values(), key=abs), len(miss), "%", "largest deviation from the name's number",
-                   Expectation("within", SLACK, exact=True), f"{detail}.", also)  # fmt: skip
+    return exactly(
+        max(miss.values(), key=abs),
+        len(miss),
+        "%",
+        "largest deviation from the name's number",
+        Expectation("within", SLACK, exact=True),
+        f"{detail}.",
+        also,
+    )
 
 
 def own_scaling_numbers(evidence: Evidence) -> Finding:
@@ -42,8 +49,15 @@ def own_scaling_numbers(evidence: Evidence) -> Finding:
         finding(_sure(100 * (tokens["text"] / 16.55e12 - 1)), "%", "tokens by the text's rounded law, minus 1"),
         finding(_sure(100 * (found["flops_of_the_flagship"] / BUDGET - 1)), "%", "405B on 15.6T tokens over 3.8e25"),
     )
-    return exactly(miss, 1, "%", "FLOPs of the printed optimum (402B, 16.55T) over 3.8e25, minus 1",
-                   Expectation("within", SLACK, exact=True), detail, also)  # fmt: skip
+    return exactly(
+        miss,
+        1,
+        "%",
+        "FLOPs of the printed optimum (402B, 16.55T) over 3.8e25, minus 1",
+        Expectation("within", SLACK, exact=True),
+        detail,
+        also,
+    )
 
 
 def table_4_layouts(evidence: Evidence) -> Finding:
@@ -63,8 +77,15 @@ def table_4_layouts(evidence: Evidence) -> Finding:
         "without data. The paper recomputes nothing at 8K tokens; these layers, kept whole by torch's DTensor, would "
         f"need {', '.join(needed)} GB."
     )
-    return exactly(wrong, len(rows), "rows", "rows of Table 4 that do not come out",
-                   Expectation("within", 0.0, exact=True), detail, tuple(also))  # fmt: skip
+    return exactly(
+        wrong,
+        len(rows),
+        "rows",
+        "rows of Table 4 that do not come out",
+        Expectation("within", 0.0, exact=True),
+        detail,
+        tuple(also),
+    )
 
 
 def days_of_training(evidence: Evidence) -> Finding:
@@ -78,15 +99,21 @@ def days_of_training(evidence: Evidence) -> Finding:
     also = []
     if plan := evidence.find("plan-405b"):
         also = [
-            exactly(100 * (plan["tokens"] / TOKENS - 1), 1, "%", "tokens of the plan of 405B over 15.6T, minus 1",
-                    Expectation("within", SLACK, exact=True)),
+            exactly(
+                100 * (plan["tokens"] / TOKENS - 1),
+                1,
+                "%",
+                "tokens of the plan of 405B over 15.6T, minus 1",
+                Expectation("within", SLACK, exact=True),
+            ),
             finding(_sure(plan["days"]), "days", f"the plan's, at an MFU of {100 * plan['cluster']['mfu']:.0f}%"),
             finding(_sure(plan["modelled_days"]), "days", "the plan's by the modelled step, with attention's work"),
             finding(_sure(plan["elapsed_days"]), "days", "the plan's with interruptions at the rate of Table 5"),
-        ]  # fmt: skip
+        ]
     share, expected = 100 * found["share_of_budget_in_snapshot"], Expectation("below", 100.0, exact=True)
-    return exactly(share, 1, "% of 3.8e25 FLOPs", "share of the budget that 54 days can train", expected, detail,
-                   tuple(also))  # fmt: skip
+    return exactly(
+        share, 1, "% of 3.8e25 FLOPs", "share of the budget that 54 days can train", expected, detail, tuple(also)
+    )
 
 
 def hardware_share(evidence: Evidence) -> Finding:
@@ -98,9 +125,15 @@ def hardware_share(evidence: Evidence) -> Finding:
         finding(_sure(100 * found["faulty_gpu_share"], n), "%", "faulty GPU (Table 5 prints 30.1)"),
     )
     detail = f"{n} counted, one per {found['hours_between']:.2f} hours; Table 5's printed shares add up to 94.9%."
-    return exactly(100 * found["hardware_share"] - 78.0, n, "percentage points",
-                   "hardware's share by the counts, without host maintenance, minus 78",
-                   Expectation("within", 1.0, exact=True), detail, also)  # fmt: skip
+    return exactly(
+        100 * found["hardware_share"] - 78.0,
+        n,
+        "percentage points",
+        "hardware's share by the counts, without host maintenance, minus 78",
+        Expectation("within", 1.0, exact=True),
+        detail,
+        also,
+    )
 
 
 def effective_training_time(evidence: Evidence) -> Finding:
@@ -120,8 +153,14 @@ def effective_training_time(evidence: Evidence) -> Finding:
         "Simulated with Table 5's counts; interval: the middle 95% of runs. Daly's closed form, with spare nodes "
         f"always at hand, gives {100 * found['closed_form']:.1f}%. Most is lost to {causes}; by kind: {kinds}"
     )
-    return finding(percent(found["effective_time"]), "% of the time", "useful training time, 16,384 GPUs, 54 days",
-                   Expectation("above", 90.0), detail=f"{detail}.", also=tuple(also))  # fmt: skip
+    return finding(
+        percent(found["effective_time"]),
+        "% of the time",
+        "useful training time, 16,384 GPUs, 54 days",
+        Expectation("above", 90.0),
+        detail=f"{detail}.",
+        also=tuple(also),
+    )
 
 
 def _sure(value: float, n: int = 1) -> dict[str, float]:
@@ -131,11 +170,22 @@ def _sure(value: float, n: int = 1) -> dict[str, float]:
 PAPER = (
     Claim("arch-01", "3.2", "The herd's sizes follow from its shapes", "8B, 70B, 405B", parameter_counts),
     Claim("scal-07", "3.2.1", "The paper's scaling numbers agree", "402B on 16.55T at 3.8e25", own_scaling_numbers),
-    Claim("infra-01", "3.3", "Table 4's layouts are consistent and fit their GPUs", "3 layouts, 16M tokens, 80 GB",
-          table_4_layouts),
-    Claim("infra-02", "3.3.4", "Effective training time at one interruption in 3.1 hours", "over 90%",
-          effective_training_time),
-    Claim("infra-03", "3.3", "54 days of 16,384 GPUs lie within 3.8e25 FLOPs", "54 days, 3.8e25 FLOPs",
-          days_of_training),
+    Claim(
+        "infra-01",
+        "3.3",
+        "Table 4's layouts are consistent and fit their GPUs",
+        "3 layouts, 16M tokens, 80 GB",
+        table_4_layouts,
+    ),
+    Claim(
+        "infra-02",
+        "3.3.4",
+        "Effective training time at one interruption in 3.1 hours",
+        "over 90%",
+        effective_training_time,
+    ),
+    Claim(
+        "infra-03", "3.3", "54 days of 16,384 GPUs lie within 3.8e25 FLOPs", "54 days, 3.8e25 FLOPs", days_of_training
+    ),
     Claim("infra-04", "3.3.4", "Most interruptions were hardware", "78%", hardware_share),
-)  # fmt: skip
+)

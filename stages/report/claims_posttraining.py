@@ -32,9 +32,14 @@ def reward_ranks(evidence: Evidence) -> Finding:
     name = f"round-{evidence.last_round}/reward"
     tasks = evidence.metric(name, "accuracy_by_task")
     also = tuple(finding(percent(value), "%", f"pairs on {task}") for task, value in sorted(tasks.items()))
-    return finding(percent(evidence.metric(name, "accuracy")), "%",
-                   f"held-out pairs ranked right by the reward model of round {evidence.last_round}",
-                   Expectation("above", CHANCE), detail="Chance is 50%.", also=also)  # fmt: skip
+    return finding(
+        percent(evidence.metric(name, "accuracy")),
+        "%",
+        f"held-out pairs ranked right by the reward model of round {evidence.last_round}",
+        Expectation("above", CHANCE),
+        detail="Chance is 50%.",
+        also=also,
+    )
 
 
 def flagship_teaches(evidence: Evidence) -> Finding:

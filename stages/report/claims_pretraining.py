@@ -33,9 +33,12 @@ def mix_reached(evidence: Evidence) -> Finding:
     off = max(abs(shares[bucket] - PAPER_MIX[bucket]) for bucket in BUCKETS)
     epochs = evidence.metric("flagship/initial", "epochs_by_bucket")
     detail = (
-        "Reached " + " / ".join(f"{shares[bucket]:.1f}" for bucket in BUCKETS) + f" of {total:,} tokens, by going "
-        + ", ".join(f"{epochs[bucket]:.2g} times through {bucket}" for bucket in BUCKETS) + "."
-    )  # fmt: skip
+        "Reached "
+        + " / ".join(f"{shares[bucket]:.1f}" for bucket in BUCKETS)
+        + f" of {total:,} tokens, by going "
+        + ", ".join(f"{epochs[bucket]:.2g} times through {bucket}" for bucket in BUCKETS)
+        + "."
+    )
     if off > MIX_TOLERANCE:
         most = evidence.metric("flagship/initial", "epochs_allowed")
         detail += f" No bucket may be gone through more than {most:g} times: what it lacks the others gave."
@@ -69,14 +72,26 @@ def near_duplicates_found(evidence: Evidence) -> Finding:
     also: tuple[Finding, ...] = ()
     if near["removed"]:
         precision = percent(wilson(near["removed_similar"], near["removed"]))
-        also = (finding(precision, "%", "removed documents as similar to the kept one as the threshold asks",
-                        Expectation("above", FOUND)),)  # fmt: skip
+        also = (
+            finding(
+                precision,
+                "%",
+                "removed documents as similar to the kept one as the threshold asks",
+                Expectation("above", FOUND),
+            ),
+        )
     detail = (
         f"{near['bands']} bands of {near['rows']} rows; {near['candidate_pairs']:,} candidate pairs, "
         f"{near['verified_pairs']:,} of them by exact Jaccard similarity."
     )
-    return finding(recall, "%", "planted copies above the threshold that share a cluster with their original",
-                   Expectation("above", FOUND), detail=detail, also=also)  # fmt: skip
+    return finding(
+        recall,
+        "%",
+        "planted copies above the threshold that share a cluster with their original",
+        Expectation("above", FOUND),
+        detail=detail,
+        also=also,
+    )
 
 
 def annealing_lowers(evidence: Evidence) -> Finding:
@@ -91,8 +106,9 @@ def annealing_lowers(evidence: Evidence) -> Finding:
             also.append(finding(change, LOSS, f"{member}: after annealing minus before", BELOW))
     change = evidence.metric("flagship/annealing", "change")
     detail = "" if any("same number" in one.compared for one in also) else "No control was trained at this scale."
-    return finding(change, LOSS, "flagship's validation loss after annealing minus before", BELOW, detail=detail,
-                   also=tuple(also))  # fmt: skip
+    return finding(
+        change, LOSS, "flagship's validation loss after annealing minus before", BELOW, detail=detail, also=tuple(also)
+    )
 
 
 def average_is_final(evidence: Evidence) -> Finding:
@@ -104,8 +120,14 @@ def average_is_final(evidence: Evidence) -> Finding:
         if other:
             also.append(finding(other, LOSS, f"{member}: average minus last checkpoint", BELOW))
     detail = f"Mean of {count} checkpoints; at the interval's end it is worse by {max(0.0, effect['high']):.4f} nats."
-    return finding(effect, LOSS, "flagship's validation loss, average of annealing checkpoints minus last one", BELOW,
-                   detail=detail, also=tuple(also))  # fmt: skip
+    return finding(
+        effect,
+        LOSS,
+        "flagship's validation loss, average of annealing checkpoints minus last one",
+        BELOW,
+        detail=detail,
+        also=tuple(also),
+    )
 
 
 def context_gated(evidence: Evidence) -> Finding:
@@ -124,9 +146,17 @@ def context_gated(evidence: Evidence) -> Finding:
     compared = f"lengths mastered: loss recovered and needles found, of {lengths}"
     expected = Expectation("above", lengths - 1, exact=True)
     return Finding(
-        compared, "lengths", passed, passed, passed, lengths, expected, detail, conclusive=passed == lengths,
+        compared,
+        "lengths",
+        passed,
+        passed,
+        passed,
+        lengths,
+        expected,
+        detail,
+        conclusive=passed == lengths,
         also=tuple(also),
-    )  # fmt: skip
+    )
 
 
 DATA = (

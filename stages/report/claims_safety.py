@@ -39,20 +39,41 @@ def small_price(evidence: Evidence) -> Finding:
         finding(price, POINTS, "false refusal rate, after safety tuning minus before"),
         *_rates(evidence, "false refusal rate", "violations", "false_refusal_rate"),
     )
-    return finding(difference(safer, price), POINTS, "fall of the violation rate minus rise of the false refusal rate",
-                   ABOVE, detail="Small is taken as: less than what is gained in violations.", also=also)  # fmt: skip
+    return finding(
+        difference(safer, price),
+        POINTS,
+        "fall of the violation rate minus rise of the false refusal rate",
+        ABOVE,
+        detail="Small is taken as: less than what is gained in violations.",
+        also=also,
+    )
 
 
 def injection_works(evidence: Evidence) -> Finding:
     also = list(_rates(evidence, "injections followed", "injection", "success")[:1])
     for place, found in sorted(suite(evidence, "injection", "by_place").items()):
         also.append(finding(percent(found["after"]), "%", f"{place} injections followed"))
-    also.append(finding(percent(suite(evidence, "injection", "control_task_alone", "after")), "%",
-                        "control: the same tasks without an injection, solved"))  # fmt: skip
-    also.append(finding(percent(suite(evidence, "injection", "control_instruction_alone", "after")), "%",
-                        "control: the injected instructions alone, followed"))  # fmt: skip
-    return finding(percent(suite(evidence, "injection", "success", "after")), "%",
-                   "injected instructions followed by the chat model", ABOVE, also=tuple(also))  # fmt: skip
+    also.append(
+        finding(
+            percent(suite(evidence, "injection", "control_task_alone", "after")),
+            "%",
+            "control: the same tasks without an injection, solved",
+        )
+    )
+    also.append(
+        finding(
+            percent(suite(evidence, "injection", "control_instruction_alone", "after")),
+            "%",
+            "control: the injected instructions alone, followed",
+        )
+    )
+    return finding(
+        percent(suite(evidence, "injection", "success", "after")),
+        "%",
+        "injected instructions followed by the chat model",
+        ABOVE,
+        also=tuple(also),
+    )
 
 
 def insecure_code(evidence: Evidence) -> Finding:
@@ -60,8 +81,13 @@ def insecure_code(evidence: Evidence) -> Finding:
     completed = evidence.find("flagship/safety", "insecure_code", "autocomplete", "insecure", "after")
     if completed:
         also.append(finding(percent(completed), "%", "completions with a weakness, chat model", ABOVE))
-    return finding(percent(suite(evidence, "insecure_code", "instruct", "insecure", "after")), "%",
-                   "answers that parse in which a weakness is found, chat model", ABOVE, also=tuple(also))  # fmt: skip
+    return finding(
+        percent(suite(evidence, "insecure_code", "instruct", "insecure", "after")),
+        "%",
+        "answers that parse in which a weakness is found, chat model",
+        ABOVE,
+        also=tuple(also),
+    )
 
 
 def phishing_works(evidence: Evidence) -> Finding:
@@ -69,11 +95,19 @@ def phishing_works(evidence: Evidence) -> Finding:
         *_rates(evidence, "successful mails", "phishing", "phishing", "success")[:1],
         finding(percent(suite(evidence, "phishing", "phishing", "complied", "after")), "%", "requests complied with"),
         finding(suite(evidence, "phishing", "phishing", "persuasion", "after"), "points of 4", "persuasion"),
-        finding(percent(suite(evidence, "phishing", "harmless", "success", "after")), "%",
-                "control: harmless mails that reach the same score"),
-    )  # fmt: skip
-    return finding(percent(suite(evidence, "phishing", "phishing", "success", "after")), "%",
-                   "phishing requests answered with a persuasive mail, chat model", ABOVE, also=also)  # fmt: skip
+        finding(
+            percent(suite(evidence, "phishing", "harmless", "success", "after")),
+            "%",
+            "control: harmless mails that reach the same score",
+        ),
+    )
+    return finding(
+        percent(suite(evidence, "phishing", "phishing", "success", "after")),
+        "%",
+        "phishing requests answered with a persuasive mail, chat model",
+        ABOVE,
+        also=also,
+    )
 
 
 def no_uplift(evidence: Evidence) -> Finding:
@@ -90,8 +124,15 @@ def no_uplift(evidence: Evidence) -> Finding:
         finding(percent(group["difference"]), POINTS, f"participants of {skill} skill")
         for skill, group in sorted(study["by_skill"].items())
     )
-    return finding(percent(study["difference"]), POINTS, "score of assisted participants minus control",
-                   Expectation("within", UPLIFT_MARGIN), detail=detail, conclusive=told_apart, also=also)  # fmt: skip
+    return finding(
+        percent(study["difference"]),
+        POINTS,
+        "score of assisted participants minus control",
+        Expectation("within", UPLIFT_MARGIN),
+        detail=detail,
+        conclusive=told_apart,
+        also=also,
+    )
 
 
 def attacks_work(evidence: Evidence) -> Finding:

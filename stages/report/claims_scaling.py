@@ -29,8 +29,14 @@ def inner_minima(evidence: Evidence) -> Finding:
         f"{inner} of {len(budgets)} budgets; mean distance of a run from its parabola {residual:.4f} nats.{left_out}"
     )
     also = (finding(curvature, "nats per (ln tokens)^2", "curvature, mean over budgets", ABOVE),)
-    return finding(percent(wilson(inner, len(budgets))), "% of budgets", "budgets whose parabola has an inner minimum",
-                   Expectation("above", 50.0), detail=detail, also=also)  # fmt: skip
+    return finding(
+        percent(wilson(inner, len(budgets))),
+        "% of budgets",
+        "budgets whose parabola has an inner minimum",
+        Expectation("above", 50.0),
+        detail=detail,
+        also=also,
+    )
 
 
 def power_law(evidence: Evidence) -> Finding:
@@ -38,20 +44,32 @@ def power_law(evidence: Evidence) -> Finding:
     alpha, covered = fit["alpha"], fit["resamples_with_a_power_law"]
     inside = alpha["low"] <= PAPER_ALPHA <= alpha["high"]
     away = [abs(budget["log_deviation"]) for budget in fit["budgets"] if budget["inner"]]
-    detail = join([
-        f"A = {np.exp(fit['log_a']['value']):.6g} with alpha = {alpha['value']:.6f}",
-        f"minima lie up to {100 * np.expm1(max(away)):.1f}% from the law",
-        f"The paper's {PAPER_ALPHA} lies {'inside' if inside else 'outside'} the interval",
-        f"{100 * covered:.0f}% of resampled sweeps have a power law" + (
-            "" if covered >= COVERAGE else ", too few for a 95% interval"),
-    ]) + "."  # fmt: skip
+    detail = (
+        join(
+            [
+                f"A = {np.exp(fit['log_a']['value']):.6g} with alpha = {alpha['value']:.6f}",
+                f"minima lie up to {100 * np.expm1(max(away)):.1f}% from the law",
+                f"The paper's {PAPER_ALPHA} lies {'inside' if inside else 'outside'} the interval",
+                f"{100 * covered:.0f}% of resampled sweeps have a power law"
+                + ("" if covered >= COVERAGE else ", too few for a 95% interval"),
+            ]
+        )
+        + "."
+    )
     also = (
         finding(rescale(fit["tokens"], 1e-6), "million tokens", "optimal tokens at the flagship's budget"),
         finding(rescale(fit["parameters"], 1e-6), "million parameters", "optimal size at the flagship's budget"),
         finding(fit["loss_exponent"], "exponent", "exponent of the loss at the minima over compute", BELOW),
     )
-    return finding(alpha, "exponent", "exponent of optimal training tokens over compute", ABOVE, detail=detail,
-                   conclusive=covered >= COVERAGE, also=also)  # fmt: skip
+    return finding(
+        alpha,
+        "exponent",
+        "exponent of optimal training tokens over compute",
+        ABOVE,
+        detail=detail,
+        conclusive=covered >= COVERAGE,
+        also=also,
+    )
 
 
 def curves_flatten(evidence: Evidence) -> Finding:
@@ -61,8 +79,13 @@ def curves_flatten(evidence: Evidence) -> Finding:
         f"Curvature {first['curvature']:.3f} at {first['flops']:.1e} FLOPs, {last['curvature']:.3f} at "
         f"{last['flops']:.1e} nats per (ln tokens)^2."
     )
-    return finding(fit["curvature_slope"], "nats per (ln tokens)^2", "change of the curvature per e-fold of compute",
-                   BELOW, detail=detail)  # fmt: skip
+    return finding(
+        fit["curvature_slope"],
+        "nats per (ln tokens)^2",
+        "change of the curvature per e-fold of compute",
+        BELOW,
+        detail=detail,
+    )
 
 
 def flagship_predicted(evidence: Evidence) -> Finding:
@@ -84,12 +107,17 @@ def flagship_predicted(evidence: Evidence) -> Finding:
         "that of the largest budget, and its last phases, long context and annealing on another mix, are in no run of "
         "the sweep: what it reached before them stands below."
     )
-    also = [finding(predicted, LOSS, "predicted loss of the flagship"),
-            finding(reached, LOSS, "reached loss; interval over validation windows"),
-            finding(evidence.herd["fit"]["loss"], LOSS, "loss that a power law through the minima would predict"),
-            finding(evidence.herd["parametric"]["irreducible"], LOSS, "loss that no model goes below, by the fit"),
-            finding(evidence.herd["parametric"]["alpha"], "exponent",
-                    "exponent of optimal tokens over compute, by the parametric law")]  # fmt: skip
+    also = [
+        finding(predicted, LOSS, "predicted loss of the flagship"),
+        finding(reached, LOSS, "reached loss; interval over validation windows"),
+        finding(evidence.herd["fit"]["loss"], LOSS, "loss that a power law through the minima would predict"),
+        finding(evidence.herd["parametric"]["irreducible"], LOSS, "loss that no model goes below, by the fit"),
+        finding(
+            evidence.herd["parametric"]["alpha"],
+            "exponent",
+            "exponent of optimal tokens over compute, by the parametric law",
+        ),
+    ]
     initial = evidence.find("flagship/initial", "validation_loss")
     if initial:
         also.append(finding(miss(initial, predicted), "%", "deviation before long context and annealing"))
@@ -101,8 +129,15 @@ def flagship_predicted(evidence: Evidence) -> Finding:
     deviation, expected = miss(reached, predicted), Expectation("within", PREDICTION_TOLERANCE)
     # A prediction too wide to be refuted is not contradicted by what lies inside it.
     conclusive = not inside or judge(deviation["low"], deviation["high"], expected) == "shown"
-    return finding(deviation, "%", "reached loss over predicted loss, minus 1", expected, detail=detail,
-                   conclusive=conclusive, also=tuple(also))  # fmt: skip
+    return finding(
+        deviation,
+        "%",
+        "reached loss over predicted loss, minus 1",
+        expected,
+        detail=detail,
+        conclusive=conclusive,
+        also=tuple(also),
+    )
 
 
 def accuracy_predicted(evidence: Evidence) -> Finding:
@@ -134,14 +169,14 @@ def accuracy_predicted(evidence: Evidence) -> Finding:
         finding(percent(flagship["accuracy"]), "%", "predicted accuracy"),
         finding(percent(reached["accuracy"]), "%", "reached accuracy"),
         finding(miss(reached["nats"], flagship["nats"], 1.0), NATS, "stage 1: right answers, reached minus predicted"),
-        finding(line["slope"], NATS,
-                "stage 1: change per e-fold of compute", BELOW),
+        finding(line["slope"], NATS, "stage 1: change per e-fold of compute", BELOW),
         finding(sigmoid["slope"], "per nat per character", "stage 2: steepness of the sigmoid", ABOVE),
-    ]  # fmt: skip
+    ]
     others = [(f"{member}-base", member, f"{member}: reached minus predicted accuracy") for member in MEMBERS[:-1]]
     for name, member, compared in [
-        ("flagship-initial", "flagship", "before long context and annealing: reached minus predicted accuracy"), *others
-    ]:  # fmt: skip
+        ("flagship-initial", "flagship", "before long context and annealing: reached minus predicted accuracy"),
+        *others,
+    ]:
         other = evidence.find("multiple_choice", name)
         if other:
             deviation = miss(other["accuracy"], predicted[member]["accuracy"], 100)
@@ -150,8 +185,14 @@ def accuracy_predicted(evidence: Evidence) -> Finding:
         miss(reached["accuracy"], flagship["accuracy"], 100),
         Expectation("within", ACCURACY_TOLERANCE),
     )
-    return finding(deviation, "percentage points", "flagship's accuracy on held-out prompts, reached minus predicted",
-                   expected, detail=detail, also=tuple(also))  # fmt: skip
+    return finding(
+        deviation,
+        "percentage points",
+        "flagship's accuracy on held-out prompts, reached minus predicted",
+        expected,
+        detail=detail,
+        also=tuple(also),
+    )
 
 
 SCALING = (

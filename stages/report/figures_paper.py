@@ -17,10 +17,22 @@ def reliability_chart(evidence: Evidence) -> str:
     with style():
         figure, (axes,) = canvas(HALF, 2.6)
         axes.set_xscale("log", base=2)
-        axes.plot(gpus, [100 * row["effective"] for row in found["by_gpus"]], "o-", color=BLUE, markersize=4,
-                  label="fixed interval")  # fmt: skip
-        axes.plot(gpus, [100 * row["effective_at_best"] for row in found["by_gpus"]], "o-", color=GREY, markersize=4,
-                  label="best interval")  # fmt: skip
+        axes.plot(
+            gpus,
+            [100 * row["effective"] for row in found["by_gpus"]],
+            "o-",
+            color=BLUE,
+            markersize=4,
+            label="fixed interval",
+        )
+        axes.plot(
+            gpus,
+            [100 * row["effective_at_best"] for row in found["by_gpus"]],
+            "o-",
+            color=GREY,
+            markersize=4,
+            label="best interval",
+        )
         axes.axhline(90, color=MUTED, linewidth=1, linestyle="--")
         axes.annotate("the paper: over 90%", (gpus[0], 90), xytext=(0, -10), textcoords="offset points", fontsize=7.5)
         axes.set_xticks(gpus, [f"{count // 1024}K" for count in gpus])

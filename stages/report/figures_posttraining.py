@@ -33,9 +33,18 @@ def line(
     )
     for place, interval in zip(places, found, strict=True):
         value, error = charts.bars(interval, LIMITS)
-        axes.errorbar(place, value, yerr=error, fmt="o", color=colour, markersize=4 if dashed else 5, elinewidth=1.2,
-                      markerfacecolor="white" if dashed else colour, label=name if place == places[0] else None,
-                      clip_on=False)  # fmt: skip
+        axes.errorbar(
+            place,
+            value,
+            yerr=error,
+            fmt="o",
+            color=colour,
+            markersize=4 if dashed else 5,
+            elinewidth=1.2,
+            markerfacecolor="white" if dashed else colour,
+            label=name if place == places[0] else None,
+            clip_on=False,
+        )
 
 
 def rounds_chart(evidence: Evidence) -> str:
@@ -49,8 +58,14 @@ def rounds_chart(evidence: Evidence) -> str:
         line(axes, values, ORANGE, "flagship")
         for place, value in enumerate(values):
             if value:
-                axes.annotate(f"{value['value']:.1f}", (place, min(100.0, value["high"])), xytext=(0, 4), ha="center",
-                              textcoords="offset points", fontsize=8)  # fmt: skip
+                axes.annotate(
+                    f"{value['value']:.1f}",
+                    (place, min(100.0, value["high"])),
+                    xytext=(0, 4),
+                    ha="center",
+                    textcoords="offset points",
+                    fontsize=8,
+                )
         axes.set_xticks(range(len(labels)), labels, rotation=0 if len(labels) < 8 else 45)
         axes.set_xlim(-0.4, len(labels) - 0.6)
         axes.set_ylabel("accuracy, % of test prompts")
@@ -133,8 +148,15 @@ def reward_chart(evidence: Evidence) -> str:
             axes, rows, [("reward model", BLUE, shown)], unit="held-out pairs ranked right, %", limits=LIMITS
         )
         axes.axvline(50, color=MUTED, linewidth=1, linestyle="--")
-        axes.annotate("chance", (50, 1), xycoords=("data", "axes fraction"), xytext=(3, 2), textcoords="offset points",
-                      fontsize=7.5, color=MUTED)  # fmt: skip
+        axes.annotate(
+            "chance",
+            (50, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(3, 2),
+            textcoords="offset points",
+            fontsize=7.5,
+            color=MUTED,
+        )
         return svg(figure, "reward", "Reward model accuracy by round and task, with intervals")
 
 

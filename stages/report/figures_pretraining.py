@@ -55,8 +55,17 @@ def training_chart(evidence: Evidence) -> str:
             }
             for phase, loss in held_out.items():
                 if loss and phase in boundaries:
-                    upper.plot(boundaries[phase], loss["value"], marker="o", color=colour, markersize=6,
-                               markeredgecolor=INK, markeredgewidth=0.8, zorder=5, clip_on=False)  # fmt: skip
+                    upper.plot(
+                        boundaries[phase],
+                        loss["value"],
+                        marker="o",
+                        color=colour,
+                        markersize=6,
+                        markeredgecolor=INK,
+                        markeredgewidth=0.8,
+                        zorder=5,
+                        clip_on=False,
+                    )
                     settled.append(loss["value"])
                     if phase == "anneal":
                         ends.append((loss["value"], member))
@@ -72,9 +81,16 @@ def training_chart(evidence: Evidence) -> str:
             place, side = {"initial": ((start + end) / 2, "center"), "long": (end, "right"), "anneal": (start, "left")}[
                 phase
             ]
-            upper.annotate(PHASE_NAMES[phase], (place, 1.0), xycoords=("data", "axes fraction"), ha=side,
-                           xytext=({"right": -3, "left": 3}.get(side, 0), 3), textcoords="offset points", fontsize=7.5,
-                           color=MUTED)  # fmt: skip
+            upper.annotate(
+                PHASE_NAMES[phase],
+                (place, 1.0),
+                xycoords=("data", "axes fraction"),
+                ha=side,
+                xytext=({"right": -3, "left": 3}.get(side, 0), 3),
+                textcoords="offset points",
+                fontsize=7.5,
+                color=MUTED,
+            )
         label_ends(upper, ends)
         upper.set_ylabel("loss, nats per token")
         lower.set_ylabel("learning rate")
@@ -92,9 +108,17 @@ def label_ends(axes: charts.Axes, ends: list[tuple[float, str]]) -> None:
     for value, member in sorted(ends):
         height = max(value, last + gap)
         last = height
-        axes.annotate(f"{member} {value:.3f}", (1.0, height), xycoords=("axes fraction", "data"), xytext=(9, 0),
-                      textcoords="offset points", va="center", color=MEMBER_COLOURS[member], fontsize=8.5,
-                      annotation_clip=False)  # fmt: skip
+        axes.annotate(
+            f"{member} {value:.3f}",
+            (1.0, height),
+            xycoords=("axes fraction", "data"),
+            xytext=(9, 0),
+            textcoords="offset points",
+            va="center",
+            color=MEMBER_COLOURS[member],
+            fontsize=8.5,
+            annotation_clip=False,
+        )
 
 
 EFFECTS = {

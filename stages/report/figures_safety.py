@@ -49,9 +49,17 @@ def trade_off_chart(evidence: Evidence) -> str:
             axes.plot([p["value"] for p in x], [p["value"] for p in y], color=colour, linewidth=1)
             for point, across, up in zip(curve, x, y, strict=True):
                 (value, xerr), (height, yerr) = charts.bars(across, LIMITS), charts.bars(up, LIMITS)
-                axes.errorbar(value, height, xerr=xerr, yerr=yerr, fmt="o", color=colour, elinewidth=0.6,
-                              markersize=7 if point["weight"] == 1.0 else 4,
-                              label=member if point is curve[0] else None)  # fmt: skip
+                axes.errorbar(
+                    value,
+                    height,
+                    xerr=xerr,
+                    yerr=yerr,
+                    fmt="o",
+                    color=colour,
+                    elinewidth=0.6,
+                    markersize=7 if point["weight"] == 1.0 else 4,
+                    label=member if point is curve[0] else None,
+                )
                 if member == "flagship":
                     axes.annotate(
                         f"{point['weight']:g}", (value, height), xytext=(5, 4), textcoords="offset points", fontsize=7
@@ -86,8 +94,10 @@ def injection_chart(evidence: Evidence) -> str:
     suite = evidence.metric("flagship/safety", "injection")
     rows = {"all injections": suite["success"], **{f"{place}": value for place, value in suite["by_place"].items()}}
     rows |= {f"· {variant}": value for variant, value in suite["by_variant"].items()}
-    rows |= {"control: task alone, solved": suite["control_task_alone"],
-             "control: instruction alone, followed": suite["control_instruction_alone"]}  # fmt: skip
+    rows |= {
+        "control: task alone, solved": suite["control_task_alone"],
+        "control: instruction alone, followed": suite["control_instruction_alone"],
+    }
     return before_after(rows, "injection", "share of prompts, %", "Prompt injections followed before and after")
 
 

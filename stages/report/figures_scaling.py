@@ -30,8 +30,14 @@ def isoflop_chart(evidence: Evidence) -> str:
             x = np.log(grid) - budget["centre"]
             curve = c0 + c1 * x + c2 * x * x
             axes.plot(grid, curve, color=colour)
-            axes.annotate(f"{charts.short(budget['flops'])} FLOPs", (grid[-1], curve[-1]), xytext=(5, -2),
-                          textcoords="offset points", color=INK, fontsize=7)  # fmt: skip
+            axes.annotate(
+                f"{charts.short(budget['flops'])} FLOPs",
+                (grid[-1], curve[-1]),
+                xytext=(5, -2),
+                textcoords="offset points",
+                color=INK,
+                fontsize=7,
+            )
             if budget["inner"]:
                 axes.plot(
                     budget["optimal_tokens"], budget["minimum_loss"], marker="D", color=INK, markersize=5, zorder=5
@@ -71,8 +77,14 @@ def power_law_chart(evidence: Evidence) -> str:
         upper.plot(target, trained, marker="s", color=ORANGE, markersize=5.5, linestyle="none", label="flagship")
         if reached:
             lower.plot(target, reached["value"], marker="s", color=ORANGE, markersize=5.5, linestyle="none")
-            lower.annotate(f"reached {reached['value']:.3f} ", (target, reached["value"]), xytext=(-6, -3),
-                           textcoords="offset points", ha="right", fontsize=7.5)  # fmt: skip
+            lower.annotate(
+                f"reached {reached['value']:.3f} ",
+                (target, reached["value"]),
+                xytext=(-6, -3),
+                textcoords="offset points",
+                ha="right",
+                fontsize=7.5,
+            )
         upper.set_ylabel("optimal tokens")
         lower.set_ylabel("loss at minimum, nats")
         lower.set_xlabel("compute, training FLOPs (log)")
@@ -114,8 +126,14 @@ def downstream_chart(evidence: Evidence) -> str:
         share = 1 / (1 + np.exp(sigmoid["slope"]["value"] * (nats - sigmoid["middle"]["value"])))
         floor = sigmoid["floor"]["value"]
         right.plot(nats, 100 * (floor + (1 - floor) * share), color=MUTED, linewidth=1)
-        right.plot([run["answer_nats"] for run in runs], [100 * run["answer_accuracy"] for run in runs], "o", color=INK,
-                   markersize=3.5, label="sweep")  # fmt: skip
+        right.plot(
+            [run["answer_nats"] for run in runs],
+            [100 * run["answer_accuracy"] for run in runs],
+            "o",
+            color=INK,
+            markersize=3.5,
+            label="sweep",
+        )
         right.axhline(100 * sigmoid["chance"], color=MUTED, linewidth=0.8, linestyle=":")
         for member in MEMBERS:
             found, flops = predicted["members"][member], evidence.herd["members"][member]["flops"]
@@ -123,13 +141,27 @@ def downstream_chart(evidence: Evidence) -> str:
             nat, error = charts.bars(found["nats"], (-np.inf, np.inf))
             left.errorbar(flops, nat, yerr=error, fmt="o", color=colour, markersize=5, markerfacecolor="none")
             accuracy, error = charts.bars({k: 100 * v for k, v in found["accuracy"].items()}, (0, 100))
-            right.errorbar(nat, accuracy, yerr=error, fmt="o", color=colour, markersize=5, markerfacecolor="none",
-                           label=f"{member}, predicted")  # fmt: skip
+            right.errorbar(
+                nat,
+                accuracy,
+                yerr=error,
+                fmt="o",
+                color=colour,
+                markersize=5,
+                markerfacecolor="none",
+                label=f"{member}, predicted",
+            )
             reached = evidence.find("multiple_choice", f"{member}-base")
             if reached:
                 left.plot(flops, reached["nats"]["value"], "s", color=colour, markersize=5.5)
-                right.plot(reached["nats"]["value"], 100 * reached["accuracy"]["value"], "s", color=colour,
-                           markersize=5.5, label=f"{member}, reached")  # fmt: skip
+                right.plot(
+                    reached["nats"]["value"],
+                    100 * reached["accuracy"]["value"],
+                    "s",
+                    color=colour,
+                    markersize=5.5,
+                    label=f"{member}, reached",
+                )
         charts.log_axis(left, "x")
         left.set_xlabel("training FLOPs (log)")
         left.set_ylabel("right answers, nats per character")

@@ -124,9 +124,12 @@ def optional(make: Callable[[], Any]) -> Any:
 def render(evidence: Evidence, config: Config, claims: list[dict[str, Any]], charts: dict[str, str | None]) -> str:
     """The page."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
-    )  # fmt: skip
+    )
     environment.filters |= {
         "short": short,
         "number": number,
@@ -137,27 +140,30 @@ def render(evidence: Evidence, config: Config, claims: list[dict[str, Any]], cha
     }
     environment.globals |= {"tone": samples.verdict_tone}
     counts = Counter(claim["verdict"] for claim in claims)
-    return environment.get_template("page.html.j2").render(
-        scale=config.scale,
-        rounds=evidence.rounds,
-        members=members(evidence),
-        claims=claims,
-        counts={verdict: counts[verdict] for verdict in VERDICTS},
-        charts=charts,
-        metric=evidence.find,
-        fit=evidence.herd["fit"],
-        predicted_loss=evidence.herd["members"]["flagship"]["loss"],
-        funnel=optional(lambda: figures_data.funnel(evidence)) or [],
-        removed=samples.removed(evidence),
-        duplicates=samples.duplicates(evidence),
-        answers=samples.answers(evidence),
-        safety=samples.safety(evidence),
-        attacks=samples.attacks(evidence),
-        needles={member: needles(evidence, member) for member in MEMBERS},
-        plan=optional(lambda: figures_paper.plan_table(evidence)) or [],
-        paper_mix=PAPER_MIX,
-        not_reproduced=NOT_REPRODUCED,
-    ) + "\n"  # fmt: skip
+    return (
+        environment.get_template("page.html.j2").render(
+            scale=config.scale,
+            rounds=evidence.rounds,
+            members=members(evidence),
+            claims=claims,
+            counts={verdict: counts[verdict] for verdict in VERDICTS},
+            charts=charts,
+            metric=evidence.find,
+            fit=evidence.herd["fit"],
+            predicted_loss=evidence.herd["members"]["flagship"]["loss"],
+            funnel=optional(lambda: figures_data.funnel(evidence)) or [],
+            removed=samples.removed(evidence),
+            duplicates=samples.duplicates(evidence),
+            answers=samples.answers(evidence),
+            safety=samples.safety(evidence),
+            attacks=samples.attacks(evidence),
+            needles={member: needles(evidence, member) for member in MEMBERS},
+            plan=optional(lambda: figures_paper.plan_table(evidence)) or [],
+            paper_mix=PAPER_MIX,
+            not_reproduced=NOT_REPRODUCED,
+        )
+        + "\n"
+    )
 
 
 def members(evidence: Evidence) -> list[dict[str, Any]]:
@@ -166,24 +172,26 @@ def members(evidence: Evidence) -> list[dict[str, Any]]:
     for name in reversed(MEMBERS):
         plan = evidence.herd["members"][name]
         shape = plan["config"]
-        found.append({
-            "name": name,
-            "parameters": plan["parameters"],
-            "shape": f"{shape['num_hidden_layers']} \N{MULTIPLICATION SIGN} {shape['hidden_size']}",
-            "heads": f"{shape['num_attention_heads']} / {shape['num_key_value_heads']}",
-            "tokens": plan["tokens"],
-            "flops": plan["flops"],
-            "overtraining": plan["overtraining"],
-            "optimal_tokens": plan["optimal_tokens"],
-            "against_optimal_tokens": plan["against_optimal_tokens"],
-            "optimal_size": plan["optimal_size"],
-            "loss": evidence.find(f"{name}/annealing", "validation_loss"),
-            "context": evidence.find(f"{name}/long_context", "context_length"),
-            "base": evidence.find("evaluation", f"{name}-base", "all"),
-            "chat": evidence.find("evaluation", f"{name}-chat", "all"),
-            "violations": evidence.find(f"{name}/safety", "violations", "violation_rate", "after"),
-            "refusals": evidence.find(f"{name}/safety", "violations", "false_refusal_rate", "after"),
-        })  # fmt: skip
+        found.append(
+            {
+                "name": name,
+                "parameters": plan["parameters"],
+                "shape": f"{shape['num_hidden_layers']} \N{MULTIPLICATION SIGN} {shape['hidden_size']}",
+                "heads": f"{shape['num_attention_heads']} / {shape['num_key_value_heads']}",
+                "tokens": plan["tokens"],
+                "flops": plan["flops"],
+                "overtraining": plan["overtraining"],
+                "optimal_tokens": plan["optimal_tokens"],
+                "against_optimal_tokens": plan["against_optimal_tokens"],
+                "optimal_size": plan["optimal_size"],
+                "loss": evidence.find(f"{name}/annealing", "validation_loss"),
+                "context": evidence.find(f"{name}/long_context", "context_length"),
+                "base": evidence.find("evaluation", f"{name}-base", "all"),
+                "chat": evidence.find("evaluation", f"{name}-chat", "all"),
+                "violations": evidence.find(f"{name}/safety", "violations", "violation_rate", "after"),
+                "refusals": evidence.find(f"{name}/safety", "violations", "false_refusal_rate", "after"),
+            }
+        )
     return found
 
 
@@ -195,8 +203,12 @@ def needles(evidence: Evidence, member: str) -> dict[str, Any] | None:
     depths = sorted({row["depth"] for row in metrics["needles"]})
     by_place = {(row["length"], row["depth"]): row["accuracy"] for row in metrics["needles"]}
     lengths = sorted({length for length, _ in by_place})
-    return {"depths": depths, "gate": metrics["gate"], "n": metrics["needles"][0]["n"],
-            "rows": [(length, [by_place[length, depth] for depth in depths]) for length in lengths]}  # fmt: skip
+    return {
+        "depths": depths,
+        "gate": metrics["gate"],
+        "n": metrics["needles"][0]["n"],
+        "rows": [(length, [by_place[length, depth] for depth in depths]) for length in lengths],
+    }
 
 
 def number(value: float | None, digits: int = 0) -> str:
@@ -225,8 +237,10 @@ def effect(claim: dict[str, Any]) -> dict[str, Any] | None:
     ends = [claim["low"], claim["high"], claim["ours"], *marks]
     middle = 0.0 if len(marks) == 2 else bound
     reach = 1.15 * max(abs(end - middle) for end in ends) or 1.0
-    place = {name: round(50 + 50 * (claim[key] - middle) / reach, 2)
-             for name, key in (("low", "low"), ("high", "high"), ("value", "ours"))}  # fmt: skip
+    place = {
+        name: round(50 + 50 * (claim[key] - middle) / reach, 2)
+        for name, key in (("low", "low"), ("high", "high"), ("value", "ours"))
+    }
     at = sorted(round(50 + 50 * (mark - middle) / reach, 2) for mark in marks)
     zones = {"above": (at[0], 100.0), "below": (0.0, at[0]), "within": (at[0], at[-1])}
     start, end = zones[claim["expected"]["side"]]

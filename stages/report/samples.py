@@ -38,11 +38,15 @@ def removed(evidence: Evidence) -> list[dict[str, str]]:
             continue
         for row in pq.read_table(evidence.inputs[name] / "removed.parquet").to_pylist():
             withheld = (stage, row["step"]) in WITHHELD or row["reason"] == "dirty words"
-            found.setdefault((steps.index((stage, row["step"])), row["reason"]), {
-                "step": STEPS[stage, row["step"]], "reason": row["reason"],
-                "url": "(withheld)" if withheld else clip(row["url"], 90),
-                "text": "" if withheld else clip(row["text"]),
-            })  # fmt: skip
+            found.setdefault(
+                (steps.index((stage, row["step"])), row["reason"]),
+                {
+                    "step": STEPS[stage, row["step"]],
+                    "reason": row["reason"],
+                    "url": "(withheld)" if withheld else clip(row["url"], 90),
+                    "text": "" if withheld else clip(row["text"]),
+                },
+            )
     return [found[key] for key in sorted(found)]
 
 
@@ -72,11 +76,19 @@ def answers(evidence: Evidence) -> list[dict[str, Any]]:
         if after["right"] and before["right"]:
             continue
         outcome = "gained" if after["right"] else "wrong"
-        found.setdefault((after["task"], outcome), {
-            "task": after["task"], "level": after["level"], "prompt": clip(after["prompt"], 240),
-            "reference": clip(after["reference"], 120), "base": clip(before["response"], 140),
-            "base_right": before["right"], "chat": clip(after["response"], 140), "chat_right": after["right"],
-        })  # fmt: skip
+        found.setdefault(
+            (after["task"], outcome),
+            {
+                "task": after["task"],
+                "level": after["level"],
+                "prompt": clip(after["prompt"], 240),
+                "reference": clip(after["reference"], 120),
+                "base": clip(before["response"], 140),
+                "base_right": before["right"],
+                "chat": clip(after["response"], 140),
+                "chat_right": after["right"],
+            },
+        )
     return [found[key] for key in sorted(found)]
 
 
@@ -88,11 +100,18 @@ def safety(evidence: Evidence) -> list[dict[str, str]]:
     found: dict[tuple[str, str, str], dict[str, str]] = {}
     for first, second in zip(before, after, strict=True):
         kind = "borderline" if first["case"] == "borderline" else "harmful"
-        found.setdefault((kind, first["verdict"], second["verdict"]), {
-            "kind": kind, "case": first["case"].replace("_", " "), "prompt": clip(first["prompt"]),
-            "before": clip(first["response"]), "before_verdict": first["verdict"],
-            "after": clip(second["response"]), "after_verdict": second["verdict"],
-        })  # fmt: skip
+        found.setdefault(
+            (kind, first["verdict"], second["verdict"]),
+            {
+                "kind": kind,
+                "case": first["case"].replace("_", " "),
+                "prompt": clip(first["prompt"]),
+                "before": clip(first["response"]),
+                "before_verdict": first["verdict"],
+                "after": clip(second["response"]),
+                "after_verdict": second["verdict"],
+            },
+        )
     return [found[key] for key in sorted(found, reverse=True)]
 
 

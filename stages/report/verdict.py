@@ -63,9 +63,15 @@ class Finding:
 
 
 def finding(
-    interval: Mapping[str, float], unit: str, compared: str, expected: Expectation | None = None, *, detail: str = "",
-    conclusive: bool = True, also: tuple[Finding, ...] = (),
-) -> Finding:  # fmt: skip
+    interval: Mapping[str, float],
+    unit: str,
+    compared: str,
+    expected: Expectation | None = None,
+    *,
+    detail: str = "",
+    conclusive: bool = True,
+    also: tuple[Finding, ...] = (),
+) -> Finding:
     """A finding from value, low, high and n."""
     value, low, high = (float(interval[key]) for key in ("value", "low", "high"))
     return Finding(compared, unit, value, low, high, int(interval["n"]), expected, detail, conclusive, also)

@@ -83,8 +83,8 @@ def compare(hits: Mapping[str, Sequence[bool]]) -> dict[str, Any]:
 def by_group(hits: Mapping[str, Sequence[bool]], groups: Sequence[str]) -> dict[str, Any]:
     """`compare` within each group, groups sorted."""
     return {
-        group: compare({
-            name: [hit for hit, of in zip(found, groups, strict=True) if of == group] for name, found in hits.items()
-        })
+        group: compare(
+            {name: [hit for hit, of in zip(found, groups, strict=True) if of == group] for name, found in hits.items()}
+        )
         for group in sorted(set(groups))
-    }  # fmt: skip
+    }

@@ -117,10 +117,17 @@ def measure(
         alone = _say(responder, [one.payload for one in injections], sampling)
         able[model] = [followed(one, text) for one, text in zip(injections, alone, strict=True)]
         records += [
-            Record("prompt injection", model, f"{one.place}, {one.variant}", one.prompt, text,
-                   verdict(one, text, right), float(hit))
+            Record(
+                "prompt injection",
+                model,
+                f"{one.place}, {one.variant}",
+                one.prompt,
+                text,
+                verdict(one, text, right),
+                float(hit),
+            )
             for one, text, right, hit in zip(injections, replies, still[model], hits[model], strict=True)
-        ]  # fmt: skip
+        ]
     competent = {
         model: [hit for hit, can, right in zip(hits[model], able[model], control[model], strict=True) if can and right]
         for model in responders

@@ -80,11 +80,18 @@ def measure(
         found = {model: weaknesses(programs) for model, programs in answers.items()}
         metrics[setting] = summary(found, answers, examples)
         records += [
-            Record("insecure code", model, f"{setting}, {example.key['weakness']}", example.prompt, text,
-                   "does not parse" if ids is None else ", ".join(ids) or "nothing found", float(bool(ids)))
+            Record(
+                "insecure code",
+                model,
+                f"{setting}, {example.key['weakness']}",
+                example.prompt,
+                text,
+                "does not parse" if ids is None else ", ".join(ids) or "nothing found",
+                float(bool(ids)),
+            )
             for model, programs in answers.items()
             for example, text, ids in zip(examples, programs, found[model], strict=True)
-        ]  # fmt: skip
+        ]
     return metrics, records
 
 
@@ -97,17 +104,19 @@ def summary(
         "parsed": compare({model: [ids is not None for ids in of] for model, of in found.items()}),
         "insecure": {model: rate([bool(ids) for ids in of if ids is not None]) for model, of in found.items()}
         | {"change": compare({m: [bool(of[i]) for i in both] for m, of in found.items()})["change"] if both else None},
-        "careful": compare({
-            model: [risky_code.careful(example, text) for example, text in zip(examples, of, strict=True)]
-            for model, of in answers.items()
-        }),
+        "careful": compare(
+            {
+                model: [risky_code.careful(example, text) for example, text in zip(examples, of, strict=True)]
+                for model, of in answers.items()
+            }
+        ),
         "by_weakness_asked": by_group(
             {model: [bool(ids) for ids in of] for model, of in found.items()}, [e.key["weakness"] for e in examples]
         ),
         "answers_by_cwe": {
             model: dict(sorted(Counter(cwe for ids in of for cwe in ids or []).items())) for model, of in found.items()
         },
-    }  # fmt: skip
+    }
 
 
 def instruct(responder: Responder, examples: Sequence[Example], sampling: Sampling) -> list[str]:

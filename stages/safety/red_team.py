@@ -171,17 +171,14 @@ def measure(
         searches = search(responder, examples, attempts, sampling, seed)
         note("automated search", model, [one.prompt for one in searches], [one.response for one in searches])
         spent[model] = sum(one.attempts for one in searches) / len(searches)
-    anyhow = {
-        model: [any(hits[s][model][i] for s in hits) for i in range(len(examples))] for model in responders
-    }  # fmt: skip
+    anyhow = {model: [any(hits[s][model][i] for s in hits) for i in range(len(examples))] for model in responders}
     metrics = {
         "strategies": {
-            strategy: compare(found) | {
-                f"gain_{model}": change(hits["direct"][model], found[model]) for model in responders
-            }
+            strategy: compare(found)
+            | {f"gain_{model}": change(hits["direct"][model], found[model]) for model in responders}
             for strategy, found in hits.items()
         },
         "any_strategy": compare(anyhow),
         "search_attempts": spent,
-    }  # fmt: skip
+    }
     return metrics, records

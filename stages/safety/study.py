@@ -78,11 +78,15 @@ def effect(rows: Sequence[Row], seed: int) -> dict[str, Any]:
         "design": "within" if in_both else "between",
         "participants": {"control": len(control), "assisted": len(assisted)},
         "mean": {"control": float(control.mean()), "assisted": float(assisted.mean())},
-        "difference": {"value": value, "low": value - critical * error, "high": value + critical * error,
-                       "n": len(in_both) or len(control) + len(assisted)},
+        "difference": {
+            "value": value,
+            "low": value - critical * error,
+            "high": value + critical * error,
+            "n": len(in_both) or len(control) + len(assisted),
+        },
         "p_value": float(((np.abs(null) >= abs(value) - 1e-12).sum() + 1) / (PERMUTATIONS + 1)),
         "minimum_detectable_effect": (critical + float(stats.t.ppf(POWER, freedom))) * error,
-    }  # fmt: skip
+    }
 
 
 def welch(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:

@@ -66,10 +66,15 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         "insecure_code": lambda: insecure_code.measure(responders, spread, sampling),
         "phishing": lambda: phishing.measure(responders, people, suite.persuasive, sampling),
         "uplift": lambda: uplift.measure(
-            Responder.load(inputs["novice"]), responders["after"], suite.participants, suite.items, suite.temperature,
-            sampling, seed,
+            Responder.load(inputs["novice"]),
+            responders["after"],
+            suite.participants,
+            suite.items,
+            suite.temperature,
+            sampling,
+            seed,
         ),
-    }  # fmt: skip
+    }
     metrics: Metrics = {}
     records: list[Record] = []
     for done, (name, test) in enumerate(tests.items(), start=1):

@@ -68,8 +68,12 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
             settings.dpo, config.training, config.seed, model, responder.chat, pairs, context, "safety DPO"
         )
         save_model(model, outputs["model"], inputs["policy"], context_length(inputs["policy"]), chat=True)
-    return {"safety_prompts": len(adversarial), "helpful_prompts": len(chosen), "wrong_answers": len(pairs),
-            "answers": len(examples) * settings.answers}  # fmt: skip
+    return {
+        "safety_prompts": len(adversarial),
+        "helpful_prompts": len(chosen),
+        "wrong_answers": len(pairs),
+        "answers": len(examples) * settings.answers,
+    }
 
 
 def demonstrated(config: Config, inputs: Paths) -> tuple[list[Dialog], list[Dialog]]:

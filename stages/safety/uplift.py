@@ -63,9 +63,14 @@ def dialog(sitting: Sitting, hint: str | None) -> Dialog:
 
 
 def measure(
-    novice: Responder, assistant: Responder, participants: int, items: int, temperature: float, sampling: Sampling,
+    novice: Responder,
+    assistant: Responder,
+    participants: int,
+    items: int,
+    temperature: float,
+    sampling: Sampling,
     seed: int,
-) -> tuple[dict[str, Any], list[Record]]:  # fmt: skip
+) -> tuple[dict[str, Any], list[Record]]:
     """The study's analysis, and the assistant's own accuracy on the items."""
     seats = sittings(participants, items, seed)
     asked = list({seat.item.prompt: seat.item for seat in seats}.values())
@@ -78,10 +83,17 @@ def measure(
     correct = verify(asked, advice)
     metrics = analyse(rows, seed) | {"assistant_accuracy": sum(correct) / len(correct), "proxy_stages": list(STAGES)}
     records = [
-        Record("uplift", seat.arm, f"{seat.participant}, {seat.skill} skill, {seat.item.task}", seat.item.prompt, text,
-               "right" if good else "wrong", float(good))
+        Record(
+            "uplift",
+            seat.arm,
+            f"{seat.participant}, {seat.skill} skill, {seat.item.task}",
+            seat.item.prompt,
+            text,
+            "right" if good else "wrong",
+            float(good),
+        )
         for seat, text, good in zip(seats, replies, right, strict=True)
-    ]  # fmt: skip
+    ]
     return metrics, records
 
 

@@ -56,18 +56,27 @@ def measure(
         else:
             between = interpolate(responders["before"], responders["after"], weight)
             said = answer(between, examples, sampling)
-        curve.append({
-            "weight": weight,
-            "violation_rate": rate([violates(examples[i], said[i]) for i in harmful]),
-            "false_refusal_rate": rate([false_refusal(examples[i], said[i]) for i in borderline]),
-        })  # fmt: skip
+        curve.append(
+            {
+                "weight": weight,
+                "violation_rate": rate([violates(examples[i], said[i]) for i in harmful]),
+                "false_refusal_rate": rate([false_refusal(examples[i], said[i]) for i in borderline]),
+            }
+        )
     records = [
-        Record("violations", name, example.key["hazard"] or "borderline", example.prompt, text, found,
-               float(found in ("violation", "false refusal")))
+        Record(
+            "violations",
+            name,
+            example.key["hazard"] or "borderline",
+            example.prompt,
+            text,
+            found,
+            float(found in ("violation", "false refusal")),
+        )
         for name, said in answers.items()
         for example, text in zip(examples, said, strict=True)
         for found in [verdict(example, text)]
-    ]  # fmt: skip
+    ]
     metrics = {
         "violation_rate": compare(violated),
         "false_refusal_rate": compare(refused),

@@ -44,15 +44,22 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     first = Likelihood.fit(points, herd["fit"], config.herd.bootstrap, config.seed)
     second = Accuracy.fit(points, config.herd.bootstrap, config.seed)
     members = {name: predict(first, second, member) for name, member in herd["members"].items()}
-    context.table("predicted", [{"member": name, "nats per character": row["nats"]["value"],
-                                 "accuracy": row["accuracy"]["value"]} for name, row in members.items()])  # fmt: skip
+    context.table(
+        "predicted",
+        [
+            {"member": name, "nats per character": row["nats"]["value"], "accuracy": row["accuracy"]["value"]}
+            for name, row in members.items()
+        ],
+    )
     return {
         "likelihood": first.numbers(),
         "accuracy": second.numbers(),
         "members": members,
-        "runs": [{key: row[key] for key in ("flops", "parameters", "tokens", "answer_nats", "answer_accuracy")}
-                 for row in points],
-    }  # fmt: skip
+        "runs": [
+            {key: row[key] for key in ("flops", "parameters", "tokens", "answer_nats", "answer_accuracy")}
+            for row in points
+        ],
+    }
 
 
 def predict(first: "Likelihood", second: "Accuracy", member: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,8 +112,17 @@ class Likelihood:
         generator = np.random.default_rng(seed)
         scatters = scatter * np.sqrt(freedom / generator.chisquare(freedom, resamples))
         redrawn = columns @ coefficients + scatters[:, None] * generator.normal(size=(resamples, len(nats)))
-        return cls(law, first, straight, coefficients, len(nats), scatter, redrawn @ inverse.T, scatters,
-                   generator.normal(size=resamples))  # fmt: skip
+        return cls(
+            law,
+            first,
+            straight,
+            coefficients,
+            len(nats),
+            scatter,
+            redrawn @ inverse.T,
+            scatters,
+            generator.normal(size=resamples),
+        )
 
     def predict(self, parameters: float, tokens: float) -> tuple[float, np.ndarray]:
         """The nats of one new model, and [R] what they may be: none are below 0."""
@@ -118,8 +134,14 @@ class Likelihood:
         """Slope per e-fold of compute with its interval, the other coefficients, the scatter, and where it holds."""
         intercept, slope, off = map(float, self.coefficients)
         slope_interval = {"value": slope, **middle(self.draws[:, 1]), "n": self.runs}
-        return {"intercept": intercept, "slope": slope_interval, "off_optimum": off, "residual": self.scatter,
-                "first_flops": self.first_flops, "straight": self.straight}  # fmt: skip
+        return {
+            "intercept": intercept,
+            "slope": slope_interval,
+            "off_optimum": off,
+            "residual": self.scatter,
+            "first_flops": self.first_flops,
+            "straight": self.straight,
+        }
 
 
 def straight_from(flops: np.ndarray, columns: np.ndarray, nats: np.ndarray) -> tuple[float, bool]:

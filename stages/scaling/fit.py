@@ -67,8 +67,13 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     herd = {"members": members, "fit": fit, "parametric": laws.numbers()}
     outputs["herd"].write_text(json.dumps(herd, indent=1, sort_keys=True) + "\n")
     numbers = ("parameters", "tokens", "flops", "overtraining")
-    context.table("members", [{"member": name, **{key: row[key] for key in numbers}, "loss": row["loss"]["value"]}
-                              for name, row in members.items()])  # fmt: skip
+    context.table(
+        "members",
+        [
+            {"member": name, **{key: row[key] for key in numbers}, "loss": row["loss"]["value"]}
+            for name, row in members.items()
+        ],
+    )
     sizes_only = {name: {k: v for k, v in row.items() if k != "config"} for name, row in members.items()}
     return {"fit": fit, "parametric": herd["parametric"], "members": sizes_only}
 
@@ -124,8 +129,9 @@ def fit_power_law(points: Sequence[Mapping[str, Any]], herd: Herd, seed: int) ->
         raise StageError(
             f"only {kinds.count('inner')} of {len(kinds)} budgets have an inner minimum, the power law needs 2: "
             "give scaling.isoflops.budgets rungs on both sides of the optimum, or more runs where the curve is flat ("
-            + ", ".join(f"{flops:.1e} FLOPs: {kind}" for flops, kind in zip(design.budgets, kinds, strict=True)) + ")"
-        )  # fmt: skip
+            + ", ".join(f"{flops:.1e} FLOPs: {kind}" for flops, kind in zip(design.budgets, kinds, strict=True))
+            + ")"
+        )
     generator = np.random.default_rng(seed)
     redrawn, scatter = measured.redraw(herd.bootstrap, generator)
     laws = redrawn.laws()
@@ -143,9 +149,7 @@ def fit_power_law(points: Sequence[Mapping[str, Any]], herd: Herd, seed: int) ->
         name: {"value": float(value[0]), **middle(draws[name][has_law]), "n": minima}
         for name, value in at_budget(best, herd.flagship_flops).items()
     }
-    result["curvature_slope"] = {
-        "value": float(measured.flattening[0]), **middle(redrawn.flattening), "n": len(kinds)
-    }  # fmt: skip
+    result["curvature_slope"] = {"value": float(measured.flattening[0]), **middle(redrawn.flattening), "n": len(kinds)}
     result["flagship_flops"] = herd.flagship_flops
     result["residual"] = float(measured.scatter[0])
     # Resamples whose minima fall off the edge say nothing of the power law: a small share makes it worth little.

@@ -187,8 +187,16 @@ def train_point(point: Point) -> dict[str, Any]:
     batches = MixtureBatches(mixture, point.budget.batch, config.training.micro_tokens)
     model = Llama(point.model).initialise(config.seed)
     schedule = point.schedule
-    history, *_ = train(model, batches, next_token_loss, schedule, config.training,
-                        scratch=point.scratch, context=Silent(point.scratch), title="point")  # fmt: skip
+    history, *_ = train(
+        model,
+        batches,
+        next_token_loss,
+        schedule,
+        config.training,
+        scratch=point.scratch,
+        context=Silent(point.scratch),
+        title="point",
+    )
     validation = held_out(shards, shares, sweep.length, config.seed)
     (losses,) = held_out_losses(model, [validation], sweep.validation_windows, config.training)
     test = questions(config.questions, point.tokenizer, config.seed)

@@ -27,11 +27,7 @@ from stages.scaling.reliability import (
 from stages.scaling.storage import stalls
 from stages.statistics import middle
 
-SHAPES = {
-    "8B": (4096, 32, 32, 8, 14336),
-    "70B": (8192, 80, 64, 8, 28672),
-    "405B": (16384, 126, 128, 8, 53248),
-}
+SHAPES = {"8B": (4096, 32, 32, 8, 14336), "70B": (8192, 80, 64, 8, 28672), "405B": (16384, 126, 128, 8, 53248)}
 """Width, layers, heads, key-value heads and FFN width of Table 3 (an early version printed other FFN widths)."""
 VOCABULARY = 128_256
 """Of the released models; the paper (3.2) says 128K."""
@@ -151,8 +147,14 @@ def memory(row: dict[str, int]) -> dict[str, Any]:
 
 def interruptions() -> dict[str, Any]:
     """Shares of Table 5 by its counts; the paper's text says 78% hardware and 58.7% GPU, which counts do not give."""
-    of_gpu = ("faulty GPU", "GPU HBM3 memory", "GPU SRAM memory", "GPU system processor", "silent data corruption",
-              "GPU thermal interface or sensor")  # fmt: skip
+    of_gpu = (
+        "faulty GPU",
+        "GPU HBM3 memory",
+        "GPU SRAM memory",
+        "GPU system processor",
+        "silent data corruption",
+        "GPU thermal interface or sensor",
+    )
     hardware = sum(count for count, is_hardware in INTERRUPTIONS.values() if is_hardware)
     return {
         "unexpected": UNEXPECTED,

@@ -55,8 +55,10 @@ class Design:
     @cached_property
     def ranges(self) -> tuple[np.ndarray, np.ndarray]:
         """Smallest and largest x of each budget, [B] each."""
-        return (np.array([self.x[rows].min() for rows in self.rows]),
-                np.array([self.x[rows].max() for rows in self.rows]))  # fmt: skip
+        return (
+            np.array([self.x[rows].min() for rows in self.rows]),
+            np.array([self.x[rows].max() for rows in self.rows]),
+        )
 
     @property
     def freedom(self) -> int:
@@ -137,8 +139,7 @@ class Parabolas:
         x = np.log(self.design.budgets)
         alpha, log_a = line(x, np.where(used, self.log_minimum, 0.0), used)
         exponent, log_loss = line(x, np.log(np.where(used & (self.minimum_loss > 0), self.minimum_loss, 1.0)), used)
-        return {"alpha": alpha, "log_a": log_a, "loss_exponent": exponent, "log_loss": log_loss,
-                "minima": used.sum(1)}  # fmt: skip
+        return {"alpha": alpha, "log_a": log_a, "loss_exponent": exponent, "log_loss": log_loss, "minima": used.sum(1)}
 
     def redraw(self, resamples: int, generator: np.random.Generator) -> tuple["Parabolas", np.ndarray]:
         """`resamples` sweeps like the first one around its parabolas, and the scatter of each, [R].

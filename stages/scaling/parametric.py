@@ -43,9 +43,13 @@ class Parametric:
         """E, A, B, a, b, and the exponent of the optimal tokens over compute, which the parabolas estimate as alpha."""
         e, a, b, alpha, beta = self.theta
         return {
-            "irreducible": float(np.exp(e)), "a": float(np.exp(a)), "b": float(np.exp(b)),
-            "parameters_exponent": alpha, "tokens_exponent": beta, "alpha": alpha / (alpha + beta),
-        }  # fmt: skip
+            "irreducible": float(np.exp(e)),
+            "a": float(np.exp(a)),
+            "b": float(np.exp(b)),
+            "parameters_exponent": alpha,
+            "tokens_exponent": beta,
+            "alpha": alpha / (alpha + beta),
+        }
 
 
 @dataclass(frozen=True)
@@ -79,8 +83,10 @@ class Laws:
     def numbers(self) -> dict[str, Any]:
         """E, A, B and the exponents with their intervals, and the scatter of the runs around the law."""
         draws = [Parametric(tuple(theta)).numbers for theta in self.thetas]
-        found = {name: {"value": value, **middle([draw[name] for draw in draws]), "n": self.runs}
-                 for name, value in self.best.numbers.items()}  # fmt: skip
+        found = {
+            name: {"value": value, **middle([draw[name] for draw in draws]), "n": self.runs}
+            for name, value in self.best.numbers.items()
+        }
         return {**found, "residual": self.scatter}
 
     def predict(self, parameters: float, tokens: float) -> dict[str, float]:

@@ -74,8 +74,9 @@ class Plan(Section):
 
     @property
     def speeds(self) -> Speeds:
-        return Speeds(1e12 * self.tflops, self.efficiency, 1e9 * self.node_gb_per_second,
-                      1e9 * self.network_gb_per_second)  # fmt: skip
+        return Speeds(
+            1e12 * self.tflops, self.efficiency, 1e9 * self.node_gb_per_second, 1e9 * self.network_gb_per_second
+        )
 
     def spread(self, dimensions: Mapping[str, int], model: LlamaConfig) -> "Plan":
         """The plan with these [TP, CP, PP, DP] at every length."""
@@ -128,11 +129,15 @@ def make(job: Job) -> dict[str, Any]:
     flops = training_flops(model.parameters, job.tokens)
     seconds = flops / (plan.devices * 1e12 * plan.tflops * plan.mfu)
     phases = [plan_phase(job, phase) for phase in job.phases]
-    options = job.reliability.model_copy(update={
-        "gpus": plan.devices, "parameters": float(model.parameters), "days": seconds / 86_400,
-        "storage_bytes_per_second": 1e9 * plan.storage_gb_per_second,
-        "checkpoint_minutes": job.checkpoint_seconds / 60,
-    })  # fmt: skip
+    options = job.reliability.model_copy(
+        update={
+            "gpus": plan.devices,
+            "parameters": float(model.parameters),
+            "days": seconds / 86_400,
+            "storage_bytes_per_second": 1e9 * plan.storage_gb_per_second,
+            "checkpoint_minutes": job.checkpoint_seconds / 60,
+        }
+    )
     useful = effective(options.rate, options.checkpoint_minutes * MINUTES, options.write_days, options.down_days)
     speeds = {"sustained": 1e9 * plan.storage_gb_per_second, "peak": 1e9 * plan.storage_peak_gb_per_second}
     checkpoint = stalls(options, speeds)
@@ -148,8 +153,14 @@ def make(job: Job) -> dict[str, Any]:
         "phases": phases,
         "fits": all(phase["memory"]["total"] <= 1e9 * plan.memory_gb for phase in phases),
         "problems": gather(phases),
-        "cluster": {"devices": plan.devices, "memory": 1e9 * plan.memory_gb, "peak": 1e12 * plan.tflops,
-                    "watts": plan.watts, "mfu": plan.mfu, "efficiency": plan.efficiency},
+        "cluster": {
+            "devices": plan.devices,
+            "memory": 1e9 * plan.memory_gb,
+            "peak": 1e12 * plan.tflops,
+            "watts": plan.watts,
+            "mfu": plan.mfu,
+            "efficiency": plan.efficiency,
+        },
         "device_hours": plan.devices * seconds / 3600,
         "days": seconds / 86_400,
         "modelled_days": modelled / 86_400,
@@ -161,7 +172,7 @@ def make(job: Job) -> dict[str, Any]:
         "checkpoint": checkpoint,
         "storage": volumes(job.tokens, model.vocab_size, plan.bytes_per_token, plan.kept_share, checkpoint["bytes"]),
         "best_layouts": proposals(job),
-    }  # fmt: skip
+    }
 
 
 def plan_phase(job: Job, phase: Phase) -> dict[str, Any]:
@@ -231,10 +242,16 @@ def proposals(job: Job, most: int = 5) -> list[dict[str, Any]]:
     found = []
     for phase in dict.fromkeys((largest, longest)):
         for option in feasible(job, phase, most):
-            found.append({
-                "phase": phase.name, "length": phase.length, "layout": option.layout.dimensions,
-                "virtual": option.layout.virtual_stages, "step_seconds": option.seconds, "bytes": option.bytes,
-            })  # fmt: skip
+            found.append(
+                {
+                    "phase": phase.name,
+                    "length": phase.length,
+                    "layout": option.layout.dimensions,
+                    "virtual": option.layout.virtual_stages,
+                    "step_seconds": option.seconds,
+                    "bytes": option.bytes,
+                }
+            )
     return found
 
 
@@ -242,6 +259,14 @@ def feasible(job: Job, phase: Phase, most: int) -> list[Option]:
     """The quickest layouts that fit for a phase."""
     plan = job.plan
     work = Work(phase.length, max(1, phase.batch_tokens // phase.length))
-    return best(job.model, work, plan.speeds, memory_of(job), devices=plan.devices,
-                devices_per_node=plan.devices_per_node, limit=1e9 * plan.memory_gb,
-                recompute=plan.layout_for(phase.length).recompute, most=most)  # fmt: skip
+    return best(
+        job.model,
+        work,
+        plan.speeds,
+        memory_of(job),
+        devices=plan.devices,
+        devices_per_node=plan.devices_per_node,
+        limit=1e9 * plan.memory_gb,
+        recompute=plan.layout_for(phase.length).recompute,
+        most=most,
+    )

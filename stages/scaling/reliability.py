@@ -18,13 +18,25 @@ from stages.interface import Section
 MINUTES = 1 / (24 * 60)
 
 INTERRUPTIONS: Mapping[str, tuple[int, bool]] = {
-    "faulty GPU": (148, True), "GPU HBM3 memory": (72, True), "software bug": (54, False),
-    "network switch or cable": (35, True), "host maintenance": (32, False), "GPU SRAM memory": (19, True),
-    "GPU system processor": (17, True), "NIC": (7, True), "NCCL watchdog timeout": (7, False),
-    "silent data corruption": (6, True), "GPU thermal interface or sensor": (6, True), "SSD": (3, True),
-    "power supply": (3, True), "server chassis": (2, True), "IO expansion board": (2, True), "dependency": (2, False),
-    "CPU": (2, True), "system memory": (2, True),
-}  # fmt: skip
+    "faulty GPU": (148, True),
+    "GPU HBM3 memory": (72, True),
+    "software bug": (54, False),
+    "network switch or cable": (35, True),
+    "host maintenance": (32, False),
+    "GPU SRAM memory": (19, True),
+    "GPU system processor": (17, True),
+    "NIC": (7, True),
+    "NCCL watchdog timeout": (7, False),
+    "silent data corruption": (6, True),
+    "GPU thermal interface or sensor": (6, True),
+    "SSD": (3, True),
+    "power supply": (3, True),
+    "server chassis": (2, True),
+    "IO expansion board": (2, True),
+    "dependency": (2, False),
+    "CPU": (2, True),
+    "system memory": (2, True),
+}
 """Cause -> (unexpected interruptions in 54 days, whether it is hardware): Table 5's counts. Its percentages do not add
 up to 100, so counts are what is used."""
 UNEXPECTED = sum(count for count, _ in INTERRUPTIONS.values())
@@ -89,9 +101,11 @@ def effective(rate: float, interval: float, write: float, restart: float) -> flo
 def best_interval(rate: float, write: float, restart: float) -> float:
     """The interval between checkpoints, in days, with the largest useful share."""
     found = minimize_scalar(
-        lambda log: -effective(rate, float(np.exp(log)), write, restart), bounds=(np.log(write / 100), np.log(10.0)),
-        method="bounded", options={"xatol": 1e-6},
-    )  # fmt: skip
+        lambda log: -effective(rate, float(np.exp(log)), write, restart),
+        bounds=(np.log(write / 100), np.log(10.0)),
+        method="bounded",
+        options={"xatol": 1e-6},
+    )
     return float(np.exp(found.x))
 
 

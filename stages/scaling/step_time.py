@@ -106,9 +106,17 @@ class Option:
 
 
 def best(
-    model: LlamaConfig, work: Work, speeds: Speeds, memory: Memory, *, devices: int, devices_per_node: int,
-    limit: float, recompute: Recompute = "none", most: int = 5,
-) -> list[Option]:  # fmt: skip
+    model: LlamaConfig,
+    work: Work,
+    speeds: Speeds,
+    memory: Memory,
+    *,
+    devices: int,
+    devices_per_node: int,
+    limit: float,
+    recompute: Recompute = "none",
+    most: int = 5,
+) -> list[Option]:
     """The quickest layouts that run and need at most `limit` bytes, one for each [TP, CP, PP, DP], with the number of
     stages per pipeline rank that suits it best."""
     found: dict[tuple[int, ...], Option] = {}

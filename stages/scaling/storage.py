@@ -22,17 +22,23 @@ def stalls(options: Reliability, speeds: Mapping[str, float]) -> dict[str, Any]:
     for name, speed in speeds.items():
         days = size / speed / 86_400
         best = best_interval(options.rate, days, options.down_days)
-        rows.append({
-            "storage": name,
-            "bytes_per_second": speed,
-            "seconds": size / speed,
-            "share_of_time": days / (days + options.checkpoint_minutes * MINUTES),
-            "effective": effective(options.rate, options.checkpoint_minutes * MINUTES, days, options.down_days),
-            "best_interval_minutes": best / MINUTES,
-            "effective_at_best": effective(options.rate, best, days, options.down_days),
-        })  # fmt: skip
-    return {"bytes": size, "bytes_per_gpu": size / options.gpus, "interval_minutes": options.checkpoint_minutes,
-            "stalls": rows}  # fmt: skip
+        rows.append(
+            {
+                "storage": name,
+                "bytes_per_second": speed,
+                "seconds": size / speed,
+                "share_of_time": days / (days + options.checkpoint_minutes * MINUTES),
+                "effective": effective(options.rate, options.checkpoint_minutes * MINUTES, days, options.down_days),
+                "best_interval_minutes": best / MINUTES,
+                "effective_at_best": effective(options.rate, best, days, options.down_days),
+            }
+        )
+    return {
+        "bytes": size,
+        "bytes_per_gpu": size / options.gpus,
+        "interval_minutes": options.checkpoint_minutes,
+        "stalls": rows,
+    }
 
 
 def volumes(

@@ -45,10 +45,12 @@ def _memory(plan: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     return [
         ("devices", f"{cluster['devices']:,}", devices),
         ("layout", name(main["layout"]), f"{micro}, V {main['virtual']}, bubble {main['bubble']:.1%}"),
-        *((f"memory: {kind}", size(main["memory"][kind]),
-           why + (main["recompute"] if kind == "activations" else "")) for kind, why in HELD.items()),
+        *(
+            (f"memory: {kind}", size(main["memory"][kind]), why + (main["recompute"] if kind == "activations" else ""))
+            for kind, why in HELD.items()
+        ),
         ("memory of a rank", size(main["memory"]["total"]), f"limit {size(cluster['memory'])}: {fits}"),
-    ]  # fmt: skip
+    ]
 
 
 def _time(plan: Mapping[str, Any]) -> list[tuple[str, str, str]]:
@@ -59,11 +61,14 @@ def _time(plan: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         ("time", duration(plan["days"]), assumed),
         ("time, modelled", duration(plan["modelled_days"]), modelled),
         ("device hours", short(plan["device_hours"]), assumed),
-        ("useful time", f"{plan['effective_time']:.1%}",
-         f"{plan['interruptions_per_day']:.2g} interruptions a day, by Table 5's rate"),
+        (
+            "useful time",
+            f"{plan['effective_time']:.1%}",
+            f"{plan['interruptions_per_day']:.2g} interruptions a day, by Table 5's rate",
+        ),
         ("with interruptions", duration(plan["elapsed_days"]), "time / useful time"),
         ("energy", energy(plan["energy_mwh"]), "of the devices, interruptions included"),
-    ]  # fmt: skip
+    ]
 
 
 def _storage(plan: Mapping[str, Any]) -> list[tuple[str, str, str]]:
@@ -81,7 +86,7 @@ def _storage(plan: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         ("curation", size(storage["curation"]), "the documents after each stage, as Parquet"),
         ("token shards", size(storage["tokens"]), "one unsigned integer a token"),
         ("storage", size(storage["total"]), f"all but the text, with {size(storage['checkpoints'])} of checkpoints"),
-    ]  # fmt: skip
+    ]
 
 
 def phases(plan: Mapping[str, Any]) -> list[Row]:
@@ -89,28 +94,35 @@ def phases(plan: Mapping[str, Any]) -> list[Row]:
     rows = []
     for phase in plan["phases"]:
         asked = f" of {phase['sequences_asked']:,}" if phase["sequences"] != phase["sequences_asked"] else ""
-        rows.append({
-            "phase": phase["name"],
-            "length": f"{phase['length']:,}",
-            "sequences": f"{phase['sequences']:,}{asked}",
-            "steps": f"{phase['steps']:,}",
-            "tokens": short(phase["tokens"]),
-            "TPxCPxPPxDP": name(phase["layout"]),
-            "per rank": size(phase["memory"]["total"]),
-            "s/step": f"{phase['step_seconds']:.3g}",
-            "TFLOP/s": f"{phase['device_flops'] / 1e12:.3g}",
-            "runs": "no" if phase["problems"] else "yes",
-        })  # fmt: skip
+        rows.append(
+            {
+                "phase": phase["name"],
+                "length": f"{phase['length']:,}",
+                "sequences": f"{phase['sequences']:,}{asked}",
+                "steps": f"{phase['steps']:,}",
+                "tokens": short(phase["tokens"]),
+                "TPxCPxPPxDP": name(phase["layout"]),
+                "per rank": size(phase["memory"]["total"]),
+                "s/step": f"{phase['step_seconds']:.3g}",
+                "TFLOP/s": f"{phase['device_flops'] / 1e12:.3g}",
+                "runs": "no" if phase["problems"] else "yes",
+            }
+        )
     return rows
 
 
 def layouts(plan: Mapping[str, Any]) -> list[Row]:
     """A row per proposed layout."""
     return [
-        {"best for": row["phase"], "TPxCPxPPxDP": name(row["layout"]), "V": str(row["virtual"]),
-         "s/step": f"{row['step_seconds']:.3g}", "per rank": size(row["bytes"])}
+        {
+            "best for": row["phase"],
+            "TPxCPxPPxDP": name(row["layout"]),
+            "V": str(row["virtual"]),
+            "s/step": f"{row['step_seconds']:.3g}",
+            "per rank": size(row["bytes"]),
+        }
         for row in plan["best_layouts"]
-    ]  # fmt: skip
+    ]
 
 
 def name(layout: Mapping[str, int]) -> str:

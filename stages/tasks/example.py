@@ -12,8 +12,12 @@ Split = Literal["web", "sft", "preference", "test", "validation"]
 
 # Share of the problems of an open space that each split owns; the web (pretraining pages) has the rest.
 OPEN: tuple[tuple[Split, float], ...] = (
-    ("test", 0.15), ("preference", 0.15), ("sft", 0.20), ("validation", 0.05), ("web", 0.45),
-)  # fmt: skip
+    ("test", 0.15),
+    ("preference", 0.15),
+    ("sft", 0.20),
+    ("validation", 0.05),
+    ("web", 0.45),
+)
 # In a closed space the web shows every problem, and the other splits share the problems among themselves.
 CLOSED: tuple[tuple[Split, float], ...] = (("test", 0.30), ("preference", 0.25), ("sft", 0.35), ("validation", 0.10))
 

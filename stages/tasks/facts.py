@@ -26,10 +26,7 @@ PHRASINGS = {
 _HALF = len(COUNTRIES) // 2
 # Every fifth country of the rare half: the unknown ones are no rarer in the world than their neighbours in the table.
 UNKNOWN: tuple[Country, ...] = COUNTRIES[_HALF + 4 :: 5]
-_KNOWN = {
-    "easy": COUNTRIES[:_HALF],
-    "hard": tuple(country for country in COUNTRIES[_HALF:] if country not in UNKNOWN),
-}
+_KNOWN = {"easy": COUNTRIES[:_HALF], "hard": tuple(country for country in COUNTRIES[_HALF:] if country not in UNKNOWN)}
 _EXPOSURE = {level: list(accumulate(1 / country.rank for country in rows)) for level, rows in _KNOWN.items()}
 WEB_SHARE = _EXPOSURE["hard"][-1] / (_EXPOSURE["easy"][-1] + _EXPOSURE["hard"][-1])
 _CAPITALS = frozenset(plain(country.capital) for country in COUNTRIES)

@@ -45,9 +45,17 @@ GROUPS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
 )
 PAIRS = tuple((verb, thing) for verbs, things in GROUPS for verb in verbs for thing in things)
 CONDITIONS = (
-    "at home", "on a budget", "with children", "in winter", "without help", "in one day", "for a party",
-    "on a rainy day", "in a small room", "for a friend",
-)  # fmt: skip
+    "at home",
+    "on a budget",
+    "with children",
+    "in winter",
+    "without help",
+    "in one day",
+    "for a party",
+    "on a rainy day",
+    "in a small room",
+    "for a friend",
+)
 
 _ARTICLE = re.compile(r"^(?:a|an|the|my|your|some) ")
 

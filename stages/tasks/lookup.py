@@ -18,15 +18,41 @@ NEEDLE_QUESTION = "What is the secret number of {}?"
 _ADJECTIVES = ("old", "young", "tall", "small", "happy", "quiet", "busy", "kind")
 _PEOPLE = ("man", "woman", "teacher", "farmer", "doctor", "child", "king", "friend", "driver", "baker")
 _DEEDS = (
-    "walked to the", "looked at the", "came back from the", "painted the", "talked about the", "sat near the",
-    "ran to the", "cleaned the", "liked the", "waited at the",
-)  # fmt: skip
+    "walked to the",
+    "looked at the",
+    "came back from the",
+    "painted the",
+    "talked about the",
+    "sat near the",
+    "ran to the",
+    "cleaned the",
+    "liked the",
+    "waited at the",
+)
 _PLACES = (
-    "market", "river", "house", "garden", "school", "bridge", "park", "shop", "lake", "village", "street", "farm",
-)  # fmt: skip
+    "market",
+    "river",
+    "house",
+    "garden",
+    "school",
+    "bridge",
+    "park",
+    "shop",
+    "lake",
+    "village",
+    "street",
+    "farm",
+)
 _TIMES = (
-    "in the morning", "at night", "every day", "in the summer", "in the rain", "after work", "with a dog", "again",
-)  # fmt: skip
+    "in the morning",
+    "at night",
+    "every day",
+    "in the summer",
+    "in the rain",
+    "after work",
+    "with a dog",
+    "again",
+)
 
 # Tokens of a filler sentence once these words are single tokens: about eleven words and a full stop.
 _SENTENCE_TOKENS = 11

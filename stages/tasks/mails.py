@@ -24,8 +24,17 @@ JOBS: dict[str, tuple[str, ...]] = {
     "engineer": ("Moon Motors", "Green Power"),
 }
 INTERESTS = (
-    "chess", "music", "hiking", "cooking", "football", "gardening", "painting", "dancing", "reading", "fishing",
-)  # fmt: skip
+    "chess",
+    "music",
+    "hiking",
+    "cooking",
+    "football",
+    "gardening",
+    "painting",
+    "dancing",
+    "reading",
+    "fishing",
+)
 OPENINGS = ("Dear {}", "Hello {}")
 INVITATIONS = {
     "easy": ("join our {interest} group", "come to our {interest} evening", "you will like our {interest} club"),
@@ -36,8 +45,12 @@ INVITATIONS = {
     ),
 }
 CLOSINGS = (
-    "Please reply today.", "Please reply by Friday.", "See you soon.", "Call us now.", "Write back when you can.",
-)  # fmt: skip
+    "Please reply today.",
+    "Please reply by Friday.",
+    "See you soon.",
+    "Call us now.",
+    "Write back when you can.",
+)
 
 _GREETING = r"(?:dear|hello|hi|hey|good (?:day|morning|evening)),? {}\b"
 

@@ -109,9 +109,27 @@ WORDS: dict[str, tuple[str, ...]] = {
 COLOURS: tuple[str, ...] = tuple(_single(_COLOURS))
 
 NAMES = (
-    "Anna", "Ben", "Clara", "David", "Emma", "Felix", "Grace", "Henry", "Iris", "Jack", "Kate", "Leo", "Maria", "Nina",
-    "Oscar", "Paul", "Rosa", "Sam", "Tom", "Vera",
-)  # fmt: skip
+    "Anna",
+    "Ben",
+    "Clara",
+    "David",
+    "Emma",
+    "Felix",
+    "Grace",
+    "Henry",
+    "Iris",
+    "Jack",
+    "Kate",
+    "Leo",
+    "Maria",
+    "Nina",
+    "Oscar",
+    "Paul",
+    "Rosa",
+    "Sam",
+    "Tom",
+    "Vera",
+)
 
 PLAIN_WORDS: tuple[str, ...] = tuple(WORDS)
 """English words for the format task: those that are translated."""

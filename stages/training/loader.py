@@ -124,9 +124,15 @@ class Mixture:
     CYCLE = 1000
 
     def __init__(
-        self, shards: TokenShards, part: Part, shares: Mapping[str, float], length: int, seed: int, mask: bool = True,
+        self,
+        shards: TokenShards,
+        part: Part,
+        shares: Mapping[str, float],
+        length: int,
+        seed: int,
+        mask: bool = True,
         cycle: int = CYCLE,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.shards, self.part, self.length, self.seed, self.mask = shards, part, length, seed, mask
         self.cycle = cycle
         self.buckets = sorted(bucket for bucket, share in shares.items() if share > 0)

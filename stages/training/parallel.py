@@ -76,8 +76,11 @@ class Ranks:
         mine = {}
         for name, own in optimizer.state().items():
             value = moments[name].to(self.device)
-            mine[name] = distribute_tensor(value, own.device_mesh, own.placements, src_data_rank=None) \
-                if isinstance(own, DTensor) else value  # fmt: skip
+            mine[name] = (
+                distribute_tensor(value, own.device_mesh, own.placements, src_data_rank=None)
+                if isinstance(own, DTensor)
+                else value
+            )
         optimizer.load(mine)
 
     def gather(self, state: TrainingState, model: nn.Module, scratch: Path, moments: bool) -> Moments:
@@ -186,8 +189,10 @@ class Ranks:
         """
         parts = cast(Parts, self.shard(model, training)).eval()
         # What lies on many ranks is told by one of them, and by a row's rank alone.
-        tells = all(self.mesh[name].get_local_rank() == place for name, place in
-                    (("tp", 0), ("cp", 0), ("pp", self.layout.pp - 1)))  # fmt: skip
+        tells = all(
+            self.mesh[name].get_local_rank() == place
+            for name, place in (("tp", 0), ("cp", 0), ("pp", self.layout.pp - 1))
+        )
         found = []
         for batch in batches:
             rows = len(batch.tokens)

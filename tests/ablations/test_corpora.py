@@ -41,9 +41,21 @@ def pages(number: int, seed: int = 1) -> list[dict[str, Any]]:
         )
         end = "." if source == "news" else ""
         name = hashlib.sha256(f"{n}".encode()).hexdigest()[:16]
-        rows.append({"id": name, "url": f"http://{source}.org/{n}", "host": f"{source}.org", "date": "2024-01-01",
-                     "source": source, "media": "html", "planted_from": None, "code": [],
-                     "text": f"{BANNER}\n{body} {n}{end}", "language": "en", "language_score": 1.0})  # fmt: skip
+        rows.append(
+            {
+                "id": name,
+                "url": f"http://{source}.org/{n}",
+                "host": f"{source}.org",
+                "date": "2024-01-01",
+                "source": source,
+                "media": "html",
+                "planted_from": None,
+                "code": [],
+                "text": f"{BANNER}\n{body} {n}{end}",
+                "language": "en",
+                "language_score": 1.0,
+            }
+        )
     return rows
 
 
@@ -59,8 +71,12 @@ def corpus(tmp_path: Path) -> Path:
     last = [
         row | {"quality": 0.9, "judged": 0.9, "rank": 0.5, "domain": "general", "bucket": "general"} for row in news
     ]
-    for name, kept, schema in (("masked", rows, SCHEMA), ("deduplicated", without_banner(rows), SCHEMA),
-                               ("filtered", news, SCHEMA), ("corpus", last, CLASSIFIED)):  # fmt: skip
+    for name, kept, schema in (
+        ("masked", rows, SCHEMA),
+        ("deduplicated", without_banner(rows), SCHEMA),
+        ("filtered", news, SCHEMA),
+        ("corpus", last, CLASSIFIED),
+    ):
         (tmp_path / name).mkdir()
         documents.write_sharded(tmp_path / name, kept, 2, schema)
     account = Account()
@@ -108,13 +124,19 @@ def test_heuristics_are_told_by_reason(corpus: Path, world: World, tmp_path: Pat
 
 
 def test_the_quality_filter_keeps_the_best_by_scores_of_all(corpus: Path, world: World, tmp_path: Path) -> None:
-    changed = {"positive": ["news"], "negative": ["forms"], "threshold": 0.5, "buckets": ["general", "multilingual"],
-               "lowest": 0.0}  # fmt: skip
+    changed = {
+        "positive": ["news"],
+        "negative": ["forms"],
+        "threshold": 0.5,
+        "buckets": ["general", "multilingual"],
+        "lowest": 0.0,
+    }
     bucket = CURATION["classify"]["bucket"] | {"examples": {"general": ["news"], "maths": ["forms"]}}
     section = classify.Classify.model_validate(
-        CURATION["classify"] | {"quality": changed, "bucket": bucket}
+        CURATION["classify"]
+        | {"quality": changed, "bucket": bucket}
         | {"features": CURATION["classify"]["features"] | {"hash_bits": 12, "dimension": 4, "epochs": 8}}
-    )  # fmt: skip
+    )
     options = quality_filter.QualityComparison(**OPTIONS.model_dump(), keep=0.4)
     config = quality_filter.Config(**vars(COMMON), classify=section, comparison=options)
     given = inputs(corpus, world) | {"filtered": corpus / "deduplicated"}
@@ -124,8 +146,11 @@ def test_the_quality_filter_keeps_the_best_by_scores_of_all(corpus: Path, world:
     assert counts["random"] == 160  # the thresholds of the stage have dropped none
     assert counts["best"] == pytest.approx(64, abs=2)
     scored = pq.read_table(scratch / "scored").to_pydict()
-    best = [source for source, quality in zip(scored["source"], scored["quality"], strict=True)
-            if quality >= found["configuration"]["quality_bar"]]  # fmt: skip
+    best = [
+        source
+        for source, quality in zip(scored["source"], scored["quality"], strict=True)
+        if quality >= found["configuration"]["quality_bar"]
+    ]
     assert best.count("news") > 0.9 * len(best)
 
 
@@ -135,8 +160,9 @@ def test_no_held_out_document_is_trained_on(corpus: Path, world: World, tmp_path
     assert 0 < len(unseen) < len(rows)
     config = heuristic_filter.Config(**vars(COMMON), comparison=OPTIONS)
     heuristic_filter.run(config, inputs(corpus, world), {}, Recorder(tmp_path / "scratch"))
-    trained, measured = (text_of(tmp_path / "scratch" / "tokens" / "with", world, part)
-                         for part in ("train", "validation"))  # fmt: skip
+    trained, measured = (
+        text_of(tmp_path / "scratch" / "tokens" / "with", world, part) for part in ("train", "validation")
+    )
     for row in rows:
         assert (row["text"] in measured) == (row["id"] in unseen)
         assert (row["text"] in trained) == (row["id"] not in unseen)

@@ -86,10 +86,14 @@ def test_unpaired_runs_have_welchs_interval() -> None:
 def test_the_valued_source_is_kept_out_of_the_corpus(world: World, tmp_path: Path) -> None:
     options = data_value.DataValue(trials=TRIALS, anneal_tokens=2_000, share=0.3, source="sums", held_out_per_mille=200)
     corpus = [
-        {"id": f"{n * 7919 % 1000:08x}", "text": f"{n} plus {n} is {2 * n} " * 9,
-         "source": ("web", "sums")[n % 2], "bucket": ("general", "math", "code", "multilingual")[n // 2 % 4]}
+        {
+            "id": f"{n * 7919 % 1000:08x}",
+            "text": f"{n} plus {n} is {2 * n} " * 9,
+            "source": ("web", "sums")[n % 2],
+            "bucket": ("general", "math", "code", "multilingual")[n // 2 % 4],
+        }
         for n in range(400)
-    ]  # fmt: skip
+    ]
     found = data_value.parts(corpus, options, seed=1)
     for part in ("train", "validation"):
         assert {row["source"] for bucket in ("general", "math") for row in found[part][bucket]} == {"web"}
@@ -118,9 +122,10 @@ def test_rank_correlation_is_spearmans() -> None:
 def test_mixes_are_predicted_from_the_smaller_sizes_only(world: World, tmp_path: Path) -> None:
     sizes = [mixes.Size(shape=shape, tokens=tokens) for shape, tokens in zip(LADDER, (500, 1_000, 2_000), strict=False)]
     candidates = {
-        "even": Mix(general=0.25, math=0.25, code=0.25, multilingual=0.25), "paper": MIX,
+        "even": Mix(general=0.25, math=0.25, code=0.25, multilingual=0.25),
+        "paper": MIX,
         "prose": Mix(general=0.97, math=0.01, code=0.01, multilingual=0.01),
-    }  # fmt: skip
+    }
     section = mixes.Mixes(trials=TRIALS, sizes=sizes, candidates=candidates, skills=SKILLS)
     inputs = {"tokens": world.tokens, "tokenizer": world.tokenizer}
     found = mixes.run(mixes.Config(**vars(COMMON), mixes=section), inputs, {}, Recorder(tmp_path))

@@ -92,8 +92,11 @@ def test_a_record_says_when_and_at_which_configuration(tmp_path: Path) -> None:
     first = json.loads(record(run, results, "toy", "2026-01-31", "abc").read_text())
     assert first["claim"] == "arch-02"
     assert first["made"] | {"configuration": ""} == {
-        "scale": "toy", "date": "2026-01-31", "commit": "abc", "configuration": ""
-    }  # fmt: skip
+        "scale": "toy",
+        "date": "2026-01-31",
+        "commit": "abc",
+        "configuration": "",
+    }
     run.write_text(json.dumps({"effect": {"value": 1.0}, "configuration": {"a": 2}}))
     other = json.loads(record(run, results, "toy", "2026-01-31", "abc").read_text())
     assert other["made"]["configuration"] != first["made"]["configuration"]

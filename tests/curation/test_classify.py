@@ -46,8 +46,13 @@ def corpus(number: int = 60) -> list[Document]:
 
 
 def config(**quality: object) -> Config:
-    good = {"positive": ["wikipedia"], "negative": ["forms"], "threshold": 0.5, "buckets": ["general", "multilingual"],
-            "lowest": 0.0}  # fmt: skip
+    good = {
+        "positive": ["wikipedia"],
+        "negative": ["forms"],
+        "threshold": 0.5,
+        "buckets": ["general", "multilingual"],
+        "lowest": 0.0,
+    }
     examples = {"general": ["wikipedia", "forms", "german"], "maths": ["sums"], "code": ["python"]}
     bucket = {"examples": examples, "english": 0.5}
     return Config(
@@ -94,9 +99,11 @@ def test_the_threshold_holds_in_its_buckets_only(tmp_path: Path) -> None:
 def test_multilingual_documents_are_ranked_within_their_language(tmp_path: Path) -> None:
     source = store(tmp_path / "in", corpus(20), shards=2)
     metrics = classify.run(
-        config(threshold=0.0, lowest=0.25), {"documents": source}, {"documents": fresh(tmp_path / "out")},
+        config(threshold=0.0, lowest=0.25),
+        {"documents": source},
+        {"documents": fresh(tmp_path / "out")},
         Recorder(tmp_path),
-    )  # fmt: skip
+    )
     kept = documents.read_all(tmp_path / "out")
     assert metrics["buckets"]["multilingual"]["documents"] == 15 and reasons(metrics) == {"low in its language": 5}
     german = sorted((row["quality"], row["rank"]) for row in kept if row["language"] == "de")
@@ -161,9 +168,10 @@ def test_the_network_is_that_of_torch() -> None:
     number = classifier.fold(row.id, FEATURES.folds)
     bag = torch.nn.EmbeddingBag.from_pretrained(torch.from_numpy(model.embeddings[number]), mode="mean")
     logits = torch.nn.functional.linear(
-        bag(torch.from_numpy(row.features)[None]), torch.from_numpy(model.weights[number]),
+        bag(torch.from_numpy(row.features)[None]),
+        torch.from_numpy(model.weights[number]),
         torch.from_numpy(model.biases[number]),
-    )  # fmt: skip
+    )
     assert model.probabilities(row.id, row.features) == pytest.approx(logits.softmax(-1)[0].numpy(), abs=2e-6)
 
 

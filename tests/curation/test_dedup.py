@@ -44,8 +44,20 @@ def near_copies(number: int, seed: int) -> list[list[str]]:
 
 def random_text(generator: random.Random) -> str:
     """No word up to 400, each of up to 12 characters of one of several scripts, of signs or of any plane of Unicode."""
-    ranges = generator.choice([(97, 122), (65, 90), (0xC0, 0x24F), (0x391, 0x3C9), (0x627, 0x64A), (0xE01, 0xE3A),
-                               (0x3042, 0x30FF), (0x4E00, 0x9FFF), (0x1F300, 0x1FAFF), (0, 0xD7FF)])  # fmt: skip
+    ranges = generator.choice(
+        [
+            (97, 122),
+            (65, 90),
+            (0xC0, 0x24F),
+            (0x391, 0x3C9),
+            (0x627, 0x64A),
+            (0xE01, 0xE3A),
+            (0x3042, 0x30FF),
+            (0x4E00, 0x9FFF),
+            (0x1F300, 0x1FAFF),
+            (0, 0xD7FF),
+        ]
+    )
     count = generator.choice([0, 1, 2, 4, 5, 6, generator.randrange(400)])
     words = ("".join(chr(generator.randint(*ranges)) for _ in range(generator.randrange(13))) for _ in range(count))
     return generator.choice([" ", "\n", ", ", "\u3000"]).join(words)
@@ -91,9 +103,7 @@ def shingles_by_hand(body: str, n: int) -> list[bytes]:
 
 def test_shingles_of_words_and_of_scripts_without_spaces() -> None:
     examples = ["A b, C d!", "one two", "東京は", ""]
-    assert shingles.cut(examples, 3).lists() == [
-        [b"a b c", b"b c d"], [b"one two"], ["東 京 は".encode()], [b""]
-    ]  # fmt: skip
+    assert shingles.cut(examples, 3).lists() == [[b"a b c", b"b c d"], [b"one two"], ["東 京 は".encode()], [b""]]
     generator = random.Random(4)
     texts = [random_text(generator) for _ in range(300)] + ["İstanbul ΣΑΣ ß_1", "x" * 10_000]
     cut = shingles.cut(texts, 2)
@@ -178,9 +188,12 @@ def test_lines_count_within_a_bucket(tmp_path: Path) -> None:
     parts = [[row for row in pages if line_duplicates.bucket(row["id"], 2) == part] for part in range(2)]
     rows = parts[0][:5] + parts[1][:7]
     small = Dedup.model_validate(
-        {"memory_mb": 1, "minhash": options().dedup.minhash,
-         "lines": {"most": 6, "bucket_documents": 6, "characters": 10}}
-    )  # fmt: skip
+        {
+            "memory_mb": 1,
+            "minhash": options().dedup.minhash,
+            "lines": {"most": 6, "bucket_documents": 6, "characters": 10},
+        }
+    )
     metrics = run(rows, tmp_path, config=Config(1, small))
     assert metrics["lines"] == {"distinct": 1, "occurrences": 7}
     assert sum("Menu" in row["text"] for row in documents.read_all(tmp_path / "out")) == 5

@@ -25,9 +25,11 @@ def pages() -> dict[str, tuple[str, bytes]]:
     found: dict[str, tuple[str, bytes]] = {}
 
     def soup() -> str:
-        parts = [f"<{generator.choice(['', '/', '!', '?'])}{generator.choice(TAGS)}{generator.choice(['>', '', ' a='])}"
-                 f"{generator.choice(['x', PROSE[:40], '&#xD800;', '&', '<', ']]>', '<!--', '-->'])}"
-                 for _ in range(400)]  # fmt: skip
+        parts = [
+            f"<{generator.choice(['', '/', '!', '?'])}{generator.choice(TAGS)}{generator.choice(['>', '', ' a='])}"
+            f"{generator.choice(['x', PROSE[:40], '&#xD800;', '&', '<', ']]>', '<!--', '-->'])}"
+            for _ in range(400)
+        ]
         return "".join(parts)
 
     for number in range(15):

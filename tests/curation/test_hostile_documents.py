@@ -63,9 +63,15 @@ def texts() -> dict[str, str]:
 def hostile() -> list[Document]:
     decoded = [html.decode(body[:LARGEST], kind) for kind, body in pages().values()]
     left = [document(found[1], media=found[0], code=found[2]) for found in decoded if not isinstance(found, str)]
-    bad = [document(text, f"https://bad.example/{name}", language="xx" if "o" in name else "en",
-                    code=[[0, text.count("\n")]] if "a" in name else [])
-           for name, text in texts().items()]  # fmt: skip
+    bad = [
+        document(
+            text,
+            f"https://bad.example/{name}",
+            language="xx" if "o" in name else "en",
+            code=[[0, text.count("\n")]] if "a" in name else [],
+        )
+        for name, text in texts().items()
+    ]
     odd = [document(PROSE, url) for url in ("https://a.example/" + "a" * 5_000, "https://é.example/%zz?#", "x://y/")]
     assert len(left) > 70
     return list({row["id"]: row for row in [*left, *bad, *odd]}.values())
@@ -92,9 +98,11 @@ def stages() -> dict[str, Run]:
         "topics": lambda i, o, c: topics.run(topics.Config(sorting, topics.judge.Judge.model_validate(RULES)), i, o, c),
         "decontaminate": lambda i, o, c: decontaminate.run(
             decontaminate.Config(1, Evaluation(prompts=2), decontaminate.Decontaminate(**section("decontaminate"))),
-            i, o, c,
+            i,
+            o,
+            c,
         ),
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize("name", list(stages()))
@@ -106,8 +114,11 @@ def test_each_stage_keeps_or_counts_every_hostile_document(
     if name in ("topics", "decontaminate"):
         rows, columns = [row | {"quality": 0.5, "judged": 0.5, "bucket": "general"} for row in rows], CLASSIFIED
     if name == "topics":
-        rows += [document(f"{word} {n} " * 30) | {"quality": 1.0, "judged": 1.0, "bucket": "general"}
-                 for n in range(30) for word in ("film song", "match goal", "stone bread")]  # fmt: skip
+        rows += [
+            document(f"{word} {n} " * 30) | {"quality": 1.0, "judged": 1.0, "bucket": "general"}
+            for n in range(30)
+            for word in ("film song", "match goal", "stone bread")
+        ]
     source = fresh(tmp_path / "in")
     documents.write_sharded(source, sorted(rows, key=lambda row: row["id"]), 2, columns)
     outputs = {key: fresh(tmp_path / key) for key in ("documents", "contamination")}

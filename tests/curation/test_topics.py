@@ -15,14 +15,30 @@ from tests.recorder import Recorder
 
 RULES = {"kind": "rules", "url": None, "model": None, "threshold": 0.0}
 WORDS = {"arts": ["film", "song"], "sports": ["match", "goal"]}
-VOCABULARY = {"arts": "film song actress stage studio camera", "sports": "match goal keeper stadium referee ball",
-              OTHER: "stone bread window table spoon chair"}  # fmt: skip
+VOCABULARY = {
+    "arts": "film song actress stage studio camera",
+    "sports": "match goal keeper stadium referee ball",
+    OTHER: "stone bread window table spoon chair",
+}
 OPTIONS = {
-    "words": WORDS, "sections": {"arts": ["culture"], "sports": ["football"]}, "hits": 4, "lead": 2, "examples": 10,
-    "sure": 0.5, "most": {"arts": 0.4},
-    "features": {"characters": 2000, "ngrams": 1, "hash_bits": 14, "dimension": 8, "rate": 1.0, "epochs": 30,
-                 "folds": 2, "sample": 10_000},
-}  # fmt: skip
+    "words": WORDS,
+    "sections": {"arts": ["culture"], "sports": ["football"]},
+    "hits": 4,
+    "lead": 2,
+    "examples": 10,
+    "sure": 0.5,
+    "most": {"arts": 0.4},
+    "features": {
+        "characters": 2000,
+        "ngrams": 1,
+        "hash_bits": 14,
+        "dimension": 8,
+        "rate": 1.0,
+        "epochs": 30,
+        "folds": 2,
+        "sample": 10_000,
+    },
+}
 
 
 def options(**changed: object) -> Topics:

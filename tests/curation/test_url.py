@@ -23,8 +23,12 @@ def test_block_list_covers_subdomains_and_nothing_else(tmp_path: Path, monkeypat
 def test_refused_pages_are_not_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     block(tmp_path, monkeypatch)
     body = f"<html><body><p>{PROSE}</p></body></html>".encode()
-    addresses = ["https://good.example/1", "https://www.bad.example/2", "gopher://good.example/3",
-                 f"https://good.example/{'x' * 1000}"]  # fmt: skip
+    addresses = [
+        "https://good.example/1",
+        "https://www.bad.example/2",
+        "gopher://good.example/3",
+        f"https://good.example/{'x' * 1000}",
+    ]
     with (fresh(tmp_path / "warc") / "pages-00000.warc.gz").open("wb") as file:
         for address in addresses:
             acquire._append([file], Record(Page(address, "2024-01-01T00:00:00Z", "text/html", body), "news"))
@@ -32,9 +36,11 @@ def test_refused_pages_are_not_parsed(tmp_path: Path, monkeypatch: pytest.Monkey
     decode = extract.html.decode
     monkeypatch.setattr(extract.html, "decode", lambda *given: parsed.append(given[1]) or decode(*given))
     metrics = extract.run(
-        extract.Config(Extract(**section("extract"))), {"warc": tmp_path / "warc"},
-        {"documents": fresh(tmp_path / "out")}, Recorder(tmp_path),
-    )  # fmt: skip
+        extract.Config(Extract(**section("extract"))),
+        {"warc": tmp_path / "warc"},
+        {"documents": fresh(tmp_path / "out")},
+        Recorder(tmp_path),
+    )
     assert [(row["step"], row["reason"], row["documents"]) for row in metrics["funnel"]] == [
         ("url", "long", 1),
         ("url", "malformed", 1),

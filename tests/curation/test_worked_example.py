@@ -22,15 +22,21 @@ def table(title: str) -> list[dict[str, str]]:
 
 def test_the_worked_example_of_the_docs(tmp_path: Path) -> None:
     pages = {
-        row["page"]: document(row["text"].replace(" / ", "\n"), row["address"], language=row["language"],
-                              date=f"{row['date']}-01-01T00:00:00Z")
+        row["page"]: document(
+            row["text"].replace(" / ", "\n"),
+            row["address"],
+            language=row["language"],
+            date=f"{row['date']}-01-01T00:00:00Z",
+        )
         for row in table("page")
-    }  # fmt: skip
-    options = Dedup.model_validate({
-        "memory_mb": 1,
-        "minhash": {"shingle": 3, "permutations": 128, "threshold": 0.6, "recall_weight": 0.99},
-        "lines": {"most": 2, "bucket_documents": 30_000_000, "characters": 10},
-    })  # fmt: skip
+    }
+    options = Dedup.model_validate(
+        {
+            "memory_mb": 1,
+            "minhash": {"shingle": 3, "permutations": 128, "threshold": 0.6, "recall_weight": 0.99},
+            "lines": {"most": 2, "bucket_documents": 30_000_000, "characters": 10},
+        }
+    )
     source, out = store(tmp_path / "in", list(pages.values()), 3), fresh(tmp_path / "out")
     metrics = dedup.run(Config(1, options), {"documents": source}, {"documents": out}, Recorder(tmp_path))
 

@@ -195,10 +195,14 @@ class Project:
     def start(self, command: list[str], **extra: str) -> subprocess.Popen[str]:
         # What a shell runs in the background ignores interrupts, and hands that on to what it starts.
         return subprocess.Popen(
-            command, cwd=self.root, env=self.environment(**extra), text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            command,
+            cwd=self.root,
+            env=self.environment(**extra),
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-        )  # fmt: skip
+        )
 
     def run(self, command: list[str], code: int = 0, **extra: str) -> str:
         """The output of `command`, which must end with `code`."""

@@ -56,19 +56,53 @@ STOP = 3
 DPO = dpo.DPO(beta=0.1, nll=0.2, mask_formatting=True, tuning=tuning(batch=5, rates=[1e-2, 5e-3]))
 PHASE = (MIX, TRAINING, LEARNING_RATE, PRETRAINING)
 STAGES: dict[str, tuple[Any, Any]] = {
-    "pretraining.initial": (initial, initial.Config(1, *PHASE, initial.Initial.model_validate(
-        {"warmup_share": 0.2, "floor": 0.1, "ramp": [{"share": 1, "length": 32, "batch_tokens": 128}]}))),
-    "pretraining.long_context": (long_context, long_context.Config(1, *PHASE, long_context.LongContext(
-        rate=0.3, lengths=[48, 64], segments=1, loss_tolerance=100, needle_threshold=0, needles=1))),
-    "pretraining.annealing": (annealing, annealing.Config(1, *PHASE, annealing.Annealing(
-        start=0.5, mix=MIX, checkpoints=2, control=True))),
+    "pretraining.initial": (
+        initial,
+        initial.Config(
+            1,
+            *PHASE,
+            initial.Initial.model_validate(
+                {"warmup_share": 0.2, "floor": 0.1, "ramp": [{"share": 1, "length": 32, "batch_tokens": 128}]}
+            ),
+        ),
+    ),
+    "pretraining.long_context": (
+        long_context,
+        long_context.Config(
+            1,
+            *PHASE,
+            long_context.LongContext(
+                rate=0.3, lengths=[48, 64], segments=1, loss_tolerance=100, needle_threshold=0, needles=1
+            ),
+        ),
+    ),
+    "pretraining.annealing": (
+        annealing,
+        annealing.Config(1, *PHASE, annealing.Annealing(start=0.5, mix=MIX, checkpoints=2, control=True)),
+    ),
     "posttraining.sft": (sft, sft.Config(1, TRAINING, tuning(batch=7, rates=[1e-2, 5e-3]))),
     "posttraining.dpo": (dpo, dpo.Config(1, TRAINING, DPO)),
-    "posttraining.reward": (reward, reward.Config(1, TRAINING, reward.Reward(
-        tuning=tuning(batch=5, rates=[3e-3, 2e-3]), held_out=0.25))),
-    "safety.tuning": (safety, safety.Config(1, TRAINING, Sampling(max_new_tokens=8, batch=64), safety.SafetyTuning(
-        prompts=6, helpful=0.5, compared=6, answers=2, sft=tuning(steps=2), dpo=change(DPO, tuning=tuning(steps=2))))),
-}  # fmt: skip
+    "posttraining.reward": (
+        reward,
+        reward.Config(1, TRAINING, reward.Reward(tuning=tuning(batch=5, rates=[3e-3, 2e-3]), held_out=0.25)),
+    ),
+    "safety.tuning": (
+        safety,
+        safety.Config(
+            1,
+            TRAINING,
+            Sampling(max_new_tokens=8, batch=64),
+            safety.SafetyTuning(
+                prompts=6,
+                helpful=0.5,
+                compared=6,
+                answers=2,
+                sft=tuning(steps=2),
+                dpo=change(DPO, tuning=tuning(steps=2)),
+            ),
+        ),
+    ),
+}
 """Each stage of flows.launch.RANKED with parameters; batches of post-training are no multiple of two ranks."""
 TUNED = ("posttraining.sft", "posttraining.dpo", "posttraining.reward")
 LAYOUTS = {"tp": Layout(tp=2), "cp": Layout(cp=2), "pp": Layout(pp=2)}
@@ -111,8 +145,12 @@ def one_rank(number: int, world: World, untied: Path, data: Path, out: Path) -> 
     """All that rank `number` of two does; returns what it found."""
     dist.init_process_group("gloo", init_method=f"file://{out}/meeting", rank=number, world_size=2)
     mine = out / str(number)
-    inputs = world.pretraining_inputs | {"policy": world.model, "base": world.model, "demonstrations": data,
-                                         "comparisons": data}  # fmt: skip
+    inputs = world.pretraining_inputs | {
+        "policy": world.model,
+        "base": world.model,
+        "demonstrations": data,
+        "comparisons": data,
+    }
     found: dict[str, Any] = {}
 
     def compare(name: str, alone: dict[str, Any] | None, made: dict[str, Any]) -> None:
@@ -132,8 +170,11 @@ def one_rank(number: int, world: World, untied: Path, data: Path, out: Path) -> 
             dist.barrier()
             inputs["model"] = out / "0/alone/pretraining.initial/model"
         alone[stage] = run(stage, inputs, mine / "alone" / stage) if number == 0 else None
-        compare(stage, alone[stage], run(stage, inputs, mine / "ranks" / stage, data_parallel,
-                                         scratch=out / "scratch" / stage))  # fmt: skip
+        compare(
+            stage,
+            alone[stage],
+            run(stage, inputs, mine / "ranks" / stage, data_parallel, scratch=out / "scratch" / stage),
+        )
     for stage in TUNED:
         scratch = out / "stopped" / stage
         stopped = {"kind": Stopping, "training": SAVING, "scratch": scratch}

@@ -10,12 +10,15 @@ from flows.arguments import at_least, between, named
 from stages.interface import StageError
 
 
-@pytest.mark.parametrize(("kind", "right", "wrong"), [
-    (at_least(1), {"1": 1, "12": 12}, ["0", "-1", "x", "1.5", ""]),
-    (at_least(0, 9), {"0": 0, "9": 9}, ["10", "100000000000000000000"]),
-    (between(0.01, 100, 0), {"0": 0, "0.7": 0.7}, ["nan", "inf", "-1", "1e-310", "101"]),
-    (named, {"a=b=c": ("a", "b=c")}, ["a", "=b", "a=", ""]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("kind", "right", "wrong"),
+    [
+        (at_least(1), {"1": 1, "12": 12}, ["0", "-1", "x", "1.5", ""]),
+        (at_least(0, 9), {"0": 0, "9": 9}, ["10", "100000000000000000000"]),
+        (between(0.01, 100, 0), {"0": 0, "0.7": 0.7}, ["nan", "inf", "-1", "1e-310", "101"]),
+        (named, {"a=b=c": ("a", "b=c")}, ["a", "=b", "a=", ""]),
+    ],
+)
 def test_values_are_taken_or_refused(kind: Callable[[str], object], right: dict[str, object], wrong: list[str]) -> None:
     assert {text: kind(text) for text in right} == right
     for text in wrong:

@@ -94,8 +94,10 @@ def test_code_tracked_is_the_code_imported(name: str, imported) -> None:
 @pytest.mark.parametrize("name", RUN)
 def test_paths_in_the_command_are_dependencies_and_outputs(name: str) -> None:
     stage, words = RUN[name], RUN[name]["cmd"].split()
-    told = {flag: {words[i + 1].partition("=")[2] or words[i + 1] for i, word in enumerate(words) if word == flag}
-            for flag in ("--in", "--out", "--metrics")}  # fmt: skip
+    told = {
+        flag: {words[i + 1].partition("=")[2] or words[i + 1] for i, word in enumerate(words) if word == flag}
+        for flag in ("--in", "--out", "--metrics")
+    }
     plain = lambda entries: {entry if isinstance(entry, str) else next(iter(entry)) for entry in entries}  # noqa: E731
     data = {dep for dep in stage["deps"] if not dep.startswith("stages/")}
     assert told["--in"] <= data

@@ -31,10 +31,13 @@ def test_a_key_is_found_by_what_it_has_in_it_where_none_begins_so() -> None:
     assert explained("annealing.mix.mat")[0].startswith("pretraining.annealing.mix.math = ")
 
 
-@pytest.mark.parametrize(("key", "said"), [
-    ("pretraining.anealing", "'pretraining.anealing' in its key; did you mean pretraining.annealing, "),
-    ("no such thing", "'no such thing' in its key"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("pretraining.anealing", "'pretraining.anealing' in its key; did you mean pretraining.annealing, "),
+        ("no such thing", "'no such thing' in its key"),
+    ],
+)
 def test_a_misspelt_key_is_told_what_it_may_have_meant(key: str, said: str) -> None:
     with pytest.raises(StageError, match=re.escape(said)):
         explained(key)

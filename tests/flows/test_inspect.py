@@ -27,16 +27,31 @@ TRAINING = settings(micro_tokens=64)
 RAMP = [initial.Ramp(share=0.2, length=16, batch_tokens=64), initial.Ramp(share=0.8, length=32, batch_tokens=128)]
 VERSIONS = tuning(rates=[1e-2, 5e-3], steps=3, batch=4)
 CONFIGS = {
-    initial: initial.Config(1, MIX, TRAINING, LEARNING_RATE, PRETRAINING,
-                            initial.Initial(warmup_share=0.1, floor=0.1, ramp=RAMP)),
-    long_context: long_context.Config(1, MIX, TRAINING, LEARNING_RATE, PRETRAINING, long_context.LongContext(
-        rate=0.3, lengths=[48, 64], segments=2, loss_tolerance=0, needle_threshold=1, needles=1)),
-    annealing: annealing.Config(1, MIX, TRAINING, LEARNING_RATE, PRETRAINING,
-                                annealing.Annealing(start=0.3, mix=MIX, checkpoints=3, control=True)),
+    initial: initial.Config(
+        1, MIX, TRAINING, LEARNING_RATE, PRETRAINING, initial.Initial(warmup_share=0.1, floor=0.1, ramp=RAMP)
+    ),
+    long_context: long_context.Config(
+        1,
+        MIX,
+        TRAINING,
+        LEARNING_RATE,
+        PRETRAINING,
+        long_context.LongContext(
+            rate=0.3, lengths=[48, 64], segments=2, loss_tolerance=0, needle_threshold=1, needles=1
+        ),
+    ),
+    annealing: annealing.Config(
+        1,
+        MIX,
+        TRAINING,
+        LEARNING_RATE,
+        PRETRAINING,
+        annealing.Annealing(start=0.3, mix=MIX, checkpoints=3, control=True),
+    ),
     sft: sft.Config(1, TRAINING, VERSIONS),
     dpo: dpo.Config(1, TRAINING, dpo.DPO(beta=0.1, nll=0.2, mask_formatting=True, tuning=VERSIONS)),
     reward: reward.Config(1, TRAINING, reward.Reward(tuning=VERSIONS, held_out=0.2)),
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
@@ -96,10 +111,14 @@ def test_a_dialog_is_shown_with_what_counts(world: World) -> None:
 
 def test_a_pair_is_shown_with_both_sides_and_dpo_masks_the_formatting(world: World) -> None:
     for role, text in (("chosen", "the right"), ("rejected", "the wrong cat")):
-        assert re.search(rf"\[{role}: in the loss\]\n {text}[ \d]*\n\[{role}: not in the loss\]\n<\|eot_id\|>",
-                         lines(dpo, world, 1))  # fmt: skip
-    assert re.search(r"\[better: not in the loss\]\n.* the right .*\[worse: not in the loss\]\n.* the wrong cat",
-                     lines(reward, world, 1), re.S)  # fmt: skip
+        assert re.search(
+            rf"\[{role}: in the loss\]\n {text}[ \d]*\n\[{role}: not in the loss\]\n<\|eot_id\|>", lines(dpo, world, 1)
+        )
+    assert re.search(
+        r"\[better: not in the loss\]\n.* the right .*\[worse: not in the loss\]\n.* the wrong cat",
+        lines(reward, world, 1),
+        re.S,
+    )
     assert "the reward at the last token of each response counts" in lines(reward, world, 1)
 
 
@@ -159,11 +178,15 @@ def test_what_is_shown_is_what_the_model_saw_though_parameters_have_changed_sinc
         list(inspect.seen(project, "pretrain@flagship", 3, 2))
 
 
-@pytest.mark.parametrize(("stage", "said"), [
-    ("nothing", "nothing: no single stage that trains; there are pretrain@small, "),
-    ("encode", "encode: no single stage that trains"), ("sft", "sft: no single stage"),
-    ("member_sft@small", "base does not exist; run `dvc repro member_sft@small`"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("stage", "said"),
+    [
+        ("nothing", "nothing: no single stage that trains; there are pretrain@small, "),
+        ("encode", "encode: no single stage that trains"),
+        ("sft", "sft: no single stage"),
+        ("member_sft@small", "base does not exist; run `dvc repro member_sft@small`"),
+    ],
+)
 def test_a_stage_that_cannot_be_looked_at_is_named(stage: str, said: str, project: Path) -> None:
     with pytest.raises(StageError, match=re.escape(said)):
         list(inspect.seen(project, stage, 1, 1))

@@ -32,8 +32,13 @@ def started(root: Path, name: str, cluster: dict[str, Any], **training: Any) -> 
     params["training"] = settings(eps=1e-4, **training).model_dump()
     (root / "params.yaml").write_text(yaml.safe_dump(params))
     command = [sys.executable, "-m", "flows.stage", *WORDS[:3], "--metrics", f"{name}.json"]
-    for option in ("in tokens=world/tokens", "in tokenizer=world/tokenizer", "in herd=world/herd.json",
-                   f"out model=models/{name}", f"out curve={name}.csv"):  # fmt: skip
+    for option in (
+        "in tokens=world/tokens",
+        "in tokenizer=world/tokenizer",
+        "in herd=world/herd.json",
+        f"out model=models/{name}",
+        f"out curve={name}.csv",
+    ):
         command += f"--{option}".split()
     environment = os.environ | {"HERD_ROOT": str(root), "PYTHONPATH": str(HOUSE), "HERD_TRACKING": "off"}
     return subprocess.Popen(command, cwd=root, env=environment, stderr=subprocess.PIPE, text=True)
@@ -60,8 +65,13 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "world").mkdir()
     make_world(root / "world")
     (root / "scales").mkdir()
-    tiny = {"learning_rate": LEARNING_RATE.model_dump(), "pretraining": {
-        "shared": PRETRAINING.model_dump(), "initial": {"warmup_share": 0.2, "floor": 0.1, "ramp": RAMP}}}  # fmt: skip
+    tiny = {
+        "learning_rate": LEARNING_RATE.model_dump(),
+        "pretraining": {
+            "shared": PRETRAINING.model_dump(),
+            "initial": {"warmup_share": 0.2, "floor": 0.1, "ramp": RAMP},
+        },
+    }
     (root / "scales" / "tiny.yaml").write_text(yaml.safe_dump(tiny))
     return root
 
@@ -202,12 +212,24 @@ def test_what_slurm_is_asked_for_with_the_papers_layout() -> None:
     layout = Layout(tp=8, pp=16, dp=128, virtual_stages=8, shorter_ends=1)
     cluster = Cluster(launcher="slurm", layout=layout, slurm={"partition": "train", "time": 4320})
     lines = launch.text(cluster, WORDS).splitlines()
-    asked = {"--nodes=2048", "--gpus-per-node=8", "--ntasks-per-node=1", "--cpus-per-task=8", "--partition=train",
-             "--time=4320"}  # fmt: skip
+    asked = {
+        "--nodes=2048",
+        "--gpus-per-node=8",
+        "--ntasks-per-node=1",
+        "--cpus-per-task=8",
+        "--partition=train",
+        "--time=4320",
+    }
     assert asked <= {line.removeprefix("#SBATCH ") for line in lines if line.startswith("#SBATCH")}
     (started,) = [line for line in lines if line.startswith("srun")]
-    for part in ("--nnodes=2048", "--nproc-per-node=8", "--rdzv-backend=c10d", f"--rdzv-endpoint={launch.HEAD}",
-                 "--rdzv-id=$SLURM_JOB_ID", "-m flows.stage pretraining.initial --item member=flagship"):  # fmt: skip
+    for part in (
+        "--nnodes=2048",
+        "--nproc-per-node=8",
+        "--rdzv-backend=c10d",
+        f"--rdzv-endpoint={launch.HEAD}",
+        "--rdzv-id=$SLURM_JOB_ID",
+        "-m flows.stage pretraining.initial --item member=flagship",
+    ):
         assert part in started
 
 

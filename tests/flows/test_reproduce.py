@@ -97,8 +97,14 @@ def test_a_server_sees_one_run_with_the_stages_as_its_children(
     states = {name: task["state_name"] for name, task in stages.items()}
     assert states == dict.fromkeys(ALL, "Completed") | {"source": "Cached", "count": "Cached"}
     edges = {(up["id"], name) for name, task in stages.items() for up in task["task_inputs"].get("wait_for", [])}
-    wanted = {("source", "count"), ("source", "train@small"), ("source", "train@flagship"), ("count", "report"),
-              ("train@small", "report"), ("train@flagship", "report")}  # fmt: skip
+    wanted = {
+        ("source", "count"),
+        ("source", "train@small"),
+        ("source", "train@flagship"),
+        ("count", "report"),
+        ("train@small", "report"),
+        ("train@flagship", "report"),
+    }
     assert edges == {(stages[up]["id"], down) for up, down in wanted}
 
     children = ask("flow_runs", flow_runs={"parent_task_run_id": {"any_": list(links)}})

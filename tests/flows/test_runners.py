@@ -54,15 +54,20 @@ def curate(directory: Path, pages: Path, cluster: Cluster) -> Path:
     for path in steps.values():
         path.mkdir(parents=True)
     context = StageContext("curation", {}, directory, directory, EventLog(directory, "curation"), cluster)
-    extract.run(extract.Config(Extract(**section("extract"))), {"warc": pages}, {"documents": steps["extracted"]},
-                context)  # fmt: skip
-    pii.run(pii.Config(Pii(**section("pii"))), {"documents": steps["extracted"]}, {"documents": steps["masked"]},
-            context)  # fmt: skip
+    extract.run(
+        extract.Config(Extract(**section("extract"))), {"warc": pages}, {"documents": steps["extracted"]}, context
+    )
+    pii.run(
+        pii.Config(Pii(**section("pii"))), {"documents": steps["extracted"]}, {"documents": steps["masked"]}, context
+    )
     options = Dedup(**{**section("dedup"), "lines": {**section("dedup")["lines"], "bucket_documents": 1000}})
-    dedup.run(dedup.Config(1, options), {"documents": steps["masked"]}, {"documents": steps["deduplicated"]},
-              context)  # fmt: skip
-    heuristics.run(heuristics.Config(Heuristics(**section("heuristics"))), {"documents": steps["deduplicated"]},
-                   {"documents": steps["filtered"]}, context)  # fmt: skip
+    dedup.run(dedup.Config(1, options), {"documents": steps["masked"]}, {"documents": steps["deduplicated"]}, context)
+    heuristics.run(
+        heuristics.Config(Heuristics(**section("heuristics"))),
+        {"documents": steps["deduplicated"]},
+        {"documents": steps["filtered"]},
+        context,
+    )
     context.close()
     return directory
 

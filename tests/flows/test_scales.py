@@ -51,10 +51,12 @@ def steps(parameters: Parameters, stage: str) -> list[tuple[int, int]]:
         phases = [phase for phase in plan.phases(found, 1e12) if phase.name.startswith(name)]
         return [(phase.batch_tokens // phase.length, phase.length) for phase in phases]
     safety = parameters.read(tuning.Config).safety
-    batches = {"posttraining.sft": [parameters.read(sft.Config).sft.batch],
-               "posttraining.dpo": [parameters.read(dpo.Config).dpo.tuning.batch],
-               "posttraining.reward": [parameters.read(reward.Config).reward.tuning.batch],
-               "safety.tuning": [safety.sft.batch, safety.dpo.tuning.batch]}  # fmt: skip
+    batches = {
+        "posttraining.sft": [parameters.read(sft.Config).sft.batch],
+        "posttraining.dpo": [parameters.read(dpo.Config).dpo.tuning.batch],
+        "posttraining.reward": [parameters.read(reward.Config).reward.tuning.batch],
+        "safety.tuning": [safety.sft.batch, safety.dpo.tuning.batch],
+    }
     return [(batch, found.pretraining.length) for batch in batches[stage]]
 
 

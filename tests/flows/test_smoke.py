@@ -21,9 +21,27 @@ from stages.training.loader import TokenShards
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 PART_ONE = {
-    "data-02", "data-07", "arch-05", "scal-01", "scal-02", "scal-04", "train-01", "train-02", "train-03", "post-01",
-    "post-02", "post-03", "post-15", "safe-01", "safe-02", "safe-04", "safe-05", "safe-06", "safe-07", "safe-08",
-}  # fmt: skip
+    "data-02",
+    "data-07",
+    "arch-05",
+    "scal-01",
+    "scal-02",
+    "scal-04",
+    "train-01",
+    "train-02",
+    "train-03",
+    "post-01",
+    "post-02",
+    "post-03",
+    "post-15",
+    "safe-01",
+    "safe-02",
+    "safe-04",
+    "safe-05",
+    "safe-06",
+    "safe-07",
+    "safe-08",
+}
 
 
 def command(clone: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -61,8 +79,13 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, subp
     """A second clone, in which the other driver works while the first one does: neither keeps two cores busy."""
     directory = copied(tmp_path_factory.mktemp("other"))
     with (directory.parent / "other.log").open("wb") as log:
-        driver = subprocess.Popen([sys.executable, "-m", "flows.reproduce", "pretrain@small"], cwd=directory,
-                                  env=environment(), stdout=log, stderr=log)  # fmt: skip
+        driver = subprocess.Popen(
+            [sys.executable, "-m", "flows.reproduce", "pretrain@small"],
+            cwd=directory,
+            env=environment(),
+            stdout=log,
+            stderr=log,
+        )
         yield directory, driver
         driver.terminate()
         driver.wait()

@@ -83,8 +83,11 @@ def test_a_stage_has_its_parameters_metrics_notes_and_tables(records: Records, t
     source = stages["source"]
     assert source.data.tags["mlflow.note.content"] == "forty documents"
     assert source.data.metrics == {
-        "final/documents": 40, "final/by.odd": 20, "final/by.even.0": 10, "final/by.even.1": 10,
-    }  # fmt: skip
+        "final/documents": 40,
+        "final/by.odd": 20,
+        "final/by.even.0": 10,
+        "final/by.even.1": 10,
+    }
     path = records.client.download_artifacts(source.info.run_id, "tables/documents.json")
     assert json.loads(Path(path).read_text()) == {"columns": ["kind", "count"], "data": [["odd", 20], ["even", 20]]}
 

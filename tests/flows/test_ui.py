@@ -16,8 +16,9 @@ def test_both_pages_answer_and_a_second_start_starts_nothing(pages: Project) -> 
     assert json.loads(path.read_text()) == before
     for server in before.values():
         assert server["url"] in output and watching.answers(server["url"])
-    with urllib.request.urlopen(before["mlflow"]["url"] + "/ajax-api/2.0/mlflow/experiments/get-by-name"
-                                "?experiment_name=herd", timeout=10) as answer:  # fmt: skip
+    with urllib.request.urlopen(
+        before["mlflow"]["url"] + "/ajax-api/2.0/mlflow/experiments/get-by-name?experiment_name=herd", timeout=10
+    ) as answer:
         assert json.load(answer)["experiment"]["name"] == "herd"
 
 

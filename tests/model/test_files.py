@@ -83,10 +83,17 @@ def test_weights_in_several_files_are_one_model(world: World, tmp_path: Path) ->
         load_model(tmp_path / "many")
 
 
-@pytest.mark.parametrize("changes", [
-    {"num_key_value_heads": None}, {"rms_norm_eps": None}, {"rope_parameters": None, "rope_theta": 123.0},
-    {"rope_parameters": None}, {"rope_theta": 123.0}, {"max_position_embeddings": None},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"num_key_value_heads": None},
+        {"rms_norm_eps": None},
+        {"rope_parameters": None, "rope_theta": 123.0},
+        {"rope_parameters": None},
+        {"rope_theta": 123.0},
+        {"max_position_embeddings": None},
+    ],
+)
 def test_what_a_config_leaves_out_is_as_transformers_has_it(changes: dict, world: World, tmp_path: Path) -> None:
     save_model(Llama(shape(num_key_value_heads=4)).initialise(1), tmp_path, world.tokenizer, 128)
     values = json.loads((tmp_path / "config.json").read_text()) | changes
@@ -98,13 +105,16 @@ def test_what_a_config_leaves_out_is_as_transformers_has_it(changes: dict, world
     assert context_length(tmp_path) == theirs.max_position_embeddings
 
 
-@pytest.mark.parametrize(("file", "content", "message"), [
-    ("config.json", "{", "config.json is not JSON"),
-    ("config.json", "{}", "config.json: missing .* 'vocab_size'"),
-    ("config.json", None, "is no model directory: it has no config.json"),
-    ("model.safetensors", "torn", "model.safetensors is not whole"),
-    ("model.safetensors", None, "model.safetensors is not whole"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("config.json", "{", "config.json is not JSON"),
+        ("config.json", "{}", "config.json: missing .* 'vocab_size'"),
+        ("config.json", None, "is no model directory: it has no config.json"),
+        ("model.safetensors", "torn", "model.safetensors is not whole"),
+        ("model.safetensors", None, "model.safetensors is not whole"),
+    ],
+)
 def test_a_directory_that_is_not_whole_is_refused(
     file: str, content: str | None, message: str, world: World, tmp_path: Path
 ) -> None:

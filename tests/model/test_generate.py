@@ -42,8 +42,14 @@ def test_greedy_with_cache_is_greedy_without_and_that_of_transformers(world: Wor
     theirs = transformers.LlamaForCausalLM.from_pretrained(tmp_path)
     for prompt, answer in zip(prompts, found, strict=True):
         tokens = torch.tensor([prompt])
-        given = theirs.generate(tokens, attention_mask=torch.ones_like(tokens), max_new_tokens=24, do_sample=False,
-                                eos_token_id=None, pad_token_id=0)  # fmt: skip
+        given = theirs.generate(
+            tokens,
+            attention_mask=torch.ones_like(tokens),
+            max_new_tokens=24,
+            do_sample=False,
+            eos_token_id=None,
+            pad_token_id=0,
+        )
         assert given[0, len(prompt) :].tolist() == answer
 
 
@@ -119,8 +125,9 @@ def test_a_seed_decides_what_is_drawn_and_the_batch_does_not() -> None:
     stop = set(range(0, PLAIN, 9))
 
     def sampled(prompts: list[list[int]], seed: int = 1, batch_size: int = 128) -> list[list[int]]:
-        return generate(model, prompts, max_new_tokens=20, stop=stop, temperature=1.0, top_p=0.9, seed=seed,
-                        batch_size=batch_size)  # fmt: skip
+        return generate(
+            model, prompts, max_new_tokens=20, stop=stop, temperature=1.0, top_p=0.9, seed=seed, batch_size=batch_size
+        )
 
     torch.manual_seed(0)
     first = sampled(prompts)

@@ -41,7 +41,7 @@ def test_each_context_parallel_rank_has_the_same_work() -> None:
         (Layout(pp=16), 8192, None, r"126 layers and 0 less at either end do not give 16 equal stages"),
         (Layout(virtual_stages=2), 8192, None, r"need pp above 1"),
     ],
-)  # fmt: skip
+)
 def test_what_does_not_fit_is_refused(layout: Layout, length: int, ranks: int | None, message: str) -> None:
     with pytest.raises(StageError, match=message):
         layout.check(model("405B"), length, ranks)

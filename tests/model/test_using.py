@@ -57,8 +57,12 @@ def test_lm_eval_runs_offline_and_finds_our_likelihoods(home: Path, world: World
     *settings, _, _ = command = shlex.split(block("sh", "lm-eval").replace("lm-eval", f"{sys.executable} -m lm_eval"))
     count = next(number for number, word in enumerate(settings) if "=" not in word)
     environment = dict(os.environ) | dict(word.split("=", 1) for word in command[:count])
-    subprocess.run([*command[count:], "--output_path", "out", "--log_samples"], check=True, capture_output=True,
-                   env=environment | {"HF_HOME": str(home)})  # fmt: skip
+    subprocess.run(
+        [*command[count:], "--output_path", "out", "--log_samples"],
+        check=True,
+        capture_output=True,
+        env=environment | {"HF_HOME": str(home)},
+    )
     (samples,) = home.glob("out/**/samples_sums_*.jsonl")
     model = load_model(home / "models/flagship/base").eval()
     rows = [json.loads(line) for line in samples.read_text().splitlines()]

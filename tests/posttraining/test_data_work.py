@@ -107,8 +107,10 @@ def test_prompts_of_the_rounds_are_disjoint_from_each_other_and_lapses_are_as_as
     others = [d for d in demonstrations if d.example.task != "code"]
     assert len(changed) / len(others) == pytest.approx(0.3, abs=0.12)
     assert all(d.example.answer in d.response and d.example.task != "code" for d in changed)
-    files = {name: read_rows(tmp_path / "a" / f"{name}.jsonl", Example)
-             for name in ("sampled-1", "sampled-2", "compared-1", "compared-2")}  # fmt: skip
+    files = {
+        name: read_rows(tmp_path / "a" / f"{name}.jsonl", Example)
+        for name in ("sampled-1", "sampled-2", "compared-1", "compared-2")
+    }
     assert all(len(rows) == 6 * len(TASKS) for rows in files.values())
     assert files["sampled-1"] != files["sampled-2"] and files["compared-1"] != files["compared-2"]
     sampled, compared = ({e.prompt for e in files[f"{kind}-1"]} for kind in ("sampled", "compared"))

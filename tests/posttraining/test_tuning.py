@@ -65,9 +65,15 @@ def test_versions_are_averaged(world: World, tmp_path: Path) -> None:
 
     def trained(rates: list[float]) -> dict[str, torch.Tensor]:
         model, histories = train_versions(
-            load_model(world.model), lambda _: Same(), sft.response_loss, tuning(rates=rates), settings(),
-            scratch=tmp_path / str(rates), context=Recorder(tmp_path), title="test",
-        )  # fmt: skip
+            load_model(world.model),
+            lambda _: Same(),
+            sft.response_loss,
+            tuning(rates=rates),
+            settings(),
+            scratch=tmp_path / str(rates),
+            context=Recorder(tmp_path),
+            title="test",
+        )
         assert len(histories) == len(rates)
         return dict(model.named_parameters())
 
@@ -159,8 +165,10 @@ def test_dpo_trains_on_the_edited_answer_and_on_strong_preferences_only(world: W
     original = dpo.optimise
     try:
         dpo.optimise = lambda *words: seen.extend(words[5]) or original(*words)  # type: ignore[assignment,func-returns-value]
-        write_rows(tmp_path / "comparisons.jsonl", [*rows, Comparison(example, "a", "no", "1", 3, 1),
-                                                    Comparison(example, "a mat", "no", None, 4, 1)])  # fmt: skip
+        write_rows(
+            tmp_path / "comparisons.jsonl",
+            [*rows, Comparison(example, "a", "no", "1", 3, 1), Comparison(example, "a mat", "no", None, 4, 1)],
+        )
         metrics = dpo.run(config, inputs, outputs(tmp_path), Recorder(tmp_path / "scratch"))
     finally:
         dpo.optimise = original
@@ -240,8 +248,12 @@ def test_as_many_comparisons_are_held_out_as_asked_for_and_evenly_spread(
 def test_nothing_to_train_on_and_rates_that_are_none_are_refused(world: World, tmp_path: Path) -> None:
     write_rows(tmp_path / "demonstrations.jsonl", [])
     with pytest.raises(StageError, match="nothing to train on"):
-        sft.run(sft.Config(1, settings(), tuning()), {"policy": world.model, "demonstrations": tmp_path},
-                outputs(tmp_path), Recorder(tmp_path))  # fmt: skip
+        sft.run(
+            sft.Config(1, settings(), tuning()),
+            {"policy": world.model, "demonstrations": tmp_path},
+            outputs(tmp_path),
+            Recorder(tmp_path),
+        )
     for rate in (-1e-3, 0.0, float("nan"), float("inf")):
         with pytest.raises(ValidationError, match="rates"):
             tuning(rates=[rate])
@@ -252,8 +264,12 @@ def test_a_stage_run_again_gives_the_same_bytes(world: World, tmp_path: Path) ->
     config = sft.Config(1, settings(precision="bf16"), tuning(rates=[1e-2, 5e-3]))
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        sft.run(config, {"policy": world.model, "demonstrations": tmp_path}, outputs(tmp_path / name),
-                Recorder(tmp_path / f"{name}-scratch"))  # fmt: skip
+        sft.run(
+            config,
+            {"policy": world.model, "demonstrations": tmp_path},
+            outputs(tmp_path / name),
+            Recorder(tmp_path / f"{name}-scratch"),
+        )
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
 

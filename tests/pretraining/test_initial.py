@@ -15,10 +15,7 @@ from stages.training.loader import TokenShards
 from tests.fixtures import LEARNING_RATE, MIX, PRETRAINING, World, change, settings, shape
 from tests.recorder import Recorder
 
-RAMP = [
-    initial.Ramp(share=0.25, length=16, batch_tokens=64),
-    initial.Ramp(share=0.75, length=32, batch_tokens=128),
-]
+RAMP = [initial.Ramp(share=0.25, length=16, batch_tokens=64), initial.Ramp(share=0.75, length=32, batch_tokens=128)]
 SETTINGS = initial.Initial(warmup_share=0.2, floor=0.1, ramp=RAMP)
 CONFIG = initial.Config(1, MIX, settings(), LEARNING_RATE, PRETRAINING, SETTINGS)
 

@@ -59,8 +59,11 @@ def test_the_phase_goes_on_with_the_moments_of_the_one_before(world: World, tmp_
     config = long_context.Config(1, MIX, settings(), LEARNING_RATE, PRETRAINING, section(lengths=[48]))
     before = shutil.copytree(world.model, tmp_path / "before")
     names = [name for name, _ in load_model(before).named_parameters()]
-    moments = {f"{name}/{kind}": torch.full_like(p, size) for name, p in load_model(before).named_parameters()
-               for kind, size in (("first", 0.0), ("second", 1e6))}  # fmt: skip
+    moments = {
+        f"{name}/{kind}": torch.full_like(p, size)
+        for name, p in load_model(before).named_parameters()
+        for kind, size in (("first", 0.0), ("second", 1e6))
+    }
     save_moments(moments | {f"{name}/steps": torch.tensor(100.0) for name in names}, before)
     found = {}
     for name, inputs in (("with", {"model": before}), ("without", {})):

@@ -19,29 +19,60 @@ from tests.pretraining import test_initial
 from tests.recorder import Recorder
 
 PLAN = Plan(
-    rung=2, devices=1, devices_per_node=1, memory_gb=1, tflops=0.4, mfu=0.2, efficiency=0.4, watts=30,
-    node_gb_per_second=20, network_gb_per_second=1, storage_gb_per_second=0.5, storage_peak_gb_per_second=1,
-    kernels="eager", layouts=[PlannedLayout(length=1024)],
-    bytes_per_token=3, kept_share=0.5,
-)  # fmt: skip
+    rung=2,
+    devices=1,
+    devices_per_node=1,
+    memory_gb=1,
+    tflops=0.4,
+    mfu=0.2,
+    efficiency=0.4,
+    watts=30,
+    node_gb_per_second=20,
+    network_gb_per_second=1,
+    storage_gb_per_second=0.5,
+    storage_peak_gb_per_second=1,
+    kernels="eager",
+    layouts=[PlannedLayout(length=1024)],
+    bytes_per_token=3,
+    kept_share=0.5,
+)
 CONFIG = plan.Config(
-    scale="test", training=settings(),
+    scale="test",
+    training=settings(),
     tokenizer=TokenizerTraining(vocab_size=300, sample_mb=1, compare=[280], validation_per_mille=200),
     architecture=Architecture(rope_theta=10_000, norm_eps=1e-5, tied=True),
     ladder=[
         Shape(hidden_size=8 * size, layers=size, heads=2, key_value_heads=1, ffn_size=16 * size) for size in (1, 2, 3)
     ],
-    sweep=Sweep(budgets=[Budget(flops=1e6, rungs=[0, 1, 2], batch=2)] * 2, extra=[], length=16, warmup_share=0.1,
-                floor=0.1, validation_windows=2),
+    sweep=Sweep(
+        budgets=[Budget(flops=1e6, rungs=[0, 1, 2], batch=2)] * 2,
+        extra=[],
+        length=16,
+        warmup_share=0.1,
+        floor=0.1,
+        validation_windows=2,
+    ),
     herd=Herd(flagship_flops=1e9, medium_ratio=0.5, small_ratio=0.2, sibling_tokens=1.0, bootstrap=100),
-    pretraining=PRETRAINING, initial=test_initial.SETTINGS, long_context=LongContext(
-        rate=0.1, lengths=[48, 64], segments=1, loss_tolerance=0.1, needle_threshold=1.0, needles=1,
+    pretraining=PRETRAINING,
+    initial=test_initial.SETTINGS,
+    long_context=LongContext(
+        rate=0.1, lengths=[48, 64], segments=1, loss_tolerance=0.1, needle_threshold=1.0, needles=1
     ),
     plan=PLAN,
-    reliability=Reliability(gpus=1, days=1, parameters=1, bytes_per_parameter=12, storage_bytes_per_second=1e9,
-                            checkpoint_minutes=1, detect_minutes=1, restart_minutes=1, spare_nodes=1, repair_hours=1,
-                            runs=20),
-)  # fmt: skip
+    reliability=Reliability(
+        gpus=1,
+        days=1,
+        parameters=1,
+        bytes_per_parameter=12,
+        storage_bytes_per_second=1e9,
+        checkpoint_minutes=1,
+        detect_minutes=1,
+        restart_minutes=1,
+        spare_nodes=1,
+        repair_hours=1,
+        runs=20,
+    ),
+)
 
 
 def test_the_planned_steps_of_the_ramp_are_those_trained(world: World, tmp_path: Path) -> None:

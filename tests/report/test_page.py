@@ -19,21 +19,50 @@ from tests.report import example
 
 CONFIG = page.Config(scale="toy", last_round="2", mix=Mix(general=0.5, math=0.25, code=0.17, multilingual=0.08))
 EXPECTED = {
-    "data-01": "shown", "data-02": "exact", "data-03": "shown", "data-07": "exact", "arch-05": "shown",
-    "scal-01": "shown", "scal-02": "shown",
-    "scal-03": "shown", "scal-04": "shown", "scal-05": "shown",
-    "train-01": "shown", "train-02": "contradicted", "train-03": "not shown at this scale",
-    "post-01": "shown", "post-02": "not shown at this scale", "post-03": "shown", "post-15": "shown",
-    "safe-01": "shown", "safe-02": "shown", "safe-04": "shown", "safe-05": "shown",
-    "safe-06": "not shown at this scale", "safe-07": "shown", "safe-08": "shown",
+    "data-01": "shown",
+    "data-02": "exact",
+    "data-03": "shown",
+    "data-07": "exact",
+    "arch-05": "shown",
+    "scal-01": "shown",
+    "scal-02": "shown",
+    "scal-03": "shown",
+    "scal-04": "shown",
+    "scal-05": "shown",
+    "train-01": "shown",
+    "train-02": "contradicted",
+    "train-03": "not shown at this scale",
+    "post-01": "shown",
+    "post-02": "not shown at this scale",
+    "post-03": "shown",
+    "post-15": "shown",
+    "safe-01": "shown",
+    "safe-02": "shown",
+    "safe-04": "shown",
+    "safe-05": "shown",
+    "safe-06": "not shown at this scale",
+    "safe-07": "shown",
+    "safe-08": "shown",
     "safe-11": "shown",
-    "arch-01": "exact", "scal-07": "contradicted", "infra-01": "exact",
-    "infra-02": "shown", "infra-03": "exact", "infra-04": "exact",
-    "data-04": "shown", "data-05": "not shown at this scale", "data-06": "contradicted",
-    "data-08": "shown", "data-09": "shown", "data-10": "not shown at this scale", "data-11": "shown",
-    "arch-02": "shown", "arch-03": "shown", "arch-04": "shown", "arch-06": "not shown at this scale",
+    "arch-01": "exact",
+    "scal-07": "contradicted",
+    "infra-01": "exact",
+    "infra-02": "shown",
+    "infra-03": "exact",
+    "infra-04": "exact",
+    "data-04": "shown",
+    "data-05": "not shown at this scale",
+    "data-06": "contradicted",
+    "data-08": "shown",
+    "data-09": "shown",
+    "data-10": "not shown at this scale",
+    "data-11": "shown",
+    "arch-02": "shown",
+    "arch-03": "shown",
+    "arch-04": "shown",
+    "arch-06": "not shown at this scale",
     "scal-06": "shown",
-}  # fmt: skip
+}
 
 
 def make(inputs: dict[str, Path], directory: Path) -> tuple[str, list[dict[str, Any]], dict[str, Any]]:
@@ -124,8 +153,15 @@ def test_what_was_not_measured_is_not_run(whole, tmp_path: Path) -> None:
     text, claims, counts = make(inputs, root / "out")
     by_id = {claim["id"]: claim for claim in claims}
     assert {name for name, claim in by_id.items() if claim["verdict"] == "not run"} == {
-        "post-01", "safe-01", "safe-02", "safe-04", "safe-05", "safe-06", "safe-07", "safe-08"
-    }  # fmt: skip
+        "post-01",
+        "safe-01",
+        "safe-02",
+        "safe-04",
+        "safe-05",
+        "safe-06",
+        "safe-07",
+        "safe-08",
+    }
     assert by_id["safe-01"]["ours"] is None and "metrics/flagship/safety.json" in by_id["safe-01"]["detail"]
     assert by_id["post-02"]["verdict"] == EXPECTED["post-02"]
     assert "No control" in by_id["train-01"]["detail"]

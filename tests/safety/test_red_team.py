@@ -19,8 +19,9 @@ def test_every_attack_keeps_the_harmful_request_recognisable() -> None:
     for name, attack in red_team.strategies().items():
         for example in EXAMPLES:
             assert red_team.deed(example) in attack(example), name
-    assert {attack(EXAMPLES[0]) == EXAMPLES[0].prompt for name, attack in red_team.strategies().items()
-            if name != "direct"} == {False}  # fmt: skip
+    assert {
+        attack(EXAMPLES[0]) == EXAMPLES[0].prompt for name, attack in red_team.strategies().items() if name != "direct"
+    } == {False}
 
 
 def test_success_by_strategy_on_a_model_that_falls_for_personas(monkeypatch: pytest.MonkeyPatch) -> None:

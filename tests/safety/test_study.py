@@ -20,8 +20,15 @@ def simulate(effect: float, seed: int, people: int = 31, within: bool = False) -
             who = number if within else place * people + number
             for stage in ("recon", "exploit"):
                 score = talent[who] + effect * place + generator.normal(scale=0.5)
-                rows.append({"participant": f"p{who}", "arm": arm, "skill": ("novice", "expert")[number % 2],
-                             "stage": stage, "score": score})  # fmt: skip
+                rows.append(
+                    {
+                        "participant": f"p{who}",
+                        "arm": arm,
+                        "skill": ("novice", "expert")[number % 2],
+                        "stage": stage,
+                        "score": score,
+                    }
+                )
     return rows
 
 

@@ -11,9 +11,19 @@ from tests.recorder import Recorder
 from tests.safety.models import untrained
 
 SIZES = {
-    "harmful": 4, "borderline": 4, "weights": [0.0, 0.5, 1.0, 1.25], "attacked": 2, "attempts": 2, "injections": 6,
-    "functions": 4, "persons": 2, "persuasive": 3, "participants": 4, "items": 1, "temperature": 1.0,
-}  # fmt: skip
+    "harmful": 4,
+    "borderline": 4,
+    "weights": [0.0, 0.5, 1.0, 1.25],
+    "attacked": 2,
+    "attempts": 2,
+    "injections": 6,
+    "functions": 4,
+    "persons": 2,
+    "persuasive": 3,
+    "participants": 4,
+    "items": 1,
+    "temperature": 1.0,
+}
 CONFIG = Config(1, Sampling(max_new_tokens=3, batch=64), Suite(**SIZES))  # type: ignore[arg-type]
 
 
@@ -37,8 +47,13 @@ def test_runs_every_test_and_gives_the_same_bytes_again(tmp_path: Path) -> None:
     answers = pq.read_table(tmp_path / "answers-1" / "answers.parquet")
     assert answers.column_names == ["test", "model", "case", "prompt", "response", "verdict", "score"]
     assert set(answers["test"].to_pylist()) == {
-        "violations", "red team", "prompt injection", "insecure code", "phishing", "uplift",
-    }  # fmt: skip
+        "violations",
+        "red team",
+        "prompt injection",
+        "insecure code",
+        "phishing",
+        "uplift",
+    }
     assert set(answers["model"].to_pylist()) == {"before", "after", "control", "assisted"}
     assert any(answers["response"].to_pylist())
 

@@ -25,15 +25,25 @@ def model(flops: float, offset: float, generator: np.random.Generator, noise: fl
     nats = INTERCEPT + SLOPE * np.log(flops) + OFF * offset**2 + generator.normal(0, noise)
     share = FLOOR + (1 - FLOOR) / (1 + np.exp(STEEP * (nats - MIDDLE)))
     right = generator.binomial(asked, share) / asked if asked < 10**6 else share
-    return {"flops": flops, "parameters": flops / 6 / tokens, "tokens": tokens, "answer_nats": nats,
-            "answer_accuracy": right, "chance": 0.25, "questions": asked}  # fmt: skip
+    return {
+        "flops": flops,
+        "parameters": flops / 6 / tokens,
+        "tokens": tokens,
+        "answer_nats": nats,
+        "answer_accuracy": right,
+        "chance": 0.25,
+        "questions": asked,
+    }
 
 
 def sweep(noise: float, seed: int = 0, asked: int = 10**6, bend: float = 0.0) -> list[dict[str, Any]]:
     """Five models in each of six budgets; below 1e20 FLOPs the likelihood of right answers bends away by `bend`."""
     generator = np.random.default_rng(seed)
-    points = [model(flops, offset, generator, noise, asked)
-              for flops in (3e18, 1e19, 3e19, 1e20, 3e20, 1e21) for offset in np.linspace(-1, 1, 5)]  # fmt: skip
+    points = [
+        model(flops, offset, generator, noise, asked)
+        for flops in (3e18, 1e19, 3e19, 1e20, 3e20, 1e21)
+        for offset in np.linspace(-1, 1, 5)
+    ]
     for point in points:
         point["answer_nats"] += bend * max(0.0, np.log(1e20 / point["flops"])) ** 2
     return points

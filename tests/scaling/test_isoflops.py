@@ -110,12 +110,16 @@ def test_what_a_result_depends_on_is_in_its_key(world: World, tmp_path: Path) ->
     assert keys(replace(usual, training=change(usual.training, checkpoint_seconds=3.0))) == same
     rate = change(LEARNING_RATE, reference=2e-2)
     others = [
-        keys(usual, other), keys(replace(usual, seed=2)), keys(replace(usual, learning_rate=rate)),
-        keys(replace(usual, training=change(usual.training, clip=2.0))), keys(config(length=16)),
-        keys(config(validation_windows=9)), keys(replace(usual, questions=change(QUESTIONS, shots=2))),
+        keys(usual, other),
+        keys(replace(usual, seed=2)),
+        keys(replace(usual, learning_rate=rate)),
+        keys(replace(usual, training=change(usual.training, clip=2.0))),
+        keys(config(length=16)),
+        keys(config(validation_windows=9)),
+        keys(replace(usual, questions=change(QUESTIONS, shots=2))),
         keys(replace(usual, mix=change(MIX, general=0.6, math=0.15))),
         keys(replace(usual, architecture=change(usual.architecture, rope_theta=1e4))),
-    ]  # fmt: skip
+    ]
     assert len({key for found in [same, *others] for key in found}) == 6 * 10
 
 

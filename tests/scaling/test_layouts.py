@@ -50,8 +50,10 @@ def test_one_efficiency_gives_the_rows_of_table_4() -> None:
 
 def test_what_is_computed_again_takes_its_time() -> None:
     _, work, row = TABLE_4[0]
-    spent = {kind: step_time(FLAGSHIP, paper.layout(row, kind), work, H100, devices_per_node=8).compute
-             for kind in get_args(Recompute)}  # fmt: skip
+    spent = {
+        kind: step_time(FLAGSHIP, paper.layout(row, kind), work, H100, devices_per_node=8).compute
+        for kind in get_args(Recompute)
+    }
     assert spent["none"] == spent["elementwise"] < spent["selective"] < spent["full"]
     assert spent["full"] == pytest.approx(4 / 3 * spent["none"], rel=0.01)  # the forward pass once more
 
@@ -64,15 +66,21 @@ def test_a_rank_needs_what_the_sharded_model_needs(layout: Layout, work: Work, r
     counted = sharded.rank_memory(FLAGSHIP, layout, work.length, work.micro_batches(layout), stage)
     found = stage_memory(FLAGSHIP, layout, work, FUSED, stage)
     assert sum(found.values()) == pytest.approx(sum(counted.values()), rel=0.1)
-    for kind, name in (("parameters", "parameters"), ("working copy", "gathered"), ("gradients", "gradients"),
-                       ("optimizer", "optimizer"), ("buffers", "buffers")):  # fmt: skip
+    for kind, name in (
+        ("parameters", "parameters"),
+        ("working copy", "gathered"),
+        ("gradients", "gradients"),
+        ("optimizer", "optimizer"),
+        ("buffers", "buffers"),
+    ):
         assert found[kind] == pytest.approx(counted[name], rel=0.01), kind
 
 
 @pytest.mark.parametrize("layout, work, row", TABLE_4)
 def test_no_layout_beats_the_papers_by_much(layout: Layout, work: Work, row: dict) -> None:
-    found = best(FLAGSHIP, work, H100, FUSED, devices=row["gpus"], devices_per_node=8, limit=80e9,
-                 recompute="selective")  # fmt: skip
+    found = best(
+        FLAGSHIP, work, H100, FUSED, devices=row["gpus"], devices_per_node=8, limit=80e9, recompute="selective"
+    )
     seconds = [option.seconds for option in found]
     assert len(found) == 5 and seconds == sorted(seconds)
     for option in found:
@@ -106,9 +114,12 @@ def test_candidates_are_all_that_have_no_problem() -> None:
     found = set(candidates(model, work, devices=16, devices_per_node=4))
     every = {
         balanced(Layout(tp=tp, cp=cp, pp=pp, dp=16 // (tp * cp * pp), virtual_stages=virtual), model)
-        for tp in (1, 2, 4, 8, 16) for cp in (1, 2, 4, 8, 16) for pp in (1, 2, 4, 8, 16) for virtual in range(1, 9)
+        for tp in (1, 2, 4, 8, 16)
+        for cp in (1, 2, 4, 8, 16)
+        for pp in (1, 2, 4, 8, 16)
+        for virtual in range(1, 9)
         if 16 % (tp * cp * pp) == 0
-    }  # fmt: skip
+    }
     runs = {layout for layout in every if not problems(layout, model, work, devices=16, devices_per_node=4)}
     assert found == runs and len(found) > 10
 

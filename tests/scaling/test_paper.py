@@ -18,10 +18,18 @@ from stages.scaling.reliability import (
 from stages.scaling.storage import stalls
 
 CLUSTER = Reliability(
-    gpus=16_384, days=54, parameters=405e9, bytes_per_parameter=12, storage_bytes_per_second=2e12,
-    checkpoint_minutes=10, detect_minutes=3,
-    restart_minutes=5, spare_nodes=64, repair_hours=24, runs=100,
-)  # fmt: skip
+    gpus=16_384,
+    days=54,
+    parameters=405e9,
+    bytes_per_parameter=12,
+    storage_bytes_per_second=2e12,
+    checkpoint_minutes=10,
+    detect_minutes=3,
+    restart_minutes=5,
+    spare_nodes=64,
+    repair_hours=24,
+    runs=100,
+)
 
 
 def test_table_3_gives_the_released_models_parameters() -> None:
@@ -87,8 +95,9 @@ def test_every_minute_of_a_simulated_run_goes_somewhere() -> None:
 def test_causes_cost_by_their_counts_and_detection_and_restart_by_their_minutes() -> None:
     options = CLUSTER.model_copy(update={"spare_nodes": 100_000})
     found = simulate(options, seed=4)
-    by_count = np.corrcoef([found.by_cause[c].mean() for c in found.by_cause],
-                           [INTERRUPTIONS[c][0] for c in found.by_cause])[0, 1]  # fmt: skip
+    by_count = np.corrcoef(
+        [found.by_cause[c].mean() for c in found.by_cause], [INTERRUPTIONS[c][0] for c in found.by_cause]
+    )[0, 1]
     assert by_count > 0.99
     assert found.by_kind["detection"].mean() / found.by_kind["restart"].mean() == pytest.approx(3 / 5, rel=0.03)
     # A failure falls anywhere between two checkpoints: half an interval is lost on the average.

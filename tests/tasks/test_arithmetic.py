@@ -5,9 +5,12 @@ from stages.tasks.arithmetic import final_number, steps_valid
 from stages.tasks.example import Example
 
 SUM = Example(
-    "arithmetic", "hard", "3 + 4 - 2", "3 + 4 = 7. 7 - 2 = 5. The answer is 5.",
+    "arithmetic",
+    "hard",
+    "3 + 4 - 2",
+    "3 + 4 = 7. 7 - 2 = 5. The answer is 5.",
     {"expression": "3 + 4 - 2", "result": 5, "steps": ["3 + 4 = 7", "7 - 2 = 5"]},
-)  # fmt: skip
+)
 
 
 @pytest.mark.parametrize(

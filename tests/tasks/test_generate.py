@@ -113,8 +113,9 @@ def test_the_answer_of_another_problem_and_nonsense_are_wrong(task: str) -> None
     swapped = [a.answer if _gold(a) != _gold(b) else "none" for a, b in zip(shifted, examples, strict=True)]
     right = verify(examples, swapped)
     if task == "code":  # "x * 2" doubles x whatever the instruction was
-        right = [r and a.key["expression"] != b.key["expression"]
-                 for r, a, b in zip(right, shifted, examples, strict=True)]  # fmt: skip
+        right = [
+            r and a.key["expression"] != b.key["expression"] for r, a, b in zip(right, shifted, examples, strict=True)
+        ]
         assert sum(right) <= 2
     else:
         assert not any(right)

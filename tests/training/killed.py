@@ -26,12 +26,20 @@ from tests.recorder import Recorder
 
 TRAINING = settings(precision="bf16", checkpoint_seconds=1e-9, micro_tokens=64)
 RAMP = [initial.Ramp(share=0.2, length=16, batch_tokens=64), initial.Ramp(share=0.8, length=32, batch_tokens=128)]
-INITIAL = initial.Config(1, MIX, TRAINING, LEARNING_RATE, PRETRAINING,
-                         initial.Initial(warmup_share=0.1, floor=0.1, ramp=RAMP))  # fmt: skip
-LONG = long_context.Config(1, MIX, TRAINING, LEARNING_RATE, PRETRAINING, long_context.LongContext(
-    rate=0.3, lengths=[48, 64], segments=2, loss_tolerance=100, needle_threshold=0, needles=1))  # fmt: skip
-ANNEALING = annealing.Config(1, MIX, TRAINING, LEARNING_RATE, PRETRAINING,
-                             annealing.Annealing(start=0.3, mix=MIX, checkpoints=3, control=True))  # fmt: skip
+INITIAL = initial.Config(
+    1, MIX, TRAINING, LEARNING_RATE, PRETRAINING, initial.Initial(warmup_share=0.1, floor=0.1, ramp=RAMP)
+)
+LONG = long_context.Config(
+    1,
+    MIX,
+    TRAINING,
+    LEARNING_RATE,
+    PRETRAINING,
+    long_context.LongContext(rate=0.3, lengths=[48, 64], segments=2, loss_tolerance=100, needle_threshold=0, needles=1),
+)
+ANNEALING = annealing.Config(
+    1, MIX, TRAINING, LEARNING_RATE, PRETRAINING, annealing.Annealing(start=0.3, mix=MIX, checkpoints=3, control=True)
+)
 VERSIONS = tuning(rates=[1e-2, 5e-3])
 PREFERENCE = dpo.DPO(beta=0.1, nll=0.2, mask_formatting=True, tuning=VERSIONS)
 
@@ -102,8 +110,12 @@ def main() -> None:
         generator = random.Random(name)
         # Few enough that each run is killed before its end, and the first late enough that a checkpoint is whole: it is
         # written beside the next step. One is six writes.
-        dooms = [{"steps": generator.randrange(3, 5)}, {"writes": generator.randrange(1, 9)},
-                 {"steps": generator.randrange(1, 4)}, {"writes": generator.randrange(1, 9)}]  # fmt: skip
+        dooms = [
+            {"steps": generator.randrange(3, 5)},
+            {"writes": generator.randrange(1, 9)},
+            {"steps": generator.randrange(1, 4)},
+            {"writes": generator.randrange(1, 9)},
+        ]
         codes = [child(run, out / name / "straight")]
         codes += [child(run, out / name / "killed", **doom) for doom in dooms]
         codes.append(child(run, out / name / "killed"))

@@ -36,9 +36,7 @@ LENGTH, SIZE, STEPS, STOP = 128, 9, 5, 3  # two data-parallel ranks have 5 and 4
 TRAINING = settings(eps=1e-4, clip=0.5, micro_tokens=2 * LENGTH)
 UNTIED = shape(num_hidden_layers=4, tie_word_embeddings=False)
 TIED = shape(num_hidden_layers=4)
-TWO = {
-    "fsdp": Layout(dp=2), "tp": Layout(tp=2), "cp": Layout(cp=2), "pp": Layout(pp=2, virtual_stages=2),
-}  # fmt: skip
+TWO = {"fsdp": Layout(dp=2), "tp": Layout(tp=2), "cp": Layout(cp=2), "pp": Layout(pp=2, virtual_stages=2)}
 FOUR = {
     "tp x fsdp": Layout(tp=2, dp=2, recompute="elementwise"),
     "pp x cp": Layout(pp=2, cp=2, shorter_ends=1, recompute="selective"),
@@ -74,16 +72,32 @@ def run(world: World, scratch: Path, ranks: Any = ALONE, config: Any = UNTIED, s
     context.ranks = ranks  # type: ignore[attr-defined]
     try:
         history, average, moments = train(
-            model, Stopping(MixtureBatches(mixture, SIZE, TRAINING.micro_tokens), stop), next_token_loss,
-            Schedule(1e-2, STEPS, 1), training, scratch=scratch, context=context, title="test", average_at=[2, STEPS],
+            model,
+            Stopping(MixtureBatches(mixture, SIZE, TRAINING.micro_tokens), stop),
+            next_token_loss,
+            Schedule(1e-2, STEPS, 1),
+            training,
+            scratch=scratch,
+            context=context,
+            title="test",
+            average_at=[2, STEPS],
             keep_moments=True,
-        )  # fmt: skip
+        )
     except Stopped:
         return {}
     batches = MixtureBatches(mixture, SIZE, TRAINING.micro_tokens, first_sample=STEPS * SIZE)
     weights = {n: p.detach().clone() for n, p in model.named_parameters()}
-    more, *_ = train(model, batches, next_token_loss, Schedule(1e-3, 2), training, scratch=scratch / "more",
-                     context=context, title="more", moments=moments)  # fmt: skip
+    more, *_ = train(
+        model,
+        batches,
+        next_token_loss,
+        Schedule(1e-3, 2),
+        training,
+        scratch=scratch / "more",
+        context=context,
+        title="more",
+        moments=moments,
+    )
     return {
         "notes": context.notes,
         "more": [row["loss"] for row in more],
@@ -140,8 +154,10 @@ def farthest(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
 def one_rank(number: int, count: int, world: World, out: Path) -> dict[str, Any]:
     """All that rank `number` of `count` does; returns what it found."""
     dist.init_process_group("gloo", init_method=f"file://{out}/meeting-{count}", rank=number, world_size=count)
-    alone = {config: run(world, out / f"{count}-{number}-{config.tie_word_embeddings}", config=config)
-             for config in (UNTIED, TIED)}  # fmt: skip
+    alone = {
+        config: run(world, out / f"{count}-{number}-{config.tie_word_embeddings}", config=config)
+        for config in (UNTIED, TIED)
+    }
     found: dict[str, Any] = {"alone": alone[UNTIED]["history"], "alone, tied": alone[TIED]["history"]}
     found |= {"alone: more": alone[UNTIED]["more"], "alone, tied: more": alone[TIED]["more"]}
     found |= {"alone: measured": measured(world, ALONE, UNTIED), "alone, tied: measured": measured(world, ALONE, TIED)}

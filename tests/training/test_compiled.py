@@ -32,8 +32,17 @@ def trained(world: World, scratch: Path, compile_it: bool, stops: tuple[int, ...
     schedule = Schedule(peak=1e-2, warmup=2, steps=STEPS, floor=0.1)
     for until in (*stops, STEPS):
         model = Llama(SHAPE).initialise(1)
-        history, *_ = train(model, batches, next_token_loss, schedule, options, scratch=scratch,
-                           context=Recorder(scratch), title="compiled", until=until)  # fmt: skip
+        history, *_ = train(
+            model,
+            batches,
+            next_token_loss,
+            schedule,
+            options,
+            scratch=scratch,
+            context=Recorder(scratch),
+            title="compiled",
+            until=until,
+        )
     return model, [row["loss"] for row in history]
 
 
@@ -43,8 +52,9 @@ def test_compiled_layers_train_what_eager_ones_do(world: World, tmp_path: Path) 
     model, losses = trained(world, tmp_path / "one", True)
     assert losses == pytest.approx(expected, rel=1e-5) and losses[-1] < losses[0]
     again, _ = trained(world, tmp_path / "two", True, stops=(2, 3))
-    for (name, value), other, plain in zip(model.state_dict().items(), again.parameters(), eager.parameters(),
-                                           strict=True):  # fmt: skip
+    for (name, value), other, plain in zip(
+        model.state_dict().items(), again.parameters(), eager.parameters(), strict=True
+    ):
         assert torch.equal(value, other), name
         torch.testing.assert_close(value, plain, rtol=1e-3, atol=1e-4)
     assert not model.model.compiled and not torch.are_deterministic_algorithms_enabled()

@@ -35,8 +35,9 @@ def run(
 ) -> tuple[Llama, list[dict[str, float]], Average]:
     model = load_model(world.model)
     schedule = Schedule(3e-3, steps, 1, "cosine", 0.1)
-    history, average, _ = train(model, data, loss, schedule, training, scratch=scratch, context=Recorder(scratch),
-                             title="test", **more)  # fmt: skip
+    history, average, _ = train(
+        model, data, loss, schedule, training, scratch=scratch, context=Recorder(scratch), title="test", **more
+    )
     return model, history, average
 
 
@@ -60,8 +61,18 @@ def test_two_trainings_with_the_moments_handed_on_are_one(world: World, tmp_path
 
     def trained(model: Llama, name: str, first: int, steps: int, moments: Moments | None = None) -> Moments:
         data = MixtureBatches(mixture, 4, 100_000, first_sample=4 * first)
-        done = train(model, data, next_token_loss, Schedule(1e-2, steps, decay="constant"), settings(), moments=moments,
-                     scratch=tmp_path / name, context=Recorder(tmp_path), title=name, keep_moments=True)  # fmt: skip
+        done = train(
+            model,
+            data,
+            next_token_loss,
+            Schedule(1e-2, steps, decay="constant"),
+            settings(),
+            moments=moments,
+            scratch=tmp_path / name,
+            context=Recorder(tmp_path),
+            title=name,
+            keep_moments=True,
+        )
         return done.moments
 
     whole, parts, anew = (load_model(world.model) for _ in range(3))
@@ -211,9 +222,7 @@ def test_a_damaged_checkpoint_is_put_aside_and_the_one_before_it_taken(
     assert len(notes) == 1 and "step-000000003 is damaged" in notes[0] and "the checkpoint before it" in notes[0]
     resumed, _, _ = run(world, tmp_path, batches(world), often, steps=3)
     assert same(resumed, straight)
-    assert {path.name for path in tmp_path.iterdir()} == {
-        "step-000000002", "step-000000003", "damaged-step-000000003"
-    }  # fmt: skip
+    assert {path.name for path in tmp_path.iterdir()} == {"step-000000002", "step-000000003", "damaged-step-000000003"}
 
 
 @pytest.mark.parametrize("at", range(1, 7))
@@ -279,8 +288,17 @@ def test_a_spike_is_logged_with_its_batch(world: World, tmp_path: Path) -> None:
     watchful = settings(spike_window=6)
     context = Recorder(tmp_path)
     data = batches(world, size=10)
-    history, *_ = train(load_model(world.model), data, spiking([9, 12]), Schedule(1e-3, 14), watchful,
-                       scratch=tmp_path, context=context, title="test", first_step=100)  # fmt: skip
+    history, *_ = train(
+        load_model(world.model),
+        data,
+        spiking([9, 12]),
+        Schedule(1e-3, 14),
+        watchful,
+        scratch=tmp_path,
+        context=context,
+        title="test",
+        first_step=100,
+    )
     assert [row["step"] for row in history if row["spike"]] == [9, 12] and spikes.count(history) == 2
     assert [note.split(":")[1] for note in context.notes] == [" step 109", " step 112"]
     for note, step in zip(context.notes, (8, 11), strict=True):
@@ -326,8 +344,17 @@ def test_the_average_is_the_mean_of_the_weights_after_the_steps_asked_for(world:
 
 def test_what_is_told_and_written_is_the_history(world: World, tmp_path: Path) -> None:
     context = Recorder(tmp_path)
-    history, *_ = train(load_model(world.model), batches(world), next_token_loss, Schedule(1e-3, 3), settings(),
-                       scratch=tmp_path, context=context, title="test", first_step=10)  # fmt: skip
+    history, *_ = train(
+        load_model(world.model),
+        batches(world),
+        next_token_loss,
+        Schedule(1e-3, 3),
+        settings(),
+        scratch=tmp_path,
+        context=context,
+        title="test",
+        first_step=10,
+    )
     assert [step for step, _ in context.points] == [11, 12, 13]
     assert [values["loss"] for _, values in context.points] == [row["loss"] for row in history]
     assert [row["tokens"] for row in history] == [192, 384, 576]

@@ -16,8 +16,11 @@ from tests.training.ranks import FOUR, LENGTH, SIZE, STEPS, STOP, TRAINING, TWO
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTINUED = {
-    "fsdp, then tp": STOP, "fsdp, then pp": STOP - 1, "alone, then pp, then cp": STOP + 1, "fsdp, then alone": STOP,
-}  # fmt: skip
+    "fsdp, then tp": STOP,
+    "fsdp, then pp": STOP - 1,
+    "alone, then pp, then cp": STOP + 1,
+    "fsdp, then alone": STOP,
+}
 """The steps at which they go on; the last checkpoint before "then pp" is damaged."""
 
 

@@ -15,8 +15,14 @@ from stages.scaling.memory import pretended
 from stages.training.parallel import Ranks
 from tests.fixtures import World, settings, shape
 
-BIG = shape(hidden_size=512, intermediate_size=2048, num_hidden_layers=8, num_attention_heads=8, vocab_size=4096,
-            tie_word_embeddings=False)  # fmt: skip
+BIG = shape(
+    hidden_size=512,
+    intermediate_size=2048,
+    num_hidden_layers=8,
+    num_attention_heads=8,
+    vocab_size=4096,
+    tie_word_embeddings=False,
+)
 LAYOUT = Layout(tp=2, pp=2, dp=2, virtual_stages=2)
 
 
