@@ -41,7 +41,7 @@ $(VENV)/.installed: requirements.lock
 	touch $@
 
 data: setup  ## fetch the packages whose pages the smoke scale reads
-	python -m stages.curation.archives --only trafilatura,htmldate,formasaurus,mpmath,pygments,datatrove
+	python -m stages.curation.pages.archives --only trafilatura,htmldate,formasaurus,mpmath,pygments,datatrove
 
 lint: setup
 	ruff check .

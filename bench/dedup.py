@@ -11,7 +11,7 @@ from datasketch import MinHash, MinHashLSH
 
 from bench.corpus import corpus
 from bench.timing import race, table
-from stages.curation import minhash, shingles
+from stages.curation.deduplication import minhash, shingles
 
 PERMUTATIONS, THRESHOLD, RECALL_WEIGHT, SEED = 128, 0.8, 0.95, 1
 

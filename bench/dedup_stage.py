@@ -23,11 +23,12 @@ import pyarrow.parquet as pq
 from bench import PEERS, corpus
 from bench.corpus import Corpus
 from bench.timing import table
-from flows.context import StageContext
-from flows.crew import Cluster
-from flows.events import EventLog
-from stages.curation import dedup, minhash, shingles
+from flows.execution.context import StageContext
+from flows.execution.executors import Cluster
+from flows.tracking.events import EventLog
+from stages.curation import dedup
 from stages.curation.dedup import Config, Dedup
+from stages.curation.deduplication import minhash, shingles
 from stages.interface import Metrics
 
 THRESHOLD, SHINGLE, SEED = 0.8, 5, 1

@@ -6,8 +6,9 @@ python -m bench.extraction
 from statistics import median
 
 from bench.timing import ratio, table, turns
-from stages.curation import archives, html
-from stages.curation.sources import SOURCES, select
+from stages.curation.extraction import html
+from stages.curation.pages import archives
+from stages.curation.pages.sources import SOURCES, select
 
 PAGES = {"articles": 13.0, "blogs": 6.0, "forms": 12.0}
 """Source -> most MB."""

@@ -24,7 +24,7 @@ import torch
 
 from bench.timing import table
 from flows import project
-from flows.crew import Processes
+from flows.execution.executors import Processes
 from flows.parameters import Parameters
 from stages import statistics
 from stages.model.files import load_model
@@ -33,7 +33,7 @@ from stages.pretraining.phase import Validation
 from stages.scaling import isoflops
 from stages.training.loader import TokenShards
 from stages.training.loop import Training
-from stages.training.unwatched import Silent
+from stages.training.null_context import Silent
 
 PRECISIONS = ("fp32", "bf16")
 NAMES = {"fp32": "float32", "bf16": "bfloat16"}

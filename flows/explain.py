@@ -15,7 +15,7 @@ from typing import Any, get_args
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from pydantic import BaseModel
 
-from flows.crew import Cluster
+from flows.execution.executors import Cluster
 from flows.parameters import Parameters, declared, stage_modules
 from flows.project import ROOT
 from stages.interface import StageError

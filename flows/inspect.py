@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 from dvc.stage import Stage
 
-from flows import artifact
 from flows.arguments import at_least
-from flows.dag import Dag, is_tracked
+from flows.execution import artifact
+from flows.execution.dag import Dag, is_tracked
 from flows.parameters import Parameters, given
 from flows.project import ROOT
 from flows.stage import parse

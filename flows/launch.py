@@ -20,10 +20,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from flows import project
-from flows.crew import Cluster
+from flows.execution.executors import Cluster
 from flows.parameters import Parameters, stage_modules
+from stages.distributed.layout import Layout
 from stages.interface import StageError
-from stages.model.layout import Layout
 
 RANKED = (
     "pretraining.initial",
@@ -193,7 +193,7 @@ def joined(layout: Layout, context: Any) -> Iterator[None]:
     import torch
     from torch import distributed as dist
 
-    from stages.training.parallel import Ranks
+    from stages.distributed.ranks import Ranks
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda":

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from flows import ui
-from flows.dag import Dag, is_tracked
-from flows.events import EVENTS, FACTS, alive
+from flows.execution.dag import Dag, is_tracked
 from flows.parameters import Parameters
 from flows.project import ROOT
+from flows.tracking.events import EVENTS, FACTS, alive
 from stages.interface import StageError
 
 REPORT = ROOT / "reports" / "index.html"

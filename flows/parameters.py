@@ -14,7 +14,7 @@ from typing import Annotated, Any, get_type_hints
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from flows.crew import Cluster
+from flows.execution.executors import Cluster
 from stages.interface import StageError
 
 Tree = dict[str, Any]

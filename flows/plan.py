@@ -18,8 +18,8 @@ from typing import Any
 
 from flows.parameters import Parameters
 from flows.project import ROOT
+from stages.distributed.layout import DIMENSIONS
 from stages.interface import StageError
-from stages.model.layout import DIMENSIONS
 
 
 def main() -> None:
@@ -63,7 +63,7 @@ def _dimensions(text: str) -> dict[str, int]:
 
 def lines(found: Mapping[str, Any]) -> Iterator[str]:
     """The plan for a terminal."""
-    from stages.scaling import summary
+    from stages.infrastructure import summary
 
     yield f"Plan of the flagship at scale {found['scale']}"
     yield from columns(found["table"])

@@ -14,8 +14,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from flows import artifact, events, project
+from flows import project
+from flows.execution import artifact
 from flows.parameters import Parameters, canonical
+from flows.tracking import events
 
 RESULTS = project.ROOT / "ablations" / "results"
 

@@ -18,11 +18,13 @@ from typing import Protocol
 
 import psutil
 
-from flows import events, scale, watching
-from flows.dag import Dag, order_lock
-from flows.display import Display
+from flows import scale
+from flows.execution.dag import Dag, order_lock
+from flows.execution.display import Display
 from flows.parameters import Parameters
 from flows.project import ROOT, environment
+from flows.tracking import events
+from flows.tracking import prefect_client as watching
 from stages.interface import StageError
 
 Variables = dict[str, str]
@@ -148,7 +150,7 @@ def reproduce(stages: list[str], workers: int) -> None:
         with Display(folder, len(dag.stages)) as display:
             reproduction = Reproduction(dag, workers, display)
             if watched:
-                from flows import prefect_reproduce
+                from flows.tracking import prefect_reproduction as prefect_reproduce
 
                 prefect_reproduce.run(name, parameters.scale, lambda watch: reproduction.run(watch))
             else:

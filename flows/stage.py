@@ -26,12 +26,16 @@ from typing import Any
 import psutil
 from filelock import FileLock, Timeout
 
-from flows import artifact, events, launch, tracking, watching
+from flows import launch
 from flows.arguments import named
-from flows.context import StageContext
+from flows.execution import artifact
+from flows.execution.context import StageContext
 from flows.parameters import Parameters, decisive, declared
+from flows.tracking import events
+from flows.tracking import mlflow_sync as tracking
+from flows.tracking import prefect_client as watching
 from stages.interface import Metrics, StageError
-from stages.training.unwatched import Silent
+from stages.training.null_context import Silent
 
 EXAMPLE = "curation.dedup"
 
@@ -103,7 +107,7 @@ def run(arguments: argparse.Namespace) -> Metrics:
 
     name = os.environ.get("DVC_STAGE", "-".join([arguments.stage, *arguments.item.values()])).rpartition(":")[2]
     if launch.number() is not None:
-        importlib.import_module("stages.training.parallel")  # what ranks compute depends on it too
+        importlib.import_module("stages.distributed.ranks")  # what ranks compute depends on it too
     key = artifact.identity(arguments.stage, arguments.item, decisive(module.Config, values), inputs)
     rank, layout = launch.number() or 0, cluster.layout_of(arguments.stage, arguments.item.values())
     scratch, partial = project.STATE / "scratch" / key, project.STATE / "partial" / (f"{key}-{rank}" if rank else key)

@@ -18,9 +18,9 @@ from typing import Any
 
 import psutil
 
-from flows.events import alive, identify
 from flows.project import STATE, environment
-from flows.watching import ADDRESSES, answers
+from flows.tracking.events import alive, identify
+from flows.tracking.prefect_client import ADDRESSES, answers
 
 HOST = "127.0.0.1"
 PORTS = {"prefect": 4200, "mlflow": 5000}
@@ -102,7 +102,7 @@ def _prefect(port: int) -> Launch:
 
 
 def _mlflow(port: int) -> Launch:
-    from flows.mlflow_writer import Writer, uri
+    from flows.tracking.mlflow_writer import Writer, uri
 
     experiment = Writer().experiment  # creates the database, which the server's processes would do at once, and spoil
     command = [

@@ -19,14 +19,15 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from flows import artifact, project
+from flows import project
 from flows.arguments import between
+from flows.execution import artifact
 from flows.parameters import Parameters, decisive, declared
 from stages.interface import Metrics, StageError
-from stages.training.unwatched import Silent
+from stages.training.null_context import Silent
 
 if TYPE_CHECKING:  # torch comes after the number of threads is set
-    from stages.pretraining.value import Start, Valuation
+    from stages.pretraining.data_value import Start, Valuation
     from stages.training.loader import TokenShards
 
 INPUTS = {"tokens": "data/tokens", "tokenizer": "models/tokenizer", "herd": "data/herd.json"}
@@ -71,7 +72,7 @@ class Terminal(Silent):
 
 
 def valued(root: Path, path: Path, member: str, field: str, share: float) -> Metrics:
-    """The metrics of `stages.pretraining.value`, and documents taken and left out."""
+    """The metrics of `stages.pretraining.data_value`, and documents taken and left out."""
     for place in INPUTS.values():
         if not (root / place).exists():
             raise StageError(f"{place} does not exist; run `dvc repro fit`")
@@ -80,9 +81,9 @@ def valued(root: Path, path: Path, member: str, field: str, share: float) -> Met
     import numpy as np
 
     from stages.pretraining import initial
+    from stages.pretraining.data_value import Valuation, enough, held_out_documents, value
     from stages.pretraining.phase import member_of
     from stages.pretraining.texts import texts
-    from stages.pretraining.value import Valuation, enough, held_out_documents, value
     from stages.tokenizer import bpe
     from stages.tokenizer.chat import ChatFormat
     from stages.training.loader import TokenShards
@@ -116,7 +117,7 @@ def started(
 ) -> tuple["Start", Path]:
     """The half-trained model, trained unless it lies there for the same parameters, tokens and code; and where."""
     from stages.model.files import load_model, save_model
-    from stages.pretraining.value import Start, half_trained
+    from stages.pretraining.data_value import Start, half_trained
     from stages.training.optimizer import load_moments, save_moments
 
     values = Parameters(root).values(key for _, key, _ in declared(type(config))) | {"trained": valuation.trained}

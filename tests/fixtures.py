@@ -19,8 +19,8 @@ from stages.interface import Section
 from stages.model.files import save_model
 from stages.model.llama import Llama, LlamaConfig
 from stages.posttraining import data
+from stages.posttraining.averaging import Tuning
 from stages.posttraining.data import Comparison, Demonstration
-from stages.posttraining.versions import Tuning
 from stages.pretraining.phase import Pretraining
 from stages.scaling.ladder import LearningRate
 from stages.tasks.example import Example

@@ -21,9 +21,9 @@ from stages.scaling.ladder import Architecture, LearningRate, Shape
 from stages.training.language_modelling import MixtureBatches, held_out, held_out_losses, next_token_loss
 from stages.training.loader import Mixture, TokenShards
 from stages.training.loop import Loss, Trained, Training, train
+from stages.training.null_context import Silent
 from stages.training.optimizer import Moments
 from stages.training.schedule import Schedule
-from stages.training.unwatched import Silent
 
 Values = dict[str, Any]
 NATS = "nats per token"

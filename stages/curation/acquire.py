@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 
 from pydantic import Field
 
-from stages.curation import archives, warc
 from stages.curation.extract import Extract
-from stages.curation.sources import SOURCES, Page, select
+from stages.curation.pages import archives, warc
+from stages.curation.pages.sources import SOURCES, Page, select
 from stages.interface import Context, Metrics, Paths, Section, StageError
 from stages.tasks import SKILLS
 from stages.tasks.pages import pages as task_pages

@@ -14,10 +14,11 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 import pyarrow.parquet as pq
 
-from stages.curation import bucket, classifier, documents, judge, quality
-from stages.curation.classifier import Labelled, Model, auc, label_of
+from stages.curation import documents
+from stages.curation.classification import bucket, classifier, judge, quality
+from stages.curation.classification.classifier import Labelled, Model, auc, label_of
+from stages.curation.classification.ranking import Ranking, place
 from stages.curation.documents import CLASSIFIED, Account, Cut
-from stages.curation.ranking import Ranking, place
 from stages.interface import Context, Metrics, Paths, Section, StageError
 
 STEPS = ("quality", "judge", "ranking")

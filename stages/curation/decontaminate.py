@@ -20,7 +20,7 @@ import xxhash
 from pydantic import Field
 
 from stages.curation import documents
-from stages.curation.classifier import TOKEN
+from stages.curation.classification.classifier import TOKEN
 from stages.curation.documents import CLASSIFIED, Account, Cut
 from stages.interface import Context, Metrics, Paths, Section, StageError
 from stages.tasks import held_out

@@ -17,21 +17,13 @@ import pyarrow.parquet as pq
 import xxhash
 from pydantic import Field
 
-from stages.curation import (
-    catalog,
-    documents,
-    line_duplicates,
-    lines,
-    minhash,
-    near_duplicates,
-    shingles,
-    url_duplicates,
-)
-from stages.curation.catalog import Table
+from stages.curation import documents, lines
+from stages.curation.deduplication import catalog, line_duplicates, minhash, near_duplicates, shingles, url_duplicates
+from stages.curation.deduplication.catalog import Table
+from stages.curation.deduplication.line_duplicates import Lines, Repeated
+from stages.curation.deduplication.near_duplicates import MinHashing, band_name
 from stages.curation.documents import SCHEMA, Account, Cut
-from stages.curation.line_duplicates import Lines, Repeated
-from stages.curation.near_duplicates import MinHashing, band_name
-from stages.curation.url import normalise
+from stages.curation.pages.url import normalise
 from stages.interface import Context, Metrics, Paths, Section
 
 STEPS = ("url", "document", "line")

@@ -13,10 +13,12 @@ from typing import Annotated, NamedTuple
 
 from pydantic import Field
 
-from stages.curation import blocklist, documents, html, language, warc
+from stages.curation import documents
 from stages.curation.documents import Account, Cut, Document
-from stages.curation.url import host, refuse
-from stages.curation.warc import Response
+from stages.curation.extraction import blocklist, html, language
+from stages.curation.pages import warc
+from stages.curation.pages.url import host, refuse
+from stages.curation.pages.warc import Response
 from stages.interface import Context, Metrics, Paths, Section, StageError
 
 STEPS = ("url", "blocklist", "extraction")

@@ -16,8 +16,9 @@ import numpy as np
 from pydantic import Field
 
 from stages import statistics
-from stages.curation import archives, gold_labels, gold_pages, html
-from stages.curation.gold_labels import Gold
+from stages.curation.extraction import gold_labels, gold_pages, html
+from stages.curation.extraction.gold_labels import Gold
+from stages.curation.pages import archives
 from stages.interface import Context, Metrics, Paths, Section
 
 WORD = re.compile(r"[぀-ヿ㐀-鿿가-힯]|[^\W぀-ヿ㐀-鿿가-힯]+")

@@ -13,11 +13,12 @@ from typing import Annotated, Literal, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from stages.curation import dirty_words, divergence, documents
-from stages.curation.divergence import Divergence
+from stages.curation import documents
 from stages.curation.documents import Account, Cut, Document
+from stages.curation.filters import dirty_words, divergence
+from stages.curation.filters.divergence import Divergence
+from stages.curation.filters.repetition import Repetition, Share, repetition
 from stages.curation.lines import prose
-from stages.curation.repetition import Repetition, Share, repetition
 from stages.interface import Context, Metrics, Paths, Section, StageError
 
 STEPS = ("rules", "divergence")

@@ -19,8 +19,9 @@ import xxhash
 from pydantic import Field, model_validator
 
 from stages import statistics
-from stages.curation import classifier, documents, judge
-from stages.curation.classifier import Features, Labelled, Model
+from stages.curation import documents
+from stages.curation.classification import classifier, judge
+from stages.curation.classification.classifier import Features, Labelled, Model
 from stages.curation.documents import CLASSIFIED, Account, Cut, Document
 from stages.interface import Context, Metrics, Paths, Section
 

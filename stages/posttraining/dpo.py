@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from stages.interface import Context, Metrics, Paths, Section, StageError
 from stages.model.files import context_length, load_model, save_model
 from stages.model.llama import Llama
+from stages.posttraining.averaging import Tuning, train_versions, version_runs
 from stages.posttraining.data import Comparison, read_rows
 from stages.posttraining.preferences import strong
 from stages.posttraining.sequences import (
@@ -25,7 +26,6 @@ from stages.posttraining.sequences import (
     row,
     shown,
 )
-from stages.posttraining.versions import Tuning, train_versions, version_runs
 from stages.tokenizer import bpe
 from stages.tokenizer.chat import ChatFormat
 from stages.training.curve import tail_mean, write_curve

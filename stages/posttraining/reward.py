@@ -15,10 +15,10 @@ from stages import statistics
 from stages.interface import Context, Metrics, Paths, Section, StageError
 from stages.model.files import context_length, load_model, save_model
 from stages.model.llama import RewardModel
+from stages.posttraining.averaging import Tuning, train_versions, version_runs
 from stages.posttraining.data import Comparison, read_rows
 from stages.posttraining.preferences import strong
 from stages.posttraining.sequences import PairRows, Rows, Share, Shuffled, ShuffledBatches, content_digest, pad, row
-from stages.posttraining.versions import Tuning, train_versions, version_runs
 from stages.tasks.example import Example
 from stages.tokenizer import bpe
 from stages.tokenizer.chat import ChatFormat

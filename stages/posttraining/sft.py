@@ -10,9 +10,9 @@ from torch import Tensor
 from stages.interface import Context, Metrics, Paths
 from stages.model.files import context_length, load_model, save_model
 from stages.model.llama import Llama
+from stages.posttraining.averaging import Tuning, train_versions, version_runs
 from stages.posttraining.data import Demonstration, read_rows
 from stages.posttraining.sequences import Rows, Share, Shuffled, ShuffledBatches, content_digest, pad, row, shown
-from stages.posttraining.versions import Tuning, train_versions, version_runs
 from stages.tokenizer import bpe
 from stages.tokenizer.chat import ChatFormat
 from stages.training.compiled import cross_entropy

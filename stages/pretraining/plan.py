@@ -9,6 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
+from stages.infrastructure.planner import Job, Phase, Plan, make
+from stages.infrastructure.reliability import Reliability
+from stages.infrastructure.summary import table
 from stages.interface import Context, Metrics, Paths, StageError
 from stages.model.llama import LlamaConfig
 from stages.pretraining.initial import Initial
@@ -18,9 +21,6 @@ from stages.scaling.fit import Herd, choose_sizes
 from stages.scaling.flops import tokens_for, training_flops
 from stages.scaling.isoflops import Sweep
 from stages.scaling.ladder import Architecture, Ladder
-from stages.scaling.planner import Job, Phase, Plan, make
-from stages.scaling.reliability import Reliability
-from stages.scaling.summary import table
 from stages.tokenizer.train import TokenizerTraining
 from stages.training.loop import Training
 

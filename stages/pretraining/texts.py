@@ -9,7 +9,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.curation import html, warc
+from stages.curation.extraction import html
+from stages.curation.pages import warc
 from stages.interface import StageError
 
 SUFFIXES = (".txt", ".md", ".jsonl", ".jsonl.gz", ".parquet", ".warc", ".warc.gz")

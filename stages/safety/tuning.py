@@ -10,11 +10,11 @@ from pydantic import Field
 
 from stages.interface import Context, Metrics, Paths, Section
 from stages.model.files import context_length, save_model
+from stages.posttraining.averaging import Tuning, version_runs
 from stages.posttraining.data import Demonstration, read_rows
 from stages.posttraining.dpo import DPO, Pair, optimise
 from stages.posttraining.respond import Responder, Sampling
 from stages.posttraining.sft import COUNTS, dialog_batches, finetune
-from stages.posttraining.versions import Tuning, version_runs
 from stages.tasks import generate
 from stages.tasks.example import Example
 from stages.tasks.safety import false_refusal, violates

@@ -21,8 +21,8 @@ from stages.tokenizer.corpus import Mix
 from stages.training.language_modelling import MixtureBatches, held_out, held_out_losses, next_token_loss
 from stages.training.loader import Mixture, TokenShards
 from stages.training.loop import Training, train
+from stages.training.null_context import Silent
 from stages.training.schedule import Schedule
-from stages.training.unwatched import Silent
 
 CURVE = 40
 """Points of a model's training curve that are kept."""

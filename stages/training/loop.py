@@ -151,7 +151,7 @@ class Saving(Protocol):
 
 
 class Alone:
-    """One process. What the loop asks of its ranks; stages/training/parallel.py answers for a process group."""
+    """One process. What the loop asks of its ranks; stages/distributed/ranks.py answers for a process group."""
 
     whole = torch.device("cpu")
     """Where to make a model that is to be trained."""
@@ -215,7 +215,7 @@ class Alone:
     def resume(self, state: TrainingState, scratch: Path, note: Callable[[str], None] = lambda text: None) -> bool:
         """Goes on from the newest checkpoint in `scratch`, also from one that a process group left."""
         if newest_kind(scratch) == "sharded":
-            from stages.training import sharded  # seldom, and its import takes two seconds
+            from stages.distributed import sharded_checkpoint as sharded
 
             if sharded.resume(state, scratch, note):
                 return True

@@ -10,8 +10,9 @@ import pytest
 import xxhash
 import yaml
 
-from stages.curation import blocklist, documents
+from stages.curation import documents
 from stages.curation.documents import Document
+from stages.curation.extraction import blocklist
 
 PROSE = (
     "The river runs through the old town and under two stone bridges before it reaches the sea. "

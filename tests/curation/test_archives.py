@@ -11,8 +11,8 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from stages.curation import archives
-from stages.curation.archives import Archive
+from stages.curation.pages import archives
+from stages.curation.pages.archives import Archive
 from stages.interface import StageError
 
 

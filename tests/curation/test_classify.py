@@ -13,11 +13,13 @@ import torch
 from pydantic import ValidationError
 from sklearn.metrics import roc_auc_score
 
-from stages.curation import bucket, classifier, classify, documents, judge, language
-from stages.curation.classifier import Features, Labelled
+from stages.curation import classify, documents
+from stages.curation.classification import bucket, classifier, judge
+from stages.curation.classification.classifier import Features, Labelled
+from stages.curation.classification.ranking import Ranking, place
 from stages.curation.classify import Classify, Config
 from stages.curation.documents import Document
-from stages.curation.ranking import Ranking, place
+from stages.curation.extraction import language
 from stages.interface import StageError
 from tests.curation.samples import PROSE, contents, document, fresh, reasons, store
 from tests.recorder import Recorder

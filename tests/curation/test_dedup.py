@@ -10,8 +10,9 @@ import pytest
 import xxhash
 from datasketch import MinHash, MinHashLSH
 
-from stages.curation import catalog, clusters, dedup, documents, line_duplicates, minhash, shingles, similarity
+from stages.curation import dedup, documents
 from stages.curation.dedup import Config, Dedup
+from stages.curation.deduplication import catalog, clusters, line_duplicates, minhash, shingles, similarity
 from stages.curation.documents import Document
 from stages.interface import Metrics
 from tests.curation.samples import PROSE, contents, document, fresh, store

@@ -4,7 +4,8 @@ import codecs
 
 import pytest
 
-from stages.curation import archives, html
+from stages.curation.extraction import html
+from stages.curation.pages import archives
 
 
 def named(folder: str) -> str:

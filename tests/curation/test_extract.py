@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from stages.curation import acquire, documents, extract, html, mathml
+from stages.curation import acquire, documents, extract
 from stages.curation.acquire import Record
 from stages.curation.extract import Config, Extract
-from stages.curation.sources import Page
+from stages.curation.extraction import html, mathml
+from stages.curation.pages.sources import Page
 from stages.interface import StageError
 from tests.curation.samples import PROSE, block, contents, fresh, reasons, section
 from tests.recorder import Recorder

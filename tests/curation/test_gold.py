@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from stages.curation import archives, gold, gold_labels, gold_pages, html
+from stages.curation import gold
+from stages.curation.extraction import gold_labels, gold_pages, html
+from stages.curation.pages import archives
 from stages.interface import StageError
 from tests.curation.samples import PROSE
 from tests.recorder import Recorder

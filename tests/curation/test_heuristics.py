@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.curation import dirty_words, divergence, documents, heuristics
-from stages.curation.dirty_words import DirtyWords
+from stages.curation import documents, heuristics
 from stages.curation.documents import Document
+from stages.curation.filters import dirty_words, divergence
+from stages.curation.filters.dirty_words import DirtyWords
+from stages.curation.filters.repetition import duplicate_share, top_share
 from stages.curation.heuristics import Config, Heuristics
-from stages.curation.repetition import duplicate_share, top_share
 from stages.interface import Metrics, StageError
 from tests.curation.samples import PROSE, contents, document, fresh, section, store
 from tests.recorder import Recorder

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from stages.curation import blocklist, documents, extract, warc
+from stages.curation import documents, extract
 from stages.curation.extract import Config, Extract
+from stages.curation.extraction import blocklist
+from stages.curation.pages import warc
 from tests.curation.samples import PROSE, block, fresh, reasons, section
 from tests.recorder import Recorder
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from stages.curation import classify, decontaminate, dedup, documents, heuristics, html, pii, topics
+from stages.curation import classify, decontaminate, dedup, documents, heuristics, pii, topics
 from stages.curation.documents import CLASSIFIED, Document
+from stages.curation.extraction import html
 from stages.interface import Metrics, Paths
 from stages.tasks import held_out
 from stages.tasks.example import Example

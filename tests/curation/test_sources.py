@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from stages.curation import sources
-from stages.curation.archives import Archive
-from stages.curation.sources import Page
+from stages.curation.pages import sources
+from stages.curation.pages.archives import Archive
+from stages.curation.pages.sources import Page
 
 
 class Members(Archive):

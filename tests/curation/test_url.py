@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from stages.curation import acquire, blocklist, documents, extract, url
+from stages.curation import acquire, documents, extract
 from stages.curation.acquire import Record
-from stages.curation.blocklist import Blocklist
 from stages.curation.extract import Extract
-from stages.curation.sources import Page
+from stages.curation.extraction import blocklist
+from stages.curation.extraction.blocklist import Blocklist
+from stages.curation.pages import url
+from stages.curation.pages.sources import Page
 from tests.curation.samples import PROSE, block, fresh, section
 from tests.recorder import Recorder
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from stages.curation import dedup, documents, shingles, similarity
+from stages.curation import dedup, documents
 from stages.curation.dedup import Config, Dedup
+from stages.curation.deduplication import shingles, similarity
 from tests.curation.samples import document, fresh, store
 from tests.recorder import Recorder
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.events import alive
+from flows.tracking.events import alive
 from tests.flows.project import Project
 
 

@@ -21,9 +21,10 @@ from torch import distributed as dist
 from torch.distributed import elastic  # noqa: F401  imported before the fork, once
 from torch.distributed.checkpoint import filesystem  # noqa: F401
 
+from stages.distributed.layout import Layout
+from stages.distributed.ranks import Ranks
 from stages.interface import StageError
 from stages.model.files import save_model
-from stages.model.layout import Layout
 from stages.model.llama import Llama
 from stages.posttraining import dpo, reward, sft
 from stages.posttraining.respond import Sampling
@@ -33,7 +34,6 @@ from stages.safety import tuning as safety
 from stages.tasks.example import Example
 from stages.training.checkpoint import Average, TrainingState
 from stages.training.loop import ALONE
-from stages.training.parallel import Ranks
 from tests.fixtures import (
     LEARNING_RATE,
     MIX,

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from distributed import LocalCluster
 
-from flows import crew, events
-from flows.context import StageContext
-from flows.crew import Cluster
-from flows.events import EventLog, log_of
+from flows.execution import executors as crew
+from flows.execution.context import StageContext
+from flows.execution.executors import Cluster
+from flows.tracking import events
+from flows.tracking.events import EventLog, log_of
 from stages.interface import StageError
 
 

@@ -7,7 +7,7 @@ import grimp
 import pytest
 import yaml
 
-from flows.dag import Dag
+from flows.execution.dag import Dag
 from flows.parameters import declared, stage_modules
 
 ROOT = Path(__file__).resolve().parents[2]

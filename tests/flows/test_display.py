@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.display import Display, latest_progress
-from flows.events import EventLog, log_of
+from flows.execution.display import Display, latest_progress
+from flows.tracking.events import EventLog, log_of
 
 
 def test_the_latest_progress_is_read_from_the_tail_of_a_log(tmp_path: Path) -> None:

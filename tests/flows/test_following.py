@@ -7,7 +7,8 @@ from typing import Any
 import psutil
 import pytest
 
-from flows import events, tracking
+from flows.tracking import events
+from flows.tracking import mlflow_sync as tracking
 
 ALIVE = events.identify(psutil.Process())
 DEAD = ALIVE | {"created": ALIVE["created"] - 1000}  # its pid has gone to another process since

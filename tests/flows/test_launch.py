@@ -16,9 +16,9 @@ import pytest
 import yaml
 
 from flows import launch, stage
-from flows.crew import Cluster
+from flows.execution.executors import Cluster
+from stages.distributed.layout import Layout
 from stages.interface import StageError
-from stages.model.layout import Layout
 from tests.fixtures import LEARNING_RATE, MIX, PRETRAINING, make_world, settings
 
 HOUSE = Path(__file__).resolve().parents[2]

@@ -1,6 +1,6 @@
 import pytest
 
-from flows.dag import Dag
+from flows.execution.dag import Dag
 from tests.flows.project import Project
 
 

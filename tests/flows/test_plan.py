@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 from flows import plan as command
+from stages.infrastructure.planner import Plan
+from stages.infrastructure.storage import TEXT_STAGES
 from stages.interface import StageError
-from stages.scaling.planner import Plan
-from stages.scaling.storage import TEXT_STAGES
 
 ROOT = Path(__file__).resolve().parents[2]
 SCALES = sorted(path.stem for path in (ROOT / "scales").glob("*.yaml"))

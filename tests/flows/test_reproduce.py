@@ -5,8 +5,8 @@ import sys
 import time
 from collections.abc import Callable
 
-from flows.dag import order_lock
-from flows.events import lock_file
+from flows.execution.dag import order_lock
+from flows.tracking.events import lock_file
 from tests.flows.project import Project
 
 ALL = {"source", "count", "train@small", "train@flagship", "report"}

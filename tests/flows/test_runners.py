@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 from distributed import LocalCluster
 
-from flows.context import StageContext
-from flows.crew import Cluster
-from flows.events import EventLog
+from flows.execution.context import StageContext
+from flows.execution.executors import Cluster
+from flows.tracking.events import EventLog
 from stages.curation import acquire, dedup, documents, extract, heuristics, pii
 from stages.curation.acquire import Record
 from stages.curation.dedup import Dedup
 from stages.curation.extract import Extract
 from stages.curation.heuristics import Heuristics
+from stages.curation.pages.sources import Page
 from stages.curation.pii import Pii
-from stages.curation.sources import Page
 from stages.interface import A, B, Kind
 from stages.tasks.pages import pages
 from tests.curation.samples import PROSE, contents, document, fresh, section, store

@@ -9,7 +9,7 @@ import yaml
 from flows import scale
 from flows.launch import RANKED
 from flows.parameters import Parameters, check
-from stages.model.layout import Layout
+from stages.distributed.layout import Layout
 from stages.posttraining import dpo, reward, sft
 from stages.pretraining import plan
 from stages.safety import tuning

@@ -3,8 +3,8 @@ import urllib.request
 
 import psutil
 
-from flows import watching
-from flows.events import alive
+from flows.tracking import prefect_client as watching
+from flows.tracking.events import alive
 from tests.flows.project import Project
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from flows import project, value_data
 from stages.interface import StageError
-from stages.pretraining import value
+from stages.pretraining import data_value as value
 from tests.fixtures import corpus, make_world, shape
 
 ROOT = Path(__file__).resolve().parents[2]

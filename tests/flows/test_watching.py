@@ -12,8 +12,8 @@ from threading import Thread
 
 import pytest
 
-from flows import watching
-from flows.events import lock_file
+from flows.tracking import prefect_client as watching
+from flows.tracking.events import lock_file
 from tests.flows.project import Project
 from tests.flows.test_reproduce import wait_for
 

@@ -12,11 +12,11 @@ from stages.interface import StageError
 from stages.model.files import is_chat, load_model
 from stages.model.llama import RewardModel
 from stages.posttraining import dpo, reward, sft
+from stages.posttraining.averaging import train_versions
 from stages.posttraining.data import Comparison, Demonstration, read_rows, write_rows
 from stages.posttraining.dpo import DPO, PreferenceRows, preference_loss, reference_log_likelihood, row_log_likelihood
 from stages.posttraining.reward import load_reward_model, ranking_loss, rankings, rewards
 from stages.posttraining.sequences import PairRows, pad, row
-from stages.posttraining.versions import train_versions
 from stages.tasks.example import Example
 from stages.tokenizer.chat import ask
 from stages.training.loop import ALONE

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from stages.infrastructure.planner import Plan, PlannedLayout
+from stages.infrastructure.reliability import Reliability
 from stages.interface import StageError
 from stages.pretraining import initial, plan
 from stages.pretraining.long_context import LongContext
 from stages.scaling.fit import Herd
 from stages.scaling.isoflops import Budget, Sweep
 from stages.scaling.ladder import Architecture, Shape
-from stages.scaling.planner import Plan, PlannedLayout
-from stages.scaling.reliability import Reliability
 from stages.tokenizer.train import TokenizerTraining
 from tests.fixtures import LEARNING_RATE, MIX, PRETRAINING, World, settings
 from tests.pretraining import test_initial

@@ -113,7 +113,7 @@ def contamination(directory: Path) -> None:
 
 
 def paper_numbers() -> dict[str, Any]:
-    """What stages.scaling.paper makes, with a made-up simulation; it needs torch, which the report does without."""
+    """What stages.infrastructure.paper makes, with a made-up simulation; without the torch that it needs."""
     at = [
         {
             "gpus": 2048 * 2**power,

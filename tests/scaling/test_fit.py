@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from stages.infrastructure.paper import model, scaling
 from stages.interface import StageError
 from stages.model.llama import LlamaConfig
 from stages.scaling import fit
 from stages.scaling.fit import Herd, choose_sizes, fit_power_law, optimal_tokens
 from stages.scaling.flops import tokens_for, training_flops
 from stages.scaling.ladder import Architecture, LearningRate, Shape
-from stages.scaling.paper import model, scaling
 from tests.fixtures import World, change
 from tests.recorder import Recorder
 

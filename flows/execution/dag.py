@@ -1,0 +1,110 @@
+"""What DVC knows of the DAG: its stages and edges, what is stale, and the order of the entries in dvc.lock."""
+
+import heapq
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dvc.exceptions import DvcException
+from dvc.repo import Repo
+from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
+from dvc.stage import PipelineStage, Stage
+from dvc.utils.serialize import modify_yaml
+
+from flows.tracking.events import lock_file
+from stages.interface import StageError
+
+
+@dataclass(frozen=True)
+class Dag:
+    """The stages that a reproduction of some targets comprises."""
+
+    stages: dict[str, Stage]
+    """Name -> stage, in the order in which `dvc repro` would run them."""
+    needs: dict[str, list[str]]
+    """Name -> names of the stages that must be done before."""
+
+    @classmethod
+    def read(cls, root: Path, targets: Sequence[str] = ()) -> "Dag":
+        """The DAG of `targets` and all they need; without targets, all of dvc.yaml. StageError where DVC refuses it."""
+        try:
+            repo = Repo(str(root))
+            graph = get_active_graph(repo.index.graph)
+            plan = plan_repro(graph, collect_stages(repo, targets or ["dvc.yaml"]))
+        except DvcException as error:
+            raise StageError(str(error)) from None
+        return cls(
+            stages={stage.addressing: stage for stage in plan},
+            needs={stage.addressing: sorted(need.addressing for need in graph.successors(stage)) for stage in plan},
+        )
+
+    def chains(self) -> dict[str, int]:
+        """Name -> the number of stages in the longest chain that begins with it: what to start first."""
+        length = dict.fromkeys(self.stages, 1)
+        for name in reversed(self.stages):  # a stage comes after those it needs
+            for need in self.needs[name]:
+                length[need] = max(length[need], 1 + length[name])
+        return length
+
+    def queue(self) -> list[str]:
+        """All stages in the order in which free workers should look for one to start."""
+        return sorted(self.stages, key=self.chains().__getitem__, reverse=True)
+
+    def take(self, waiting: list[str], done: set[str], free: int) -> list[str]:
+        """Takes out of `waiting` the first `free` stages whose needs are all `done`."""
+        taken = [name for name in waiting if done.issuperset(self.needs[name])][:free]
+        for name in taken:
+            waiting.remove(name)
+        return taken
+
+    def makespan(self, seconds: Mapping[str, float], workers: int) -> float:
+        """Seconds until all stages are done where `workers` run at a time; those not in `seconds` take no time."""
+        waiting = self.queue()
+        running, done, now = list[tuple[float, str]](), set[str](), 0.0
+        while waiting or running:
+            for name in self.take(waiting, done, workers - len(running)):
+                heapq.heappush(running, (now + seconds.get(name, 0.0), name))
+            now, name = heapq.heappop(running)
+            done.add(name)
+        return now
+
+    def stale(self) -> list[str]:
+        """The stages that would run again or might: changed themselves, or below one that has changed."""
+        logger, found = logging.getLogger("dvc"), dict[str, None]()
+        level = logger.level
+        logger.setLevel(logging.ERROR)  # DVC tells of each change it finds; here only the list is wanted
+        try:
+            for name, stage in self.stages.items():
+                if any(need in found for need in self.needs[name]) or _changed(stage):
+                    found[name] = None
+        finally:
+            logger.setLevel(level)
+        return list(found)
+
+
+def _changed(stage: Stage) -> bool:
+    """As `stage.changed`, which wants DVC's lock; but whoever only looks must not keep a `dvc repro` from starting."""
+    return stage.changed_stage() or any(item.status() for item in (*stage.deps, *stage.outs))
+
+
+def is_tracked(stage: Stage) -> bool:
+    """Whether the stage is run by flows.stage, which writes its events."""
+    return isinstance(stage, PipelineStage) and "flows.stage" in str(stage.cmd).split()
+
+
+def order_lock(root: Path, before: Iterable[str], plan: Iterable[str]) -> None:
+    """Puts the entries that dvc.lock has gained since `before` in the order of `plan`.
+
+    DVC appends an entry when its stage is done. Stages that ran side by side are done in any order; this one is that of
+    a plain `dvc repro`, so that both leave the same bytes.
+    """
+    now = list(lock_file(root))
+    old = [name for name in before if name in now]
+    gained = [name for name in plan if name in now and name not in old]
+    order = [*old, *gained, *(name for name in now if name not in old and name not in gained)]
+    if order == now:
+        return
+    with modify_yaml(str(root / "dvc.lock")) as lock:
+        for name in order:
+            lock["stages"].move_to_end(name)

