@@ -25,7 +25,7 @@ def rounds(count: int) -> dict[str, dict[str, str]]:
     later = {
         str(number): {
             "policy": f"models/flagship/round-{number - 1}/dpo",
-            "earlier": f"data/round-{number - 1}/comparisons",
+            "earlier": f"data/round-{number - 1}/preferences",
         }
         for number in range(2, count + 1)
     }

@@ -20,7 +20,7 @@ from stages.model.files import save_model
 from stages.model.llama import Llama, LlamaConfig
 from stages.posttraining import data
 from stages.posttraining.averaging import Tuning
-from stages.posttraining.data import Comparison, Demonstration
+from stages.posttraining.data import Demonstration, Preference
 from stages.pretraining.phase import Pretraining
 from stages.scaling.ladder import LearningRate
 from stages.tasks.example import Example
@@ -116,10 +116,10 @@ def examples(count: int = 20) -> list[Example]:
 
 
 def write_posttraining(directory: Path) -> None:
-    """Demonstrations and comparisons of the sums, as the stages before SFT and the reward model leave them."""
+    """Demonstrations and preferences of the sums, as the stages before SFT and the reward model leave them."""
     data.write_rows(directory / "demonstrations.jsonl", [Demonstration(e, e.answer, "annotator") for e in examples()])
-    rows = [Comparison(e, e.answer, "the cat", None, 4, 1) for e in examples()]
-    for name in ("comparisons", "all"):
+    rows = [Preference(e, e.answer, "the cat", None, 4, 1) for e in examples()]
+    for name in ("preferences", "all"):
         data.write_rows(directory / f"{name}.jsonl", rows)
 
 

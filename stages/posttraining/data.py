@@ -41,7 +41,7 @@ class Demonstration:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Preference:
     """Two responses to a prompt, and an edited one where the better of them was not good (4.2.1)."""
 
     example: Example
@@ -56,7 +56,7 @@ class Comparison:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, row: dict[str, Any]) -> "Comparison":
+    def from_json(cls, row: dict[str, Any]) -> "Preference":
         return cls(**{**row, "example": Example.from_json(row["example"])})
 
 

@@ -13,7 +13,7 @@ from stages.interface import Context, Metrics, Paths, Section, StageError
 from stages.model.files import context_length, load_model, save_model
 from stages.model.llama import Llama
 from stages.posttraining.averaging import Tuning, train_versions, version_runs
-from stages.posttraining.data import Comparison, read_rows
+from stages.posttraining.data import Preference, read_rows
 from stages.posttraining.preferences import strong
 from stages.posttraining.sequences import (
     PairRows,
@@ -85,7 +85,7 @@ class PreferenceBatches(ShuffledBatches):
 
 
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
-    """policy (the SFT model), comparisons -> model, curve (CSV). The latest round's comparisons only (4.1.4)."""
+    """policy (the SFT model), preferences -> model, curve (CSV). The latest round's preferences only (4.1.4)."""
     pairs = preferred(inputs)
     model, history = optimise(
         config.dpo,
@@ -118,10 +118,10 @@ def runs(config: Config, inputs: Paths, item: Mapping[str, str], metrics: Metric
 
 def preferred(inputs: Paths) -> list[Pair]:
     """The pairs to train on, an edited response in the place of the chosen one; StageError where there are none."""
-    comparisons = strong(read_rows(inputs["comparisons"] / "comparisons.jsonl", Comparison))
-    if not comparisons:
-        raise StageError(f"{inputs['comparisons']}: no comparison is strong enough to train on")
-    return [(c.example.prompt, c.edited if c.edited is not None else c.chosen, c.rejected) for c in comparisons]
+    preferences = strong(read_rows(inputs["preferences"] / "preferences.jsonl", Preference))
+    if not preferences:
+        raise StageError(f"{inputs['preferences']}: no preference is strong enough to train on")
+    return [(c.example.prompt, c.edited if c.edited is not None else c.chosen, c.rejected) for c in preferences]
 
 
 def rows_of(settings: DPO, chat: ChatFormat, pairs: Sequence[Pair]) -> list[Any]:

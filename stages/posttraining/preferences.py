@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from stages.interface import Context, Metrics, Paths, Section
-from stages.posttraining.data import Comparison, read_rows, write_rows
+from stages.posttraining.data import Preference, read_rows, write_rows
 from stages.posttraining.respond import Responder, Sampling
 from stages.tasks import score
 from stages.tasks.example import Example
@@ -17,8 +17,8 @@ LEVELS = (0.25, 0.5, 0.75)
 """Gap in credit above which a response is slightly better, better, significantly better (assumption)."""
 
 
-class Preferences(Section):
-    """How comparisons are made."""
+class PreferenceSampling(Section):
+    """How the responses of a preference pair are sampled."""
 
     temperature: float = Field(gt=0)
     """Temperature of the answers compared (assumption)."""
@@ -30,13 +30,13 @@ class Preferences(Section):
 class Config:
     seed: Annotated[int, "seed"]
     sampling: Annotated[Sampling, "posttraining.sampling"]
-    preferences: Annotated[Preferences, "posttraining.preferences"]
+    preferences: Annotated[PreferenceSampling, "posttraining.preferences"]
 
 
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
-    """prompts, policy, earlier (the round before's comparisons, if there is one) -> comparisons.
+    """prompts, policy, earlier (the round before's preferences, if there is one) -> preferences.
 
-    comparisons.jsonl has this round's, all.jsonl those of all rounds so far.
+    preferences.jsonl has this round's, all.jsonl those of all rounds so far.
     """
     number = int(context.item["round"])
     settings = config.preferences
@@ -51,27 +51,27 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     )
     flat = [(example, answer) for example, given in zip(examples, answers, strict=True) for answer in given]
     credit = score([example for example, _ in flat], [answer for _, answer in flat])
-    comparisons = []
+    preferences = []
     for place, (example, given) in enumerate(zip(examples, answers, strict=True)):
         grades = credit[place * settings.answers : (place + 1) * settings.answers]
-        comparison = compare(example, given, grades, number)
-        if comparison is not None:
-            comparisons.append(comparison)
-    earlier = read_rows(inputs["earlier"] / "all.jsonl", Comparison) if "earlier" in inputs else []
-    write_rows(outputs["comparisons"] / "comparisons.jsonl", comparisons)
-    write_rows(outputs["comparisons"] / "all.jsonl", earlier + comparisons)
-    strengths = Counter(comparison.strength for comparison in comparisons)
+        preference = compare(example, given, grades, number)
+        if preference is not None:
+            preferences.append(preference)
+    earlier = read_rows(inputs["earlier"] / "all.jsonl", Preference) if "earlier" in inputs else []
+    write_rows(outputs["preferences"] / "preferences.jsonl", preferences)
+    write_rows(outputs["preferences"] / "all.jsonl", earlier + preferences)
+    strengths = Counter(preference.strength for preference in preferences)
     return {
         "prompts": len(examples),
-        "comparisons": len(comparisons),
-        "all_rounds": len(earlier) + len(comparisons),
-        "edited": sum(comparison.edited is not None for comparison in comparisons),
+        "preferences": len(preferences),
+        "all_rounds": len(earlier) + len(preferences),
+        "edited": sum(preference.edited is not None for preference in preferences),
         "by_strength": {str(level): strengths[level] for level in (1, 2, 3, 4)},
-        "by_task": dict(sorted(Counter(comparison.example.task for comparison in comparisons).items())),
+        "by_task": dict(sorted(Counter(preference.example.task for preference in preferences).items())),
     }
 
 
-def compare(example: Example, answers: list[str], grades: list[float], number: int) -> Comparison | None:
+def compare(example: Example, answers: list[str], grades: list[float], number: int) -> Preference | None:
     """The best answer against the worst, with an edited one where the best is not good.
 
     Of answers that are equally wrong one is compared with what the annotator writes instead; None where all are right,
@@ -84,10 +84,10 @@ def compare(example: Example, answers: list[str], grades: list[float], number: i
     preferred = 1.0 if edited is not None else grades[best]
     strength = 1 + sum(preferred - grades[worst] > level for level in LEVELS)
     if grades[best] == grades[worst]:
-        return Comparison(example, example.answer, answers[worst], None, strength, number)
-    return Comparison(example, answers[best], answers[worst], edited, strength, number)
+        return Preference(example, example.answer, answers[worst], None, strength, number)
+    return Preference(example, answers[best], answers[worst], edited, strength, number)
 
 
-def strong(comparisons: list[Comparison]) -> list[Comparison]:
+def strong(preferences: list[Preference]) -> list[Preference]:
     """Those that are trained on: better and significantly better (4.2.1)."""
-    return [comparison for comparison in comparisons if comparison.strength >= 3]
+    return [preference for preference in preferences if preference.strength >= 3]

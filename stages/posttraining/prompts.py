@@ -51,7 +51,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         [lapse(Demonstration(example, example.answer, "annotator"), settings.lapses, generator) for example in examples]
         for examples in _answered(settings.demonstrations, config.rounds, seed)
     ]
-    write_rows(directory / "all.jsonl", [])  # the comparisons of the rounds before the first
+    write_rows(directory / "all.jsonl", [])  # the preferences of the rounds before the first
     for number, demonstrations in enumerate(annotated, 1):
         generator.shuffle(demonstrations)
         write_rows(directory / f"demonstrations-{number}.jsonl", demonstrations)

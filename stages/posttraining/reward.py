@@ -16,7 +16,7 @@ from stages.interface import Context, Metrics, Paths, Section, StageError
 from stages.model.files import context_length, load_model, save_model
 from stages.model.llama import RewardModel
 from stages.posttraining.averaging import Tuning, train_versions, version_runs
-from stages.posttraining.data import Comparison, read_rows
+from stages.posttraining.data import Preference, read_rows
 from stages.posttraining.preferences import strong
 from stages.posttraining.sequences import PairRows, Rows, Share, Shuffled, ShuffledBatches, content_digest, pad, row
 from stages.tasks.example import Example
@@ -33,7 +33,7 @@ class Reward(Section):
     tuning: Tuning
     """Rates, steps and batch, in pairs (paper 4.1.2 gives none: assumption)."""
     held_out: float = Field(gt=0, lt=1)
-    """Share of the comparisons kept to measure its accuracy on (assumption)."""
+    """Share of the preferences kept to measure its accuracy on (assumption)."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class PairBatches(ShuffledBatches):
 
 
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
-    """base (a pretrained model), comparisons -> model, curve (CSV)."""
+    """base (a pretrained model), preferences -> model, curve (CSV)."""
     chat = ChatFormat(bpe.load(inputs["base"]))
     pairs, kept = divided(config.reward, inputs)
     model, histories = train_versions(
@@ -107,20 +107,20 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     }
 
 
-def divided(settings: Reward, inputs: Paths) -> tuple[list[Ranked], list[Comparison]]:
-    """The pairs to train on and the comparisons held out; StageError where there are too few of both."""
-    comparisons = strong(read_rows(inputs["comparisons"] / "all.jsonl", Comparison))
-    held = round(len(comparisons) * settings.held_out)
-    if held < 1 or held > len(comparisons) // 2:
+def divided(settings: Reward, inputs: Paths) -> tuple[list[Ranked], list[Preference]]:
+    """The pairs to train on and the preferences held out; StageError where there are too few of both."""
+    preferences = strong(read_rows(inputs["preferences"] / "all.jsonl", Preference))
+    held = round(len(preferences) * settings.held_out)
+    if held < 1 or held > len(preferences) // 2:
         raise StageError(
-            f"{inputs['comparisons']}: {len(comparisons)} comparisons are too few to train a reward model on and hold "
+            f"{inputs['preferences']}: {len(preferences)} preferences are too few to train a reward model on and hold "
             f"out {settings.held_out:g} of them: raise posttraining.prompts.compared or lower "
             "posttraining.reward.held_out"
         )
     # Spread evenly: each round and each task is held out alike.
-    places = {number * len(comparisons) // held for number in range(held)}
-    kept = [c for place, c in enumerate(comparisons) if place in places]
-    pairs = [pair for place, c in enumerate(comparisons) if place not in places for pair in rankings(c)]
+    places = {number * len(preferences) // held for number in range(held)}
+    kept = [c for place, c in enumerate(preferences) if place in places]
+    pairs = [pair for place, c in enumerate(preferences) if place not in places for pair in rankings(c)]
     return pairs, kept
 
 
@@ -142,11 +142,11 @@ def runs(config: Config, inputs: Paths, item: Mapping[str, str], metrics: Metric
     )
 
 
-def rankings(comparison: Comparison) -> list[Ranked]:
+def rankings(preference: Preference) -> list[Ranked]:
     """All pairs of edited > chosen > rejected."""
-    best_first = [comparison.edited] if comparison.edited is not None else []
-    best_first += [comparison.chosen, comparison.rejected]
-    return [(comparison.example, better, worse) for better, worse in combinations(best_first, 2)]
+    best_first = [preference.edited] if preference.edited is not None else []
+    best_first += [preference.chosen, preference.rejected]
+    return [(preference.example, better, worse) for better, worse in combinations(best_first, 2)]
 
 
 def ranking_loss(model: RewardModel, batch: PairRows) -> tuple[Tensor, dict[str, float]]:

@@ -149,7 +149,7 @@ def one_rank(number: int, world: World, untied: Path, data: Path, out: Path) -> 
         "policy": world.model,
         "base": world.model,
         "demonstrations": data,
-        "comparisons": data,
+        "preferences": data,
     }
     found: dict[str, Any] = {}
 

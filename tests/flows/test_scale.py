@@ -46,7 +46,7 @@ def test_rounds_may_stand_in_braces_or_last(root: Path) -> None:
 def test_each_round_starts_from_the_policy_of_the_one_before() -> None:
     assert rounds(2) == {
         "1": {"policy": "models/flagship/base", "earlier": "data/prompts"},
-        "2": {"policy": "models/flagship/round-1/dpo", "earlier": "data/round-1/comparisons"},
+        "2": {"policy": "models/flagship/round-1/dpo", "earlier": "data/round-1/preferences"},
     }
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from stages.model.files import load_model
 from stages.posttraining import preferences, prompts, rejection
-from stages.posttraining.data import Comparison, Demonstration, read_rows
+from stages.posttraining.data import Demonstration, Preference, read_rows
 from stages.posttraining.preferences import compare, strong
 from stages.posttraining.pruning import Pruning, embed, prune
 from stages.posttraining.rejection import choose
@@ -29,22 +29,22 @@ SAMPLING = Sampling(max_new_tokens=4, batch=64)
 )
 def test_four_levels_of_preference(best: float, worst: float, strength: int) -> None:
     found = compare(EXAMPLE, ["so-so", "good", "bad"], [(best + worst) / 2, best, worst], 2)
-    assert found == Comparison(EXAMPLE, "good", "bad", None, strength, 2)
+    assert found == Preference(EXAMPLE, "good", "bad", None, strength, 2)
 
 
 def test_an_answer_that_is_not_good_is_edited() -> None:
     found = compare(EXAMPLE, ["bad", "better"], [0.1, 0.4], 1)
-    assert found == Comparison(EXAMPLE, "better", "bad", "3", 4, 1)
+    assert found == Preference(EXAMPLE, "better", "bad", "3", 4, 1)
 
 
 def test_of_equally_wrong_answers_one_is_compared_with_the_annotators() -> None:
-    assert compare(EXAMPLE, ["x", "y"], [0.1, 0.1], 1) == Comparison(EXAMPLE, "3", "x", None, 4, 1)
+    assert compare(EXAMPLE, ["x", "y"], [0.1, 0.1], 1) == Preference(EXAMPLE, "3", "x", None, 4, 1)
     assert compare(EXAMPLE, ["3", "3."], [1.0, 1.0], 1) is None
     assert compare(EXAMPLE, ["", "3"], [0.0, 1.0], 1) is None
 
 
 def test_only_strong_preferences_are_trained_on() -> None:
-    rows = [Comparison(EXAMPLE, "a", "b", None, strength, 1) for strength in (1, 2, 3, 4)]
+    rows = [Preference(EXAMPLE, "a", "b", None, strength, 1) for strength in (1, 2, 3, 4)]
     assert [row.strength for row in strong(rows)] == [3, 4]
 
 
@@ -137,19 +137,19 @@ def test_preferences_compare_the_best_with_the_worst(
 ) -> None:
     answering(monkeypatch, ["zzz zzz", None, "zzz zzz"])
     inputs = {"prompts": prompt_files(tmp_path), "policy": world.model, "earlier": tmp_path}
-    config = preferences.Config(1, SAMPLING, preferences.Preferences(temperature=1.0, answers=3))
-    (tmp_path / "comparisons").mkdir()
-    metrics = preferences.run(config, inputs, {"comparisons": tmp_path / "comparisons"}, Recorder(tmp_path, round="1"))
-    rows = read_rows(tmp_path / "comparisons" / "comparisons.jsonl", Comparison)
-    assert len(rows) == metrics["comparisons"] == metrics["prompts"] == 2 * len(TASKS)
+    config = preferences.Config(1, SAMPLING, preferences.PreferenceSampling(temperature=1.0, answers=3))
+    (tmp_path / "preferences").mkdir()
+    metrics = preferences.run(config, inputs, {"preferences": tmp_path / "preferences"}, Recorder(tmp_path, round="1"))
+    rows = read_rows(tmp_path / "preferences" / "preferences.jsonl", Preference)
+    assert len(rows) == metrics["preferences"] == metrics["prompts"] == 2 * len(TASKS)
     assert all((row.chosen, row.rejected, row.edited) == (row.example.answer, "zzz zzz", None) for row in rows)
     assert sum(metrics["by_strength"].values()) == len(rows) and metrics["edited"] == 0
     # The next round adds to what there was.
-    more = {**inputs, "earlier": tmp_path / "comparisons"}
+    more = {**inputs, "earlier": tmp_path / "preferences"}
     (tmp_path / "more").mkdir()
-    metrics = preferences.run(config, more, {"comparisons": tmp_path / "more"}, Recorder(tmp_path, round="1"))
+    metrics = preferences.run(config, more, {"preferences": tmp_path / "more"}, Recorder(tmp_path, round="1"))
     assert metrics["all_rounds"] == 2 * len(rows)
-    assert read_rows(tmp_path / "more" / "all.jsonl", Comparison) == rows * 2
+    assert read_rows(tmp_path / "more" / "all.jsonl", Preference) == rows * 2
 
 
 @pytest.mark.parametrize("answers", [["zzz zzz", None], ["zzz zzz", "zzz zzz"]])

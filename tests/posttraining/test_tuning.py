@@ -13,7 +13,7 @@ from stages.model.files import is_chat, load_model
 from stages.model.llama import RewardModel
 from stages.posttraining import dpo, reward, sft
 from stages.posttraining.averaging import train_versions
-from stages.posttraining.data import Comparison, Demonstration, read_rows, write_rows
+from stages.posttraining.data import Demonstration, Preference, read_rows, write_rows
 from stages.posttraining.dpo import DPO, PreferenceRows, preference_loss, reference_log_likelihood, row_log_likelihood
 from stages.posttraining.reward import load_reward_model, ranking_loss, rankings, rewards
 from stages.posttraining.sequences import PairRows, pad, row
@@ -141,7 +141,7 @@ def test_an_empty_response_poisons_no_gradient(world: World) -> None:
 def test_the_preferred_answers_become_likelier_than_the_others(world: World, tmp_path: Path) -> None:
     write_posttraining(tmp_path)
     config = dpo.Config(1, settings(), preference(tuning=tuning(rates=[3e-3], steps=25, batch=20)))
-    inputs = {"policy": world.model, "comparisons": tmp_path}
+    inputs = {"policy": world.model, "preferences": tmp_path}
     metrics = dpo.run(config, inputs, outputs(tmp_path), Recorder(tmp_path / "scratch"))
     assert (
         metrics["pairs"] == 20 and metrics["accuracy"] > 0.9 and metrics["margin"] > 0 and metrics["chosen_change"] > 0
@@ -155,10 +155,10 @@ def test_the_preferred_answers_become_likelier_than_the_others(world: World, tmp
 
 def test_dpo_trains_on_the_edited_answer_and_on_strong_preferences_only(world: World, tmp_path: Path) -> None:
     example = examples(1)[0]
-    rows = [Comparison(example, "the", "no", None, strength, 1) for strength in (1, 2)]
-    write_rows(tmp_path / "comparisons.jsonl", rows)
+    rows = [Preference(example, "the", "no", None, strength, 1) for strength in (1, 2)]
+    write_rows(tmp_path / "preferences.jsonl", rows)
     config = dpo.Config(1, settings(), preference(tuning=tuning(steps=2, batch=2)))
-    inputs = {"policy": world.model, "comparisons": tmp_path}
+    inputs = {"policy": world.model, "preferences": tmp_path}
     with pytest.raises(StageError, match="strong enough"):
         dpo.run(config, inputs, outputs(tmp_path), Recorder(tmp_path / "scratch"))
     seen = []
@@ -166,8 +166,8 @@ def test_dpo_trains_on_the_edited_answer_and_on_strong_preferences_only(world: W
     try:
         dpo.optimise = lambda *words: seen.extend(words[5]) or original(*words)  # type: ignore[assignment,func-returns-value]
         write_rows(
-            tmp_path / "comparisons.jsonl",
-            [*rows, Comparison(example, "a", "no", "1", 3, 1), Comparison(example, "a mat", "no", None, 4, 1)],
+            tmp_path / "preferences.jsonl",
+            [*rows, Preference(example, "a", "no", "1", 3, 1), Preference(example, "a mat", "no", None, 4, 1)],
         )
         metrics = dpo.run(config, inputs, outputs(tmp_path), Recorder(tmp_path / "scratch"))
     finally:
@@ -177,12 +177,12 @@ def test_dpo_trains_on_the_edited_answer_and_on_strong_preferences_only(world: W
 
 def test_rankings_are_all_pairs_of_edited_chosen_rejected() -> None:
     example = examples(1)[0]
-    assert rankings(Comparison(example, "c", "r", "e", 4, 1)) == [
+    assert rankings(Preference(example, "c", "r", "e", 4, 1)) == [
         (example, "e", "c"),
         (example, "e", "r"),
         (example, "c", "r"),
     ]
-    assert rankings(Comparison(example, "c", "r", None, 4, 1)) == [(example, "c", "r")]
+    assert rankings(Preference(example, "c", "r", None, 4, 1)) == [(example, "c", "r")]
 
 
 def test_the_ranking_loss_is_the_formula_without_a_margin(world: World) -> None:
@@ -206,17 +206,17 @@ def test_a_reward_model_learns_what_is_preferred_and_is_measured_on_what_it_has_
     world: World, tmp_path: Path
 ) -> None:
     write_posttraining(tmp_path)
-    inputs = {"base": world.model, "comparisons": tmp_path}
+    inputs = {"base": world.model, "preferences": tmp_path}
     section = reward.Reward(tuning=tuning(rates=[3e-3], steps=30, batch=16), held_out=0.25)
     config = reward.Config(1, settings(), section)
     seen = []
     original = reward.rankings
     try:
-        reward.rankings = lambda comparison: seen.append(comparison) or original(comparison)  # type: ignore[func-returns-value]
+        reward.rankings = lambda preference: seen.append(preference) or original(preference)  # type: ignore[func-returns-value]
         metrics = reward.run(config, inputs, outputs(tmp_path), Recorder(tmp_path / "scratch"))
     finally:
         reward.rankings = original
-    held = [c for c in read_rows(tmp_path / "all.jsonl", Comparison) if c not in seen]
+    held = [c for c in read_rows(tmp_path / "all.jsonl", Preference) if c not in seen]
     assert len(held) == metrics["accuracy"]["n"] == 5 and metrics["pairs"] == 15
     assert metrics["accuracy"]["value"] == 1.0 and metrics["train_loss"] < np.log(2)
     model, chat = load_reward_model(tmp_path / "model")
@@ -231,7 +231,7 @@ def test_too_few_comparisons_are_refused(share: float, world: World, tmp_path: P
     write_posttraining(tmp_path)
     config = reward.Config(1, settings(), reward.Reward(tuning=tuning(), held_out=share))
     with pytest.raises(StageError, match="too few"):
-        reward.run(config, {"base": world.model, "comparisons": tmp_path}, outputs(tmp_path), Recorder(tmp_path))
+        reward.run(config, {"base": world.model, "preferences": tmp_path}, outputs(tmp_path), Recorder(tmp_path))
 
 
 @pytest.mark.parametrize(("share", "places"), [(0.2, [0, 5, 10, 15]), (0.35, [0, 2, 5, 8, 11, 14, 17])])
@@ -239,9 +239,9 @@ def test_as_many_comparisons_are_held_out_as_asked_for_and_evenly_spread(
     share: float, places: list[int], tmp_path: Path
 ) -> None:
     write_posttraining(tmp_path)
-    every = read_rows(tmp_path / "all.jsonl", Comparison)
-    pairs, kept = reward.divided(reward.Reward(tuning=tuning(), held_out=share), {"comparisons": tmp_path})
-    assert [every.index(comparison) for comparison in kept] == places
+    every = read_rows(tmp_path / "all.jsonl", Preference)
+    pairs, kept = reward.divided(reward.Reward(tuning=tuning(), held_out=share), {"preferences": tmp_path})
+    assert [every.index(preference) for preference in kept] == places
     assert len(pairs) == len(every) - len(places) == 20 - len(places)
 
 

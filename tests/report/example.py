@@ -524,7 +524,7 @@ def posttraining(data: Path) -> dict[str, Any]:
     }
     for number in (1, 2):
         found[f"round-{number}/rejection"] = sampled
-        found[f"round-{number}/preferences"] = {"comparisons": 600, "edited": 240, "by_strength": {"4": 500, "3": 100}}
+        found[f"round-{number}/preferences"] = {"preferences": 600, "edited": 240, "by_strength": {"4": 500, "3": 100}}
         found[f"round-{number}/reward"] = {
             "pairs": 900,
             "accuracy": rate(0.75, 120),

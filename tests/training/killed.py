@@ -47,7 +47,7 @@ PREFERENCE = dpo.DPO(beta=0.1, nll=0.2, mask_formatting=True, tuning=VERSIONS)
 def runs(world: World, posttraining: Path) -> dict[str, Callable[[Paths, Recorder], Metrics]]:
     """What is run: each stage that trains."""
     base, tuned = world.pretraining_inputs, {"policy": world.model}
-    data = {"demonstrations": posttraining, "comparisons": posttraining}
+    data = {"demonstrations": posttraining, "preferences": posttraining}
     ranked = reward.Config(1, TRAINING, reward.Reward(tuning=VERSIONS, held_out=0.2))
     return {
         "initial": lambda outputs, context: initial.run(INITIAL, base, outputs, context),
