@@ -1,4 +1,4 @@
-"""Model averaging over versions (4.1.5): each stage trains several and keeps the mean of their weights."""
+"""Model averaging (4.1.5): trains several variants of a model and keeps the mean of their weights."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,29 +20,29 @@ class Tuning(Section):
     """One stage of post-training."""
 
     rates: list[PositiveFloat] = Field(min_length=1)
-    """Peak learning rate of each version; their weights are averaged (paper 4.1.3, 4.1.4: 1e-5 for the largest models;
-    4.1.5: versions of data or hyper-parameters)."""
+    """Peak learning rate of each variant; their weights are averaged (paper 4.1.3, 4.1.4: 1e-5 for the largest models;
+    4.1.5: variants of data or hyper-parameters)."""
     steps: int = Field(gt=0)
-    """Optimizer steps of each version (paper 4.1.3: 8.5K to 9K for SFT; not given for the others)."""
+    """Optimizer steps of each variant (paper 4.1.3: 8.5K to 9K for SFT; not given for the others)."""
     batch: int = Field(gt=0)
     """Dialogs, or pairs, per step (assumption)."""
     warmup_share: float = Field(ge=0, lt=1)
     """Share of the steps in which the learning rate rises (assumption)."""
 
 
-def version_runs(batches: Callable[[int], Batches], tuning: Tuning, title: str, counts: str) -> list[Run]:
-    """What `train_versions` trains, one run for each rate."""
+def variant_runs(batches: Callable[[int], Batches], tuning: Tuning, title: str, counts: str) -> list[Run]:
+    """The training runs of `train_variants`, one per learning rate."""
     return [
-        Run(version_title(title, number, tuning), batches(number), tuning.steps, counts)
+        Run(variant_title(title, number, tuning), batches(number), tuning.steps, counts)
         for number in range(len(tuning.rates))
     ]
 
 
-def version_title(title: str, number: int, tuning: Tuning) -> str:
+def variant_title(title: str, number: int, tuning: Tuning) -> str:
     return f"{title} {number + 1}" if len(tuning.rates) > 1 else title
 
 
-def train_versions(
+def train_variants(
     model: M,
     batches: Callable[[int], Batches],
     loss: Loss,
@@ -53,7 +53,10 @@ def train_versions(
     context: Context,
     title: str,
 ) -> tuple[M, Sequence[History]]:
-    """`model` trained once with each rate, averaged; and each version's curve. `batches(v)` are those of version v."""
+    """Trains `model` once with each learning rate and averages the weights; also returns each variant's curve.
+
+    `batches(n)` returns the batches of variant n.
+    """
     average = Average()
     histories = []
     start = {name: parameter.detach() for name, parameter in model.named_parameters()}
@@ -66,13 +69,13 @@ def train_versions(
             loss,
             schedule,
             training,
-            scratch=scratch / f"version-{number}",
+            scratch=scratch / f"variant-{number}",
             context=context,
-            title=version_title(title, number, tuning),
+            title=variant_title(title, number, tuning),
             first_step=number * tuning.steps,
         )
         histories.append(history)
         if len(tuning.rates) > 1:
             ranks_of(context).add(average, model, scratch)
-    adopt(model, average.mean)  # of no version where there is one only, which the model is
+    adopt(model, average.mean)  # empty where there is one variant only: the model holds its weights
     return model, histories

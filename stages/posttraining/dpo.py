@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from stages.interface import Context, Metrics, Paths, Section, StageError
 from stages.model.files import context_length, load_model, save_model
 from stages.model.llama import Llama
-from stages.posttraining.averaging import Tuning, train_versions, version_runs
+from stages.posttraining.averaging import Tuning, train_variants, variant_runs
 from stages.posttraining.data import Preference, read_rows
 from stages.posttraining.preferences import strong
 from stages.posttraining.sequences import (
@@ -108,12 +108,12 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
 
 
 def runs(config: Config, inputs: Paths, item: Mapping[str, str], metrics: Metrics | None) -> Sequence[Run]:
-    """The versions that are averaged; the reference model's likelihoods, which no sample shows, are left out."""
+    """The variants that are averaged; the reference model's likelihoods, which no sample shows, are left out."""
     pairs, settings = preferred(inputs), config.dpo
     chat = ChatFormat(bpe.load(inputs["policy"]))
     rows = rows_of(settings, chat, pairs)
     batches = preference_batches(settings, config.training, config.seed, chat, pairs, rows, torch.zeros(2, len(pairs)))
-    return version_runs(batches, settings.tuning, "DPO", "of each response the tokens that count are marked")
+    return variant_runs(batches, settings.tuning, "DPO", "of each response the tokens that count are marked")
 
 
 def preferred(inputs: Paths) -> list[Pair]:
@@ -142,10 +142,10 @@ def preference_batches(
     rows: Sequence[Any],
     reference: Tensor,
 ) -> Callable[[int], PreferenceBatches]:
-    """The batches of each version; `reference` [2, pairs] are the log-likelihoods under the model before training."""
+    """The batches of each variant; `reference` [2, pairs] are the log-likelihoods under the model before training."""
     content, size, share = content_digest(pairs), settings.tuning.batch, Share(training.micro_tokens)
-    return lambda version: PreferenceBatches(
-        chat, Shuffled(len(pairs), size, seed + version, content), share, pairs, rows, reference
+    return lambda variant: PreferenceBatches(
+        chat, Shuffled(len(pairs), size, seed + variant, content), share, pairs, rows, reference
     )
 
 
@@ -159,7 +159,7 @@ def optimise(
     context: Context,
     title: str,
 ) -> tuple[Llama, list[dict[str, float]]]:
-    """`model` optimised on `pairs`, with itself as the reference; and the first version's curve."""
+    """`model` optimised on `pairs`, with itself as the reference; and the first variant's curve."""
     rows = rows_of(settings, chat, pairs)
     both = [
         reference_log_likelihood(model, [pair[side] for pair in rows], chat, training, ranks_of(context))
@@ -171,7 +171,7 @@ def optimise(
     def loss(model: Llama, batch: PreferenceRows) -> tuple[Tensor, dict[str, float]]:
         return preference_loss(model, batch, settings)
 
-    model, histories = train_versions(
+    model, histories = train_variants(
         model, batches, loss, settings.tuning, training, scratch=context.scratch / title, context=context, title=title
     )
     return model, histories[0]

@@ -15,7 +15,7 @@ from stages import statistics
 from stages.interface import Context, Metrics, Paths, Section, StageError
 from stages.model.files import context_length, load_model, save_model
 from stages.model.llama import RewardModel
-from stages.posttraining.averaging import Tuning, train_versions, version_runs
+from stages.posttraining.averaging import Tuning, train_variants, variant_runs
 from stages.posttraining.data import Preference, read_rows
 from stages.posttraining.preferences import strong
 from stages.posttraining.sequences import PairRows, Rows, Share, Shuffled, ShuffledBatches, content_digest, pad, row
@@ -71,7 +71,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     """base (a pretrained model), preferences -> model, curve (CSV)."""
     chat = ChatFormat(bpe.load(inputs["base"]))
     pairs, kept = divided(config.reward, inputs)
-    model, histories = train_versions(
+    model, histories = train_variants(
         load_model(inputs["base"], RewardModel),
         pair_batches(config, chat, pairs),
         ranking_loss,
@@ -125,16 +125,16 @@ def divided(settings: Reward, inputs: Paths) -> tuple[list[Ranked], list[Prefere
 
 
 def pair_batches(config: Config, chat: ChatFormat, pairs: Sequence[Ranked]) -> Callable[[int], PairBatches]:
-    """The batches of each version."""
+    """The batches of each variant."""
     content, size, share = content_digest(pairs), config.reward.tuning.batch, Share(config.training.micro_tokens)
-    return lambda version: PairBatches(chat, Shuffled(len(pairs), size, config.seed + version, content), share, pairs)
+    return lambda variant: PairBatches(chat, Shuffled(len(pairs), size, config.seed + variant, content), share, pairs)
 
 
 def runs(config: Config, inputs: Paths, item: Mapping[str, str], metrics: Metrics | None) -> Sequence[Run]:
-    """The versions that are averaged."""
+    """The variants that are averaged."""
     pairs, _ = divided(config.reward, inputs)
     batches = pair_batches(config, ChatFormat(bpe.load(inputs["base"])), pairs)
-    return version_runs(
+    return variant_runs(
         batches,
         config.reward.tuning,
         "reward model",

@@ -10,7 +10,7 @@ from torch import Tensor
 from stages.interface import Context, Metrics, Paths
 from stages.model.files import context_length, load_model, save_model
 from stages.model.llama import Llama
-from stages.posttraining.averaging import Tuning, train_versions, version_runs
+from stages.posttraining.averaging import Tuning, train_variants, variant_runs
 from stages.posttraining.data import Demonstration, read_rows
 from stages.posttraining.sequences import Rows, Share, Shuffled, ShuffledBatches, content_digest, pad, row, shown
 from stages.tokenizer import bpe
@@ -64,10 +64,10 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
 
 
 def runs(config: Config, inputs: Paths, item: Mapping[str, str], metrics: Metrics | None) -> Sequence[Run]:
-    """The versions that are averaged."""
+    """The variants that are averaged."""
     chat = ChatFormat(bpe.load(inputs["policy"]))
     batches = dialog_batches(config.sft, config.training, config.seed, chat, demonstrated(inputs))
-    return version_runs(batches, config.sft, "SFT", COUNTS)
+    return variant_runs(batches, config.sft, "SFT", COUNTS)
 
 
 def demonstrated(inputs: Paths) -> list[tuple[str, str]]:
@@ -79,10 +79,10 @@ def demonstrated(inputs: Paths) -> list[tuple[str, str]]:
 def dialog_batches(
     tuning: Tuning, training: Training, seed: int, chat: ChatFormat, dialogs: Sequence[tuple[str, str]]
 ) -> Callable[[int], DialogBatches]:
-    """The batches of each version."""
+    """The batches of each variant."""
     content, share = content_digest(dialogs), Share(training.micro_tokens)
-    return lambda version: DialogBatches(
-        chat, Shuffled(len(dialogs), tuning.batch, seed + version, content), share, dialogs
+    return lambda variant: DialogBatches(
+        chat, Shuffled(len(dialogs), tuning.batch, seed + variant, content), share, dialogs
     )
 
 
@@ -99,7 +99,7 @@ def finetune(
     """Finetunes inputs["policy"] on (prompt, response) pairs, writes outputs["model"]; with its last training loss."""
     chat = ChatFormat(bpe.load(inputs["policy"]))
     batches = dialog_batches(tuning, training, seed, chat, dialogs)
-    model, histories = train_versions(
+    model, histories = train_variants(
         load_model(inputs["policy"]),
         batches,
         response_loss,

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from stages.interface import Context, Metrics, Paths, Section
 from stages.model.files import context_length, save_model
-from stages.posttraining.averaging import Tuning, version_runs
+from stages.posttraining.averaging import Tuning, variant_runs
 from stages.posttraining.data import Demonstration, read_rows
 from stages.posttraining.dpo import DPO, Pair, optimise
 from stages.posttraining.respond import Responder, Sampling
@@ -90,7 +90,7 @@ def runs(config: Config, inputs: Paths, item: Mapping[str, str], metrics: Metric
     safe, helpful = demonstrated(config, inputs)
     chat = ChatFormat(bpe.load(inputs["policy"]))
     batches = dialog_batches(config.safety.sft, config.training, config.seed, chat, safe + helpful)
-    return version_runs(batches, config.safety.sft, "safety SFT", COUNTS)
+    return variant_runs(batches, config.safety.sft, "safety SFT", COUNTS)
 
 
 def mistakes(examples: Sequence[Example], answers: Sequence[Sequence[str]]) -> list[Pair]:

@@ -95,7 +95,7 @@ def answer(responder: Responder, examples: Sequence[Example], sampling: Sampling
 def interpolate(before: Responder, after: Responder, weight: float) -> Responder:
     """The model with weights before + weight (after - before); raises StageError where their shapes differ."""
     if before.model.config != after.model.config:
-        raise StageError("the models before and after safety tuning differ in shape: pass two versions of one member")
+        raise StageError("the models before and after safety tuning differ in shape: pass two models of one member")
     model: Llama = copy.deepcopy(before.model)
     target = after.model.state_dict()
     with torch.no_grad():

@@ -25,7 +25,7 @@ from tests.recorder import Recorder
 ROOT = Path(__file__).resolve().parents[2]
 TRAINING = settings(micro_tokens=64)
 RAMP = [initial.Ramp(share=0.2, length=16, batch_tokens=64), initial.Ramp(share=0.8, length=32, batch_tokens=128)]
-VERSIONS = tuning(rates=[1e-2, 5e-3], steps=3, batch=4)
+VARIANTS = tuning(rates=[1e-2, 5e-3], steps=3, batch=4)
 CONFIGS = {
     initial: initial.Config(
         1, MIX, TRAINING, LEARNING_RATE, PRETRAINING, initial.Initial(warmup_share=0.1, floor=0.1, ramp=RAMP)
@@ -48,9 +48,9 @@ CONFIGS = {
         PRETRAINING,
         annealing.Annealing(start=0.3, mix=MIX, checkpoints=3, control=True),
     ),
-    sft: sft.Config(1, TRAINING, VERSIONS),
-    dpo: dpo.Config(1, TRAINING, dpo.DPO(beta=0.1, nll=0.2, mask_formatting=True, tuning=VERSIONS)),
-    reward: reward.Config(1, TRAINING, reward.Reward(tuning=VERSIONS, held_out=0.2)),
+    sft: sft.Config(1, TRAINING, VARIANTS),
+    dpo: dpo.Config(1, TRAINING, dpo.DPO(beta=0.1, nll=0.2, mask_formatting=True, tuning=VARIANTS)),
+    reward: reward.Config(1, TRAINING, reward.Reward(tuning=VARIANTS, held_out=0.2)),
 }
 
 
@@ -142,7 +142,7 @@ def test_every_stage_that_trains_can_be_looked_at() -> None:
     """The sweep of the scaling laws aside: it is many trainings that no stage draws as one curve."""
     for name in stage_modules(ROOT):
         module = importlib.import_module(name)
-        trains = any(hasattr(module, function) for function in ("train", "train_versions", "finetune", "optimise"))
+        trains = any(hasattr(module, function) for function in ("train", "train_variants", "finetune", "optimise"))
         assert hasattr(module, "runs") == (trains and name != "stages.scaling.isoflops"), name
 
 

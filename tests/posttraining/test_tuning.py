@@ -1,4 +1,4 @@
-"""SFT, DPO, the reward model, and the averaging of versions."""
+"""SFT, DPO, the reward model, and the averaging of variants."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from stages.interface import StageError
 from stages.model.files import is_chat, load_model
 from stages.model.llama import RewardModel
 from stages.posttraining import dpo, reward, sft
-from stages.posttraining.averaging import train_versions
+from stages.posttraining.averaging import train_variants
 from stages.posttraining.data import Demonstration, Preference, read_rows, write_rows
 from stages.posttraining.dpo import DPO, PreferenceRows, preference_loss, reference_log_likelihood, row_log_likelihood
 from stages.posttraining.reward import load_reward_model, ranking_loss, rankings, rewards
@@ -53,7 +53,7 @@ def test_twenty_examples_are_learnt_by_heart(world: World, tmp_path: Path) -> No
     assert mean == pytest.approx(losses[-1], rel=0.2)
 
 
-def test_versions_are_averaged(world: World, tmp_path: Path) -> None:
+def test_variants_are_averaged(world: World, tmp_path: Path) -> None:
     chat = world.chat
     rows = pad([row(chat, e.prompt, e.answer) for e in examples(8)], chat.pad)
 
@@ -64,7 +64,7 @@ def test_versions_are_averaged(world: World, tmp_path: Path) -> None:
             return [rows]
 
     def trained(rates: list[float]) -> dict[str, torch.Tensor]:
-        model, histories = train_versions(
+        model, histories = train_variants(
             load_model(world.model),
             lambda _: Same(),
             sft.response_loss,
@@ -291,7 +291,7 @@ def test_dpo_masks_the_terminators_it_trains_on_if_told_so(
         batches.extend(make(0)(0))  # type: ignore[operator]
         return model, [[]]
 
-    monkeypatch.setattr(dpo, "train_versions", capture)
+    monkeypatch.setattr(dpo, "train_variants", capture)
     config = preference(mask_formatting=mask_formatting, tuning=tuning(batch=3))
     dpo.optimise(config, settings(), 1, load_model(world.model), chat, PAIRS, Recorder(tmp_path), "test")
     (batch,) = batches

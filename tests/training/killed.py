@@ -40,20 +40,20 @@ LONG = long_context.Config(
 ANNEALING = annealing.Config(
     1, MIX, TRAINING, LEARNING_RATE, PRETRAINING, annealing.Annealing(start=0.3, mix=MIX, checkpoints=3, control=True)
 )
-VERSIONS = tuning(rates=[1e-2, 5e-3])
-PREFERENCE = dpo.DPO(beta=0.1, nll=0.2, mask_formatting=True, tuning=VERSIONS)
+VARIANTS = tuning(rates=[1e-2, 5e-3])
+PREFERENCE = dpo.DPO(beta=0.1, nll=0.2, mask_formatting=True, tuning=VARIANTS)
 
 
 def runs(world: World, posttraining: Path) -> dict[str, Callable[[Paths, Recorder], Metrics]]:
     """What is run: each stage that trains."""
     base, tuned = world.pretraining_inputs, {"policy": world.model}
     data = {"demonstrations": posttraining, "preferences": posttraining}
-    ranked = reward.Config(1, TRAINING, reward.Reward(tuning=VERSIONS, held_out=0.2))
+    ranked = reward.Config(1, TRAINING, reward.Reward(tuning=VARIANTS, held_out=0.2))
     return {
         "initial": lambda outputs, context: initial.run(INITIAL, base, outputs, context),
         "long_context": lambda outputs, context: long_context.run(LONG, base, outputs, context),
         "annealing": lambda outputs, context: annealing.run(ANNEALING, base, outputs, context),
-        "sft": lambda outputs, context: sft.run(sft.Config(1, TRAINING, VERSIONS), tuned | data, outputs, context),
+        "sft": lambda outputs, context: sft.run(sft.Config(1, TRAINING, VARIANTS), tuned | data, outputs, context),
         "dpo": lambda outputs, context: dpo.run(dpo.Config(1, TRAINING, PREFERENCE), tuned | data, outputs, context),
         "reward": lambda outputs, context: reward.run(ranked, {"base": world.model} | data, outputs, context),
     }
