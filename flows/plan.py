@@ -63,15 +63,15 @@ def _dimensions(text: str) -> dict[str, int]:
 
 def lines(found: Mapping[str, Any]) -> Iterator[str]:
     """The plan for a terminal."""
-    from stages.infrastructure import summary
+    from stages.infrastructure import plan_tables
 
     yield f"Plan of the flagship at scale {found['scale']}"
     yield from columns(found["table"])
     yield ""
-    yield from columns(summary.phases(found))
+    yield from columns(plan_tables.phases(found))
     if found["cluster"]["devices"] > 1:
         yield ""
-        yield from columns(summary.layouts(found) or [{"best for": "no layout fits"}])
+        yield from columns(plan_tables.layouts(found) or [{"best for": "no layout fits"}])
     for problem in found["problems"]:
         yield f"\ncannot run: {problem}"
 

@@ -82,8 +82,8 @@ def valued(root: Path, path: Path, member: str, field: str, share: float) -> Met
 
     from stages.pretraining import initial
     from stages.pretraining.data_value import Valuation, enough, held_out_documents, value
+    from stages.pretraining.document_reader import read_documents
     from stages.pretraining.phase import member_of
-    from stages.pretraining.texts import texts
     from stages.tokenizer import bpe
     from stages.tokenizer.chat import ChatFormat
     from stages.training.loader import TokenShards
@@ -94,7 +94,7 @@ def valued(root: Path, path: Path, member: str, field: str, share: float) -> Met
     shards = TokenShards(root / INPUTS["tokens"])
     chat = ChatFormat(bpe.load(root / INPUTS["tokenizer"]))
     known, documents, left_out = held_out_documents(shards), [], 0
-    for text in texts(path, field):
+    for text in read_documents(path, field):
         document = np.array([chat.begin_of_text, *chat.plain(text), chat.end_of_text], dtype=shards.index["dtype"])
         if document.tobytes() in known:
             left_out += 1

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from stages.distributed.layout import Layout
-from stages.infrastructure.layouts import Work
+from stages.infrastructure.layout_search import Work
 from stages.model.llama import QUERY_BLOCK, LlamaConfig
 
 FLOAT32, BFLOAT16 = 4, 2

@@ -11,7 +11,6 @@ from typing import Annotated, Any
 import numpy as np
 
 from stages.distributed.layout import DIMENSIONS, Layout, Recompute
-from stages.infrastructure.memory import rank_memory
 from stages.infrastructure.reliability import (
     INTERRUPTIONS,
     MINUTES,
@@ -21,6 +20,7 @@ from stages.infrastructure.reliability import (
     effective,
     simulate,
 )
+from stages.infrastructure.sharded_memory import rank_memory
 from stages.infrastructure.storage import stalls
 from stages.interface import Context, Metrics, Paths
 from stages.model.llama import LlamaConfig

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from stages.distributed.layout import Layout
-from stages.infrastructure.layouts import Work, balanced, problems
+from stages.infrastructure.layout_search import Work, balanced, problems
 from stages.infrastructure.memory_model import Kernels, Memory, rank_memory
 from stages.infrastructure.reliability import MINUTES, Reliability, effective
 from stages.infrastructure.step_time import Option, Speeds, best, per_device, step_time

@@ -7,7 +7,7 @@ comes out; the other two rows are then predictions.
 from dataclasses import dataclass
 
 from stages.distributed.layout import Layout, Recompute
-from stages.infrastructure.layouts import Work, candidates, slots
+from stages.infrastructure.layout_search import Work, candidates, slots
 from stages.infrastructure.memory_model import Memory, rank_memory
 from stages.model.llama import LlamaConfig
 from stages.scaling.flops import training_flops

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
+from stages.infrastructure.plan_tables import table
 from stages.infrastructure.planner import Job, Phase, Plan, make
 from stages.infrastructure.reliability import Reliability
-from stages.infrastructure.summary import table
 from stages.interface import Context, Metrics, Paths, StageError
 from stages.model.llama import LlamaConfig
 from stages.pretraining.initial import Initial

@@ -9,7 +9,7 @@ import torch
 from stages.distributed.layout import Layout
 from stages.distributed.parallelize import Parts
 from stages.distributed.ranks import Ranks
-from stages.infrastructure.memory import pretended
+from stages.infrastructure.sharded_memory import pretended
 from stages.model import files
 from stages.model.files import load_model, save_model
 from stages.model.llama import Llama

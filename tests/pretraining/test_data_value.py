@@ -14,8 +14,8 @@ from stages.curation.pages import warc
 from stages.interface import Metrics, StageError
 from stages.pretraining import initial
 from stages.pretraining.data_value import NEW, Start, Valuation, WithNew, half_trained, held_out_documents, value
+from stages.pretraining.document_reader import read_documents
 from stages.pretraining.phase import member_of
-from stages.pretraining.texts import texts
 from stages.training import loop
 from stages.training.loader import Mixture
 from tests.fixtures import LEARNING_RATE, MIX, PRETRAINING, World, change, corpus, settings
@@ -121,38 +121,38 @@ def test_documents_are_read_from_every_format(tmp_path: Path) -> None:
     record = warc.record("https://a.example/", "2024-01-01T00:00:00Z", "text/html", body, uuid.UUID(int=1), {})
     (tmp_path / "e.warc.gz").write_bytes(record)
     (tmp_path / "f.bin").write_bytes(b"\0")
-    found = list(texts(tmp_path))
+    found = list(read_documents(tmp_path))
     assert found[:6] == ["a text\nof two lines", "first line", "second line", "packed", "a row", "another"]
     assert len(found) == 7 and "long enough to be kept" in found[6]
-    assert list(texts(tmp_path / "a.txt")) == found[:1]
+    assert list(read_documents(tmp_path / "a.txt")) == found[:1]
 
 
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(StageError, match="nowhere does not exist"):
-        list(texts(tmp_path / "nowhere"))
+        list(read_documents(tmp_path / "nowhere"))
     with pytest.raises(StageError, match=r"no file that can be read; give \.txt"):
-        list(texts(tmp_path))
+        list(read_documents(tmp_path))
     (tmp_path / "b.jsonl").write_text('{"text": "good"}\n{"content": "other field"}\n')
     with pytest.raises(StageError, match=r"b\.jsonl, line 2: no JSON object with the field text"):
-        list(texts(tmp_path / "b.jsonl"))
+        list(read_documents(tmp_path / "b.jsonl"))
     pq.write_table(pa.table({"content": ["x"]}), tmp_path / "c.parquet")
     with pytest.raises(StageError, match=r"c\.parquet: no column text; it has content"):
-        list(texts(tmp_path / "c.parquet"))
+        list(read_documents(tmp_path / "c.parquet"))
     (tmp_path / "n.jsonl").write_text('{"text": null}\n{"text": "half \\ud800"}\n{"text": 3}\n')
-    rows = texts(tmp_path / "n.jsonl")
+    rows = read_documents(tmp_path / "n.jsonl")
     assert next(rows) == "half ?"
     with pytest.raises(StageError, match=r"n\.jsonl, line 3: text is no text but 3"):
         next(rows)
     (tmp_path / "g.jsonl").write_text("[" * 100_000)
     with pytest.raises(StageError, match=r"g\.jsonl, line 1: no JSON object"):
-        list(texts(tmp_path / "g.jsonl"))
+        list(read_documents(tmp_path / "g.jsonl"))
     torn = gzip.compress(b'{"text": "a"}\n' * 1000)
     (tmp_path / "h.jsonl.gz").write_bytes(torn[: len(torn) // 2])
     with pytest.raises(StageError, match=r"h\.jsonl\.gz cannot be read"):
-        list(texts(tmp_path / "h.jsonl.gz"))
+        list(read_documents(tmp_path / "h.jsonl.gz"))
     (tmp_path / "d.parquet").write_bytes(b"not parquet")
     with pytest.raises(StageError, match=r"d\.parquet cannot be read"):
-        list(texts(tmp_path / "d.parquet"))
+        list(read_documents(tmp_path / "d.parquet"))
     (tmp_path / "e.txt").write_bytes(b"\xff\xfe\xff")
     with pytest.raises(StageError, match=r"e\.txt cannot be read"):
-        list(texts(tmp_path / "e.txt"))
+        list(read_documents(tmp_path / "e.txt"))

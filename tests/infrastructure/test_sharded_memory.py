@@ -5,7 +5,7 @@ import torch.distributed as dist
 
 from stages.distributed.layout import Layout
 from stages.infrastructure import paper
-from stages.infrastructure.memory import rank_memory
+from stages.infrastructure.sharded_memory import rank_memory
 from stages.interface import StageError
 from tests.fixtures import shape
 

@@ -18,7 +18,7 @@ LARGEST = 10_000_000
 """Bytes of a page above which a WARC record is skipped."""
 
 
-def texts(path: Path, field: str = "text") -> Iterator[str]:
+def read_documents(path: Path, field: str = "text") -> Iterator[str]:
     """Each document under `path`, files in the order of their names; empty ones are left out.
 
     A text file is one document; of JSON lines and Parquet, `field` is the text, null is none; a WARC file's pages are
