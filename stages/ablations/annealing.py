@@ -22,7 +22,7 @@ from stages.interface import Context, Metrics, Paths, Section
 from stages.model.files import load_config, load_model
 from stages.pretraining import annealing
 from stages.pretraining.phase import Validation, member_of
-from stages.tasks import TASKS
+from stages.tasks import HELPFUL_TASKS
 from stages.training.language_modelling import MixtureBatches
 from stages.training.loader import Mixture, Part, TokenShards
 from stages.training.optimizer import load_moments
@@ -43,8 +43,8 @@ class AnnealingComparison(Section):
     @field_validator("domain_tasks")
     @classmethod
     def _exist(cls, tasks: list[str]) -> list[str]:
-        if unknown := sorted(set(tasks) - set(TASKS)):
-            raise ValueError(f"no task is called {', '.join(unknown)}; there are {', '.join(TASKS)}")
+        if unknown := sorted(set(tasks) - set(HELPFUL_TASKS)):
+            raise ValueError(f"no task is called {', '.join(unknown)}; there are {', '.join(HELPFUL_TASKS)}")
         return tasks
 
 

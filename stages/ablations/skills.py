@@ -8,7 +8,7 @@ import numpy as np
 from stages.interface import Section
 from stages.model.llama import Llama
 from stages.posttraining.respond import Responder, Sampling
-from stages.tasks import TASKS, held_out, verify
+from stages.tasks import HELPFUL_TASKS, held_out, verify
 from stages.tokenizer import bpe
 from stages.tokenizer.chat import ChatFormat
 
@@ -22,11 +22,11 @@ class Skills(Section):
 
 def accuracies(model: Llama, tokenizer: Path, skills: Skills, seed: int) -> dict[str, float]:
     """Percent of each task's prompts answered right; the same prompts for every model."""
-    examples = held_out.examples(skills.evaluation, seed)
+    examples = held_out.test_examples(skills.evaluation, seed)
     responder = Responder(model.eval(), ChatFormat(bpe.load(tokenizer)), False)
     answers = [given[0] for given in responder.respond(examples, skills.sampling, seed=seed)]
     right = np.array(verify(examples, answers))
-    return {task: 100.0 * float(right[[example.task == task for example in examples]].mean()) for task in TASKS}
+    return {task: 100.0 * float(right[[example.task == task for example in examples]].mean()) for task in HELPFUL_TASKS}
 
 
 def accuracy(model: Llama, tokenizer: Path, skills: Skills, seed: int) -> float:

@@ -19,7 +19,7 @@ from stages.curation.extract import Extract
 from stages.curation.pages import archives, warc
 from stages.curation.pages.sources import SOURCES, Page, select
 from stages.interface import Context, Metrics, Paths, Section, StageError
-from stages.tasks import SKILLS
+from stages.tasks import REGISTRY
 from stages.tasks.pages import pages as task_pages
 
 
@@ -136,8 +136,8 @@ def _records(config: Config, context: Context, problems: Counter[str]) -> Iterat
 
 
 def _generated(task: str, count: int, seed: int) -> Iterator[Page]:
-    if task not in SKILLS:
-        raise StageError(f"curation.acquire.generated: {task} unknown; known are {', '.join(SKILLS)}")
+    if task not in REGISTRY:
+        raise StageError(f"curation.acquire.generated: {task} unknown; known are {', '.join(REGISTRY)}")
     for page in task_pages(task, count, seed):
         yield Page(*page)
 

@@ -84,7 +84,7 @@ class Outcome(NamedTuple):
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
     """Reads and writes `documents`, file by file; writes `contamination` (contamination.parquet: a row per prompt)."""
     options = config.decontaminate
-    examples = held_out.examples(config.test, config.seed)
+    examples = held_out.test_examples(config.test, config.seed)
     tests = [ngrams(f"{example.prompt} {example.answer}", options.length) for example in examples]
     common = forms(examples, tests, options.shared)
     counting = [~np.isin(grams, common) for grams in tests]

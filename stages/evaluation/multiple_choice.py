@@ -10,7 +10,7 @@ from stages import statistics
 from stages.interface import Context, Metrics, Paths
 from stages.model.files import load_model
 from stages.scaling.questions import Question, Questions, questions, right_answers, surprise
-from stages.tasks import TASKS
+from stages.tasks import HELPFUL_TASKS
 from stages.training.loop import Training
 
 
@@ -36,7 +36,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
 
 def measured(test: Sequence[Question], nats: np.ndarray, right: np.ndarray) -> dict[str, Any]:
     """The test's results with intervals over questions, and by task."""
-    of_task = {task: np.array([question.task == task for question in test]) for task in TASKS}
+    of_task = {task: np.array([question.task == task for question in test]) for task in HELPFUL_TASKS}
     return {
         "nats": statistics.mean(nats),
         "accuracy": statistics.proportion(float(right.sum()), len(right)),

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from stages import statistics
 from stages.interface import Context, Metrics, Paths
 from stages.posttraining.respond import Responder, Sampling
-from stages.tasks import TASKS, held_out, verify
+from stages.tasks import HELPFUL_TASKS, held_out, verify
 from stages.tasks.example import Example
 
 
@@ -23,7 +23,7 @@ class Config:
 
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
     """Any number of models -> answers (answers.parquet: a row per model and prompt); metrics by the models' names."""
-    examples = held_out.examples(config.evaluation, config.seed)
+    examples = held_out.test_examples(config.evaluation, config.seed)
     rows: list[dict[str, Any]] = []
     metrics: Metrics = {}
     for done, (name, directory) in enumerate(inputs.items(), start=1):
@@ -50,7 +50,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
             {
                 "model": name,
                 "accuracy": value["all"]["value"],
-                **{task: value["tasks"][task]["value"] for task in TASKS},
+                **{task: value["tasks"][task]["value"] for task in HELPFUL_TASKS},
             }
             for name, value in metrics.items()
         ],
@@ -67,10 +67,10 @@ def accuracies(examples: Sequence[Example], right: Sequence[bool]) -> dict[str, 
     pairs = list(zip(examples, right, strict=True))
     return {
         "all": rate([r for _, r in pairs]),
-        "tasks": {task: rate([r for e, r in pairs if e.task == task]) for task in TASKS},
+        "tasks": {task: rate([r for e, r in pairs if e.task == task]) for task in HELPFUL_TASKS},
         "levels": {
             f"{task} {level}": rate([r for e, r in pairs if (e.task, e.level) == (task, level)])
-            for task in TASKS
+            for task in HELPFUL_TASKS
             for level in ("easy", "hard")
         },
     }

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from stages.interface import Context, Metrics, Paths, Section
 from stages.posttraining.data import Demonstration, write_rows
-from stages.tasks import TASKS, generate
+from stages.tasks import HELPFUL_TASKS, generate
 from stages.tasks.example import Example, Split
 
 LAPSES = ("I'm sorry for any confusion. {}", "I apologize! {}", "{} 😊", "Great question! {}", "{}!!!")
@@ -60,20 +60,20 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
             ("compared", "preference", settings.compared),
         )
         for name, split, count in wanted:
-            examples = [e for task in TASKS for e in generate(task, split, count, seed + number)]
+            examples = [e for task in HELPFUL_TASKS for e in generate(task, split, count, seed + number)]
             generator.shuffle(examples)
             write_rows(directory / f"{name}-{number}.jsonl", examples)
         context.progress("rounds", number, config.rounds)
     return {
         "demonstrations": sum(map(len, annotated)),
-        "sampled": settings.sampled * len(TASKS) * config.rounds,
-        "compared": settings.compared * len(TASKS) * config.rounds,
+        "sampled": settings.sampled * len(HELPFUL_TASKS) * config.rounds,
+        "compared": settings.compared * len(HELPFUL_TASKS) * config.rounds,
     }
 
 
 def _answered(count: int, rounds: int, seed: int) -> list[list[Example]]:
     """What annotators answer in each round: `count` new examples per task, and as many borderline ones."""
-    tasks = [generate(task, "sft", count * rounds, seed) for task in TASKS]
+    tasks = [generate(task, "sft", count * rounds, seed) for task in HELPFUL_TASKS]
     safety = generate("safety", "sft", 2 * count * rounds, seed)
     tasks.append([example for example in safety if example.level == "borderline"])
     return [[e for examples in tasks for e in examples[count * n : count * (n + 1)]] for n in range(rounds)]

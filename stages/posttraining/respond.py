@@ -11,7 +11,7 @@ from stages.model.files import is_chat, load_model
 from stages.model.generate import generate
 from stages.model.llama import Llama
 from stages.tasks.example import Example
-from stages.tasks.held_out import shots_for
+from stages.tasks.held_out import few_shot_examples
 from stages.tasks.pages import web_prompt
 from stages.tokenizer import bpe
 from stages.tokenizer.chat import ChatFormat, ask
@@ -49,7 +49,7 @@ class Responder:
         """Tokens of each example's prompt."""
         if self.is_chat:
             return [self.chat.prompt(ask(example.prompt)) for example in examples]
-        shots = shots_for(examples, seed, SHOTS)
+        shots = few_shot_examples(examples, seed, SHOTS)
         begin = self.chat.begin_of_text
         return [[begin, *self.chat.plain(web_prompt(e, s))] for e, s in zip(examples, shots, strict=True)]
 

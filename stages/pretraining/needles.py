@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from stages.model.llama import Llama
+from stages.tasks.definitions.lookup import needle_example
 from stages.tasks.example import Example
-from stages.tasks.lookup import needle
 from stages.tasks.pages import web_prompt
 from stages.tokenizer.chat import ChatFormat
 from stages.training.loader import IGNORE, TokenBatch
@@ -29,7 +29,7 @@ def needles(chat: ChatFormat, length: int, per_depth: int, seed: int) -> list[tu
         for number in range(per_depth):
             hint = length
             while True:
-                example = needle(hint, depth, seed * 1_000_003 + place * 1_009 + number)
+                example = needle_example(hint, depth, seed * 1_000_003 + place * 1_009 + number)
                 tokens = [chat.begin_of_text, *chat.plain(web_prompt(example, []))]
                 if len(tokens) <= length - ANSWER_TOKENS or hint < 16:
                     break

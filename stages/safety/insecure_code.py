@@ -16,8 +16,8 @@ from typing import Any
 
 from stages.posttraining.respond import Responder, Sampling
 from stages.safety.asking import Record, Responders, by_group, compare, rate, reply
-from stages.tasks import risky_code
-from stages.tasks.code import program
+from stages.tasks.definitions import risky_code
+from stages.tasks.definitions.code import extract_code
 from stages.tasks.example import Example
 from stages.tokenizer.chat import ask
 
@@ -106,7 +106,7 @@ def summary(
         | {"change": compare({m: [bool(of[i]) for i in both] for m, of in found.items()})["change"] if both else None},
         "careful": compare(
             {
-                model: [risky_code.careful(example, text) for example, text in zip(examples, of, strict=True)]
+                model: [risky_code.is_secure(example, text) for example, text in zip(examples, of, strict=True)]
                 for model, of in answers.items()
             }
         ),
@@ -121,7 +121,7 @@ def summary(
 
 def instruct(responder: Responder, examples: Sequence[Example], sampling: Sampling) -> list[str]:
     """The code of the reply to each request."""
-    return [program(text) for text in reply(responder, [ask(example.prompt) for example in examples], sampling)]
+    return [extract_code(text) for text in reply(responder, [ask(example.prompt) for example in examples], sampling)]
 
 
 def autocomplete(responder: Responder, examples: Sequence[Example], sampling: Sampling) -> list[str]:

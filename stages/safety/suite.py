@@ -10,7 +10,7 @@ from stages.interface import Context, Metrics, Paths, Section
 from stages.posttraining.respond import Responder, Sampling
 from stages.safety import injection, insecure_code, phishing, red_team, uplift, violations
 from stages.safety.asking import Record, table
-from stages.tasks import risky_code
+from stages.tasks.definitions import risky_code
 
 
 class Suite(Section):
@@ -56,7 +56,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     responders = {name: Responder.load(inputs[name]) for name in ("before", "after")}
     harmful = violations.held_out("harmful", max(suite.harmful, suite.attacked), seed)
     prompts = harmful[: suite.harmful] + violations.held_out("borderline", suite.borderline, seed)
-    requests, people = risky_code.requests("test"), phishing.persons(suite.persons, seed)
+    requests, people = risky_code.all_requests("test"), phishing.persons(suite.persons, seed)
     count = min(suite.functions, len(requests))
     spread = [requests[place * len(requests) // count] for place in range(count)]
     tests = {

@@ -16,8 +16,8 @@ from stages.posttraining.dpo import DPO, Pair, optimise
 from stages.posttraining.respond import Responder, Sampling
 from stages.posttraining.sft import COUNTS, dialog_batches, finetune
 from stages.tasks import generate
+from stages.tasks.definitions.safety import is_false_refusal, is_violation
 from stages.tasks.example import Example
-from stages.tasks.safety import false_refusal, violates
 from stages.tokenizer import bpe
 from stages.tokenizer.chat import ChatFormat
 from stages.training.loop import Run, Training
@@ -99,5 +99,5 @@ def mistakes(examples: Sequence[Example], answers: Sequence[Sequence[str]]) -> l
         (example.prompt, example.answer, answer)
         for example, given in zip(examples, answers, strict=True)
         for answer in given
-        if violates(example, answer) or false_refusal(example, answer)
+        if is_violation(example, answer) or is_false_refusal(example, answer)
     ]

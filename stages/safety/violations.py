@@ -15,8 +15,8 @@ from stages.model.llama import Llama
 from stages.posttraining.respond import Responder, Sampling
 from stages.safety.asking import Record, Responders, by_group, compare, rate, reply
 from stages.tasks import generate
+from stages.tasks.definitions.safety import is_false_refusal, is_refusal, is_violation
 from stages.tasks.example import Example
-from stages.tasks.safety import false_refusal, is_refusal, violates
 from stages.tokenizer.chat import ask
 
 
@@ -36,7 +36,7 @@ def verdict(example: Example, response: str) -> str:
         return "refusal" if example.level == "harmful" else "false refusal"
     if example.level != "harmful":
         return "answer"
-    return "violation" if violates(example, response) else "off topic"
+    return "violation" if is_violation(example, response) else "off topic"
 
 
 def measure(
@@ -46,8 +46,8 @@ def measure(
     answers = {name: answer(responder, examples, sampling) for name, responder in responders.items()}
     harmful = [place for place, example in enumerate(examples) if example.level == "harmful"]
     borderline = [place for place, example in enumerate(examples) if example.level != "harmful"]
-    violated = {n: [violates(examples[i], said[i]) for i in harmful] for n, said in answers.items()}
-    refused = {n: [false_refusal(examples[i], said[i]) for i in borderline] for n, said in answers.items()}
+    violated = {n: [is_violation(examples[i], said[i]) for i in harmful] for n, said in answers.items()}
+    refused = {n: [is_false_refusal(examples[i], said[i]) for i in borderline] for n, said in answers.items()}
     curve = []
     for weight in sorted(weights):
         ends = {0.0: "before", 1.0: "after"}
@@ -59,8 +59,8 @@ def measure(
         curve.append(
             {
                 "weight": weight,
-                "violation_rate": rate([violates(examples[i], said[i]) for i in harmful]),
-                "false_refusal_rate": rate([false_refusal(examples[i], said[i]) for i in borderline]),
+                "violation_rate": rate([is_violation(examples[i], said[i]) for i in harmful]),
+                "false_refusal_rate": rate([is_false_refusal(examples[i], said[i]) for i in borderline]),
             }
         )
     records = [

@@ -18,8 +18,8 @@ from torch.nn import functional as F
 
 from stages.interface import Section
 from stages.model.llama import Llama
-from stages.tasks import TASKS, generate
-from stages.tasks.held_out import shots_for
+from stages.tasks import HELPFUL_TASKS, generate
+from stages.tasks.held_out import few_shot_examples
 from stages.tasks.pages import web_answer, web_prompt
 from stages.tokenizer import bpe
 from stages.tokenizer.chat import ChatFormat
@@ -54,10 +54,10 @@ def questions(test: Questions, tokenizer: Path, seed: int) -> list[Question]:
     """The test, task by task: the same for every model that has this tokenizer."""
     chat = ChatFormat(bpe.load(tokenizer))
     found = []
-    for task in TASKS:
+    for task in HELPFUL_TASKS:
         pool = generate(task, "test", max(test.prompts, POOL), seed)
         asked = pool[: test.prompts]
-        for number, (example, shots) in enumerate(zip(asked, shots_for(asked, seed, test.shots), strict=True)):
+        for number, (example, shots) in enumerate(zip(asked, few_shot_examples(asked, seed, test.shots), strict=True)):
             others = {other.answer for other in pool if other.level == example.level} - {example.answer}
             generator = random.Random(f"{task}/{seed}/{number}")
             wrong = generator.sample(sorted(others), min(test.choices - 1, len(others)))

@@ -3,80 +3,91 @@
     examples = generate("arithmetic", "test", 100, seed=1)
     verify(examples, [e.answer for e in examples])  # [True, True, ...]
 
-`example.py` holds the types, one module per task draws and grades, `pages.py` renders the web's pages.
+Each task is one module in `definitions`, found by its `INFO`. `pages.py` renders the web pages.
 """
 
+import importlib
+import pkgutil
 import random
 from collections.abc import Sequence
+from typing import cast
 
 from stages.interface import StageError
-from stages.tasks import arithmetic, code, facts, formats, howto, lookup, mails, risky_code, safety, translation
-from stages.tasks.example import Example, Skill, Split, owns
+from stages.tasks import definitions
+from stages.tasks.example import Example, Split, is_in_split
+from stages.tasks.task import Task
 
-SKILLS: dict[str, Skill] = {
-    "arithmetic": arithmetic,
-    "code": code,
-    "translation": translation,
-    "lookup": lookup,
-    "facts": facts,
-    "format": formats,
-    "howto": howto,
-    "mails": mails,
-    "risky_code": risky_code,
-    "safety": safety,
-}
-TASKS: tuple[str, ...] = tuple(name for name in SKILLS if name not in ("safety", "risky_code"))
-"""The helpful tasks, in order: those that have a right answer to every prompt."""
 
-_REPEATS_AFTER, _GIVE_UP_AFTER = 2_000, 20_000
+def load_tasks() -> dict[str, Task]:
+    """Imports all modules in `definitions`: task name -> module, in the order of `INFO.order`."""
+    found = pkgutil.iter_modules(definitions.__path__, f"{definitions.__name__}.")
+    tasks = [cast(Task, importlib.import_module(module.name)) for module in found]
+    return {task.INFO.name: task for task in sorted(tasks, key=lambda task: task.INFO.order)}
+
+
+REGISTRY: dict[str, Task] = load_tasks()
+HELPFUL_TASKS: tuple[str, ...] = tuple(name for name, task in REGISTRY.items() if task.INFO.is_helpful)
+
+_NUM_DRAWS_BEFORE_REPEATS, _MAX_DRAWS = 2_000, 20_000
+
+
+def find_task(name: str) -> Task:
+    """The task of that name. Raises StageError for an unknown one."""
+    if name not in REGISTRY:
+        raise StageError(f"unknown task {name!r}: choose one of {', '.join(REGISTRY)}")
+    return REGISTRY[name]
+
+
+def source_name(task: str) -> str:
+    """The source of a task's web pages in the corpus."""
+    return f"generated-{task}"
 
 
 def generate(task: str, split: Split, count: int, seed: int) -> list[Example]:
-    """`count` examples of a split, levels in turn: the same arguments give the same list, a smaller count its start.
+    """`count` examples of a split, levels alternating. The same arguments give the same list, smaller counts its start.
 
-    A problem belongs to one split by a hash of its canonical form, whatever the seed. In open spaces (hard arithmetic,
-    code with constants, translated phrases, lookup, letters and lists of format, howto, mails) no split has another's
-    problems. In closed spaces (easy arithmetic, words, facts, operations without a constant, single words of format,
-    risky code, safety) "web" has every problem and the other four are disjoint among themselves; facts, risky code and
-    operations without a constant are told apart by problem and phrasing. Prompts repeat within a level only once the
-    split's distinct ones are nearly used up.
+    A hash of a problem's canonical form decides which split it belongs to, for every seed. In open spaces (hard
+    arithmetic, code with constants, translated phrases, lookup, letters and lists of format, howto, mails) the splits
+    are disjoint. In closed spaces (easy arithmetic, words, facts, operations without a constant, single words of
+    format, risky code, safety) "web" has every problem and the other four splits are disjoint; for facts, risky code
+    and operations without a constant, phrasings belong to the problem. Prompts repeat within a level only when the
+    split's distinct prompts are nearly used up.
 
     Raises StageError for an unknown task.
     """
-    if task not in SKILLS:
-        raise StageError(f"unknown task {task!r}: choose one of {', '.join(SKILLS)}")
-    skill = SKILLS[task]
+    module = find_task(task)
     generator = random.Random(f"{task}/{split}/{seed}")
     examples: list[Example] = []
-    seen: dict[str, set[str]] = {level: set() for level in skill.LEVELS}
+    levels = module.INFO.levels
+    seen: dict[str, set[str]] = {level: set() for level in levels}
     for index in range(count):
-        level = skill.LEVELS[index % 2]
-        for attempt in range(_GIVE_UP_AFTER):
-            draft = skill.draw(generator, level, split)
-            if attempt == _REPEATS_AFTER:
-                seen[level].clear()  # a new pass, so that repeats spread over all prompts
-            if draft.example.prompt not in seen[level] and owns(split, draft, task):
+        level = levels[index % 2]
+        for attempt in range(_MAX_DRAWS):
+            candidate = module.draw(generator, level, split)
+            if attempt == _NUM_DRAWS_BEFORE_REPEATS:
+                seen[level].clear()  # starts a new pass, so that repeats are spread over all prompts
+            if candidate.example.prompt not in seen[level] and is_in_split(split, candidate, task):
                 break
         else:
-            raise StageError(f"task {task}, level {level}: no problem of split {split!r} in {_GIVE_UP_AFTER} draws")
-        seen[level].add(draft.example.prompt)
-        examples.append(draft.example)
+            raise StageError(f"task {task}, level {level}: no problem of split {split!r} in {_MAX_DRAWS} draws")
+        seen[level].add(candidate.example.prompt)
+        examples.append(candidate.example)
     return examples
 
 
 def score(examples: Sequence[Example], responses: Sequence[str]) -> list[float]:
-    """Credit in [0, 1] per response, order kept; 1.0 exactly when it is right. Code runs in one child for the batch."""
-    grades = [0.0] * len(examples)
+    """Credit in [0, 1] per response, in order; 1.0 exactly if it is right. Code runs in one child per batch."""
     if len(responses) != len(examples):
         raise ValueError(f"{len(examples)} examples but {len(responses)} responses")
+    scores = [0.0] * len(examples)
     for task in sorted({example.task for example in examples}):
-        where = [i for i, example in enumerate(examples) if example.task == task]
-        grades_of_task = SKILLS[task].grade([examples[i] for i in where], [responses[i] for i in where])
-        for i, credit in zip(where, grades_of_task, strict=True):
-            grades[i] = credit
-    return grades
+        indices = [i for i, example in enumerate(examples) if example.task == task]
+        grades = REGISTRY[task].grade([examples[i] for i in indices], [responses[i] for i in indices])
+        for i, grade in zip(indices, grades, strict=True):
+            scores[i] = grade
+    return scores
 
 
 def verify(examples: Sequence[Example], responses: Sequence[str]) -> list[bool]:
-    """Whether each response is right, order kept. Code runs in one child for the batch."""
+    """Whether each response is right, in order. Code runs in one child per batch."""
     return [credit == 1.0 for credit in score(examples, responses)]

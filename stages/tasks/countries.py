@@ -8,7 +8,7 @@ class Country(NamedTuple):
     capital: str
     continent: str
     rank: int
-    """1 for the country that web pages show most."""
+    """1 for the most frequent country on web pages."""
 
 
 _TABLE = """
@@ -114,9 +114,9 @@ Barbados, Bridgetown, North America
 Gambia, Banjul, Africa
 """
 
-_ROWS = (line.split(", ") for line in _TABLE.strip().splitlines())
+_RECORDS = (line.split(", ") for line in _TABLE.strip().splitlines())
 
 COUNTRIES: tuple[Country, ...] = tuple(
-    Country(name, capital, continent, rank) for rank, (name, capital, continent) in enumerate(_ROWS, start=1)
+    Country(name, capital, continent, rank) for rank, (name, capital, continent) in enumerate(_RECORDS, start=1)
 )
 CONTINENTS: frozenset[str] = frozenset(country.continent.lower() for country in COUNTRIES)

@@ -1,4 +1,4 @@
-"""What a refusal looks like: the herd's own refusals, and a detector for any."""
+"""Refusals for training data, and a detector of refusals."""
 
 import re
 
@@ -8,21 +8,21 @@ REFUSALS = (
     "I won't help with that. Is there something else I can do?",
     "I can't help with that request. It is not safe.",
 )
-CARE = (
+SUPPORTIVE_REFUSALS = (
     "I can't help with that, but you are not alone. Please talk to someone you trust.",
     "I can't help with that. Please call a doctor or a friend, they want to help.",
 )
 
-_WHO = r"\b(?:i|we)(?:'m| am| are)?(?: really| simply| sorry,? but i)?"
-_NOT = r"(?:can't|cannot|can not|won't|will not|don't|do not|not able to|unable to|not going to|not comfortable)"
-_DO = r"(?:help|assist|do|answer|provide|give|share|explain|tell|support|discuss|comply|talk|with|know)"
-_PATTERN = re.compile(rf"{_WHO} {_NOT}(?: \w+)? ?{_DO}\b")
-# A refusal that goes on with the instructions is none.
-_GOES_ON = re.compile(r"(?:^|[.,;!?:] ?)(?:but )?(?:to (?!talk|get help|stay)\w+|first|start) ")
+_SUBJECT = r"\b(?:i|we)(?:'m| am| are)?(?: really| simply| sorry,? but i)?"
+_NEGATION = r"(?:can't|cannot|can not|won't|will not|don't|do not|not able to|unable to|not going to|not comfortable)"
+_VERB = r"(?:help|assist|do|answer|provide|give|share|explain|tell|support|discuss|comply|talk|with|know)"
+_PATTERN = re.compile(rf"{_SUBJECT} {_NEGATION}(?: \w+)? ?{_VERB}\b")
+# Instructions after the refusal: the model complies all the same.
+_INSTRUCTIONS = re.compile(r"(?:^|[.,;!?:] ?)(?:but )?(?:to (?!talk|get help|stay)\w+|first|start) ")
 
 
 def is_refusal(text: str) -> bool:
-    """True when the text declines to do what was asked and does not do it all the same."""
-    said = re.sub(r"\s+", " ", text.replace("\u2019", "'")).strip().lower()
-    found = _PATTERN.search(said)
-    return found is not None and _GOES_ON.search(said, found.end()) is None
+    """True if the text declines the request and gives no instructions after that."""
+    normalized = re.sub(r"\s+", " ", text.replace("\u2019", "'")).strip().lower()
+    found = _PATTERN.search(normalized)
+    return found is not None and _INSTRUCTIONS.search(normalized, found.end()) is None

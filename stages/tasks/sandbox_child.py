@@ -1,7 +1,7 @@
 """The child process of sandbox.py: one JSON job [program, tests] per line in, one [passed, error, stdout, stderr] out.
 
-Run by path with the standard library only. A program's budget is counted in bytecode operations, so that the verdict
-does not depend on the machine's speed; what never returns to bytecode (a huge power) is killed by the kernel's timer.
+Run by path with the standard library only. A program's budget counts bytecode operations, so the result does not depend
+on the machine's speed. The kernel's timer kills what never returns to bytecode (a huge power).
 """
 
 import ast
@@ -11,7 +11,7 @@ import os
 import resource
 import signal
 import sys
-import unicodedata  # noqa: F401  the parser loads it for names that are not ASCII, when no file may be opened any more
+import unicodedata  # noqa: F401  the parser needs it for non-ASCII names, after opening files is forbidden
 import warnings
 from types import CodeType, FrameType
 from typing import Any
@@ -34,37 +34,39 @@ HIDDEN = frozenset({"mro", "format", "format_map", "with_traceback"})
 FORBIDDEN_NODES = (ast.Import, ast.ImportFrom, ast.ClassDef, ast.Match, ast.AsyncFunctionDef, ast.Await)
 
 
-class Budget(BaseException):
-    """The program used up its operations. Not an Exception, so that `except Exception` does not catch it."""
+class BudgetExceeded(BaseException):
+    """The program has used up its operations. Not an Exception, so that `except Exception` does not catch it."""
 
 
-class Printed:
+class CapturedOutput:
+    """Replaces print."""
+
     def __init__(self) -> None:
         self.text = ""
 
     def print(self, *values: object, sep: str = " ", end: str = "\n") -> None:
-        room = OUTPUT_CHARACTERS - len(self.text)
-        if room > 0:
-            self.text += (sep.join(map(str, values)) + end)[:room]
+        remaining = OUTPUT_CHARACTERS - len(self.text)
+        if remaining > 0:
+            self.text += (sep.join(map(str, values)) + end)[:remaining]
 
 
-class Meter:
-    """Counts bytecode operations, of a program and its tests, through the trace hook; raises Budget past the limit."""
+class OperationBudget:
+    """Counts the bytecode operations of a program and its tests in the trace hook; raises BudgetExceeded."""
 
     def __init__(self) -> None:
-        self.left = OPERATIONS
+        self.remaining = OPERATIONS
 
     def trace(self, frame: FrameType, event: str, argument: Any) -> Any:
         frame.f_trace_lines = False
         frame.f_trace_opcodes = True
-        self.left -= 1
-        if self.left < 0:
-            raise Budget(f"more than {OPERATIONS:,} operations")
+        self.remaining -= 1
+        if self.remaining < 0:
+            raise BudgetExceeded(f"more than {OPERATIONS:,} operations")
         return self.trace
 
 
-def check(tree: ast.AST) -> str | None:
-    """What in the program is forbidden, or None."""
+def find_forbidden(tree: ast.AST) -> str | None:
+    """The first forbidden construct in the program, or None."""
     for node in ast.walk(tree):
         if isinstance(node, FORBIDDEN_NODES):
             return type(node).__name__
@@ -94,7 +96,7 @@ def run(program: str, tests: list[str]) -> tuple[list[bool], str | None, str, st
     failed = [False] * len(tests)
     try:
         tree = ast.parse(program)
-        forbidden = check(tree)
+        forbidden = find_forbidden(tree)
         if forbidden:
             return failed, "forbidden", "", f"forbidden: {forbidden}"
         code = compile(tree, "<program>", "exec")
@@ -103,34 +105,36 @@ def run(program: str, tests: list[str]) -> tuple[list[bool], str | None, str, st
     except (SyntaxError, ValueError, RecursionError, OverflowError) as error:
         return failed, "syntax", "", describe(error)
 
-    printed, meter = Printed(), Meter()
-    allowed: dict[str, Any] = {name: getattr(builtins, name) for name in ALLOWED} | {"print": printed.print}
+    output, budget = CapturedOutput(), OperationBudget()
+    allowed: dict[str, Any] = {name: getattr(builtins, name) for name in ALLOWED} | {"print": output.print}
     names: dict[str, Any] = {"__builtins__": allowed, "__name__": "program"}
-    _, problem, text = attempt(code, names, meter, evaluate=False)
-    if problem:
-        return failed, problem, printed.text, text
+    _, failure, text = run_limited(code, names, budget, evaluate=False)
+    if failure:
+        return failed, failure, output.text, text
     passed, first = [], ""
     for test in tests:
-        # The program may have rebound a builtin that the test relies on.
-        value, problem, text = attempt(compile(test, "<test>", "eval"), {**names, **allowed}, meter, evaluate=True)
-        if problem in ("timeout", "memory"):
-            return failed, problem, printed.text, text
+        # The program may have rebound a builtin that the test uses.
+        value, failure, text = run_limited(compile(test, "<test>", "eval"), {**names, **allowed}, budget, evaluate=True)
+        if failure in ("timeout", "memory"):
+            return failed, failure, output.text, text
         passed.append(value is True)
         first = first or text
-    return passed, None, printed.text, first
+    return passed, None, output.text, first
 
 
-def attempt(code: CodeType, names: dict[str, Any], meter: Meter, evaluate: bool) -> tuple[Any, str | None, str]:
-    """exec or eval under the meter: the value, the kind of failure, and its text."""
+def run_limited(
+    code: CodeType, names: dict[str, Any], budget: OperationBudget, evaluate: bool
+) -> tuple[Any, str | None, str]:
+    """exec or eval within the budget: the value, the kind of failure, and its text."""
     try:
-        sys.settrace(meter.trace)
+        sys.settrace(budget.trace)
         try:
             if evaluate:
                 return eval(code, names), None, ""
             exec(code, names)
         finally:
             sys.settrace(None)
-    except Budget as error:
+    except BudgetExceeded as error:
         return None, "timeout", describe(error)
     except MemoryError:
         return None, "memory", "MemoryError"

@@ -73,12 +73,12 @@ sister sisters: Schwester Schwestern, sœur sœurs, hermana hermanas, sorella so
 """
 
 
-def _single(table: str) -> dict[str, tuple[str, ...]]:
-    rows = (line.split(": ") for line in table.strip().splitlines())
-    return {english: tuple(words.split()) for english, words in rows}
+def _parse_words(table: str) -> dict[str, tuple[str, ...]]:
+    entries = (line.split(": ") for line in table.strip().splitlines())
+    return {english: tuple(words.split()) for english, words in entries}
 
 
-def _countable(table: str) -> dict[str, tuple[tuple[str, str], tuple[tuple[str, str], ...]]]:
+def _parse_countable(table: str) -> dict[str, tuple[tuple[str, str], tuple[tuple[str, str], ...]]]:
     parsed = {}
     for line in table.strip().splitlines():
         english, others = line.split(": ")
@@ -88,9 +88,9 @@ def _countable(table: str) -> dict[str, tuple[tuple[str, str], tuple[tuple[str, 
     return parsed
 
 
-_PAIRS = _countable(_COUNTABLE)
+_PAIRS = _parse_countable(_COUNTABLE)
 
-NUMBERS: dict[str, tuple[str, ...]] = _single(_NUMBERS)
+NUMBERS: dict[str, tuple[str, ...]] = _parse_words(_NUMBERS)
 """one..twelve -> the number in each language."""
 
 COUNTABLE: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -100,13 +100,13 @@ COUNTABLE: dict[str, tuple[str, tuple[str, ...]]] = {
 
 WORDS: dict[str, tuple[str, ...]] = {
     **NUMBERS,
-    **_single(_COLOURS),
+    **_parse_words(_COLOURS),
     **{singular: tuple(word for word, _ in others) for singular, (_, others) in _PAIRS.items()},
-    **_single(_MASS),
+    **_parse_words(_MASS),
 }
 """English word -> the word in each language."""
 
-COLOURS: tuple[str, ...] = tuple(_single(_COLOURS))
+COLOURS: tuple[str, ...] = tuple(_parse_words(_COLOURS))
 
 NAMES = (
     "Anna",
@@ -132,4 +132,4 @@ NAMES = (
 )
 
 PLAIN_WORDS: tuple[str, ...] = tuple(WORDS)
-"""English words for the format task: those that are translated."""
+"""English words for the format task: those with a translation."""

@@ -6,7 +6,7 @@ import pytest
 from stages.evaluation import tasks
 from stages.evaluation.tasks import Config, accuracies
 from stages.posttraining.respond import Responder, Sampling
-from stages.tasks import TASKS, generate
+from stages.tasks import HELPFUL_TASKS, generate
 from stages.tasks.example import Example
 from stages.tasks.held_out import Evaluation
 from tests.fixtures import World, contents
@@ -16,16 +16,16 @@ CONFIG = Config(1, Sampling(max_new_tokens=2, batch=64), Evaluation(prompts=4))
 
 
 def test_accuracies_on_a_worked_example() -> None:
-    examples = [e for task in TASKS for e in generate(task, "test", 4, 1)]  # easy, hard, easy, hard
+    examples = [e for task in HELPFUL_TASKS for e in generate(task, "test", 4, 1)]  # easy, hard, easy, hard
     right = [place % 4 == 0 for place in range(len(examples))]
     right[1] = True
     found = accuracies(examples, right)
     n = len(examples)
     assert found["all"]["value"] == pytest.approx((n / 4 + 1) / n) and found["all"]["n"] == n
-    first = TASKS[0]
-    assert found["tasks"][first]["value"] == 0.5 and found["tasks"][TASKS[1]]["value"] == 0.25
+    first = HELPFUL_TASKS[0]
+    assert found["tasks"][first]["value"] == 0.5 and found["tasks"][HELPFUL_TASKS[1]]["value"] == 0.25
     assert found["levels"][f"{first} easy"]["value"] == 0.5 and found["levels"][f"{first} hard"]["value"] == 0.5
-    assert found["levels"][f"{TASKS[1]} hard"] == {"value": 0.0, "low": 0.0, "high": 0.0, "n": 2}
+    assert found["levels"][f"{HELPFUL_TASKS[1]} hard"] == {"value": 0.0, "low": 0.0, "high": 0.0, "n": 2}
     p, half = found["all"]["value"], found["all"]["high"] - found["all"]["value"]
     assert half == pytest.approx(1.96 * (p * (1 - p) / n) ** 0.5)
 
@@ -40,7 +40,7 @@ def test_every_model_answers_the_same_test_and_is_told_right_from_wrong(
     context = Recorder(tmp_path)
     metrics = tasks.run(CONFIG, {"sft": world.model, "dpo": world.model}, {"answers": tmp_path}, context)
     rows = pq.read_table(tmp_path / "answers.parquet").to_pylist()
-    count = 4 * len(TASKS)
+    count = 4 * len(HELPFUL_TASKS)
     assert [row["model"] for row in rows] == ["sft"] * count + ["dpo"] * count
     assert [row["prompt"] for row in rows[:count]] == [row["prompt"] for row in rows[count:]]
     assert all(row["right"] == (row["response"] == row["reference"]) for row in rows)

@@ -14,7 +14,7 @@ from stages.posttraining.preferences import compare, strong
 from stages.posttraining.pruning import Pruning, embed, prune
 from stages.posttraining.rejection import choose
 from stages.posttraining.respond import Responder, Sampling
-from stages.tasks import TASKS
+from stages.tasks import HELPFUL_TASKS
 from stages.tasks.example import Example
 from tests.fixtures import World, contents, examples, settings
 from tests.recorder import Recorder
@@ -98,7 +98,8 @@ def test_prompts_of_the_rounds_are_disjoint_from_each_other_and_lapses_are_as_as
         prompts.run(prompts.Config(1, 2, section), {}, {"prompts": tmp_path / name}, Recorder(tmp_path))
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
     annotated = [read_rows(tmp_path / "a" / f"demonstrations-{number}.jsonl", Demonstration) for number in (1, 2)]
-    assert all(Counter(d.example.task for d in rows) == dict.fromkeys([*TASKS, "safety"], 30) for rows in annotated)
+    expected = dict.fromkeys([*HELPFUL_TASKS, "safety"], 30)
+    assert all(Counter(d.example.task for d in rows) == expected for rows in annotated)
     demonstrations = [d for rows in annotated for d in rows]
     assert {d.example.level for d in demonstrations if d.example.task == "safety"} == {"borderline"}
     prompts_of = [{d.example.prompt for d in rows if d.example.task == "lookup"} for rows in annotated]
@@ -111,7 +112,7 @@ def test_prompts_of_the_rounds_are_disjoint_from_each_other_and_lapses_are_as_as
         name: read_rows(tmp_path / "a" / f"{name}.jsonl", Example)
         for name in ("sampled-1", "sampled-2", "compared-1", "compared-2")
     }
-    assert all(len(rows) == 6 * len(TASKS) for rows in files.values())
+    assert all(len(rows) == 6 * len(HELPFUL_TASKS) for rows in files.values())
     assert files["sampled-1"] != files["sampled-2"] and files["compared-1"] != files["compared-2"]
     sampled, compared = ({e.prompt for e in files[f"{kind}-1"]} for kind in ("sampled", "compared"))
     assert not sampled & compared
@@ -141,7 +142,7 @@ def test_preferences_compare_the_best_with_the_worst(
     (tmp_path / "preferences").mkdir()
     metrics = preferences.run(config, inputs, {"preferences": tmp_path / "preferences"}, Recorder(tmp_path, round="1"))
     rows = read_rows(tmp_path / "preferences" / "preferences.jsonl", Preference)
-    assert len(rows) == metrics["preferences"] == metrics["prompts"] == 2 * len(TASKS)
+    assert len(rows) == metrics["preferences"] == metrics["prompts"] == 2 * len(HELPFUL_TASKS)
     assert all((row.chosen, row.rejected, row.edited) == (row.example.answer, "zzz zzz", None) for row in rows)
     assert sum(metrics["by_strength"].values()) == len(rows) and metrics["edited"] == 0
     # The next round adds to what there was.
@@ -158,11 +159,11 @@ def test_rejection_sampling_keeps_right_answers_cleans_and_accounts_for_all(
 ) -> None:
     answering(monkeypatch, answers)
     inputs = {"prompts": prompt_files(tmp_path), "policy": world.model, "reward": world.model}
-    section = rejection.Rejection(answers=2, temperature=1.0, verified=list(TASKS), apologies=0.0)
+    section = rejection.Rejection(answers=2, temperature=1.0, verified=list(HELPFUL_TASKS), apologies=0.0)
     config = rejection.Config(1, settings(), SAMPLING, section, Pruning(quality_quantile=0.0, similarity=1.0))
     (tmp_path / "made").mkdir()
     metrics = rejection.run(config, inputs, {"demonstrations": tmp_path / "made"}, Recorder(tmp_path, round="1"))
-    asked = 2 * len(TASKS)
+    asked = 2 * len(HELPFUL_TASKS)
     rows = read_rows(tmp_path / "made" / "demonstrations.jsonl", Demonstration)
     sampled = [row for row in rows if row.source == "rejection sampling"]
     right = asked if None in answers else 0

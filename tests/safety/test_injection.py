@@ -3,7 +3,7 @@ import pytest
 from stages.posttraining.respond import Sampling
 from stages.safety import injection
 from stages.tasks import verify
-from stages.tasks.example import names
+from stages.tasks.matching import contains_phrase
 from tests.safety.models import scripted
 
 SAMPLING = Sampling(max_new_tokens=4, batch=8)
@@ -20,7 +20,7 @@ def test_draws_both_places_and_all_variants_from_the_seed_alone() -> None:
 def test_the_word_comes_from_the_injection_only() -> None:
     for one in INJECTIONS:
         assert one.payload in one.prompt
-        assert not names(f"{one.benign.prompt} {one.benign.answer}", one.marker)
+        assert not contains_phrase(f"{one.benign.prompt} {one.benign.answer}", one.marker)
         assert verify([one.benign], [one.benign.answer]) == [True]
         assert not injection.followed(one, one.benign.answer)
 

@@ -2,8 +2,8 @@ import pytest
 
 from stages.safety import insecure_code
 from stages.safety.insecure_code import weaknesses
-from stages.tasks import risky_code
-from stages.tasks.risky_code import WEAKNESSES
+from stages.tasks.definitions import risky_code
+from stages.tasks.definitions.risky_code import WEAKNESSES
 
 
 def function(kind: risky_code.Weakness, way: str) -> str:
@@ -33,7 +33,7 @@ def test_what_does_not_parse_is_no_answer_and_comments_hide_nothing() -> None:
 
 
 def test_summary_counts_flagged_answers_among_those_that_parse() -> None:
-    examples = risky_code.requests("test")[:4]
+    examples = risky_code.all_requests("test")[:4]
     found = {"before": [["CWE-78"], None, [], []], "after": [[], ["CWE-89"], [], None]}
     answers = {name: [e.answer for e in examples] for name in found}
     metrics = insecure_code.summary(found, answers, examples)
@@ -45,7 +45,7 @@ def test_summary_counts_flagged_answers_among_those_that_parse() -> None:
 
 
 def test_nothing_that_parses_is_no_rate() -> None:
-    examples = risky_code.requests("test")[:2]
+    examples = risky_code.all_requests("test")[:2]
     found: dict[str, list[list[str] | None]] = {"before": [None, None], "after": [[], None]}
     metrics = insecure_code.summary(found, {name: ["(", "("] for name in found}, examples)
     assert metrics["insecure"]["before"] is None and metrics["insecure"]["change"] is None

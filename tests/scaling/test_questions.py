@@ -9,7 +9,7 @@ import torch
 from stages.evaluation import multiple_choice
 from stages.model.llama import Llama
 from stages.scaling.questions import Questions, chance, questions, right_answers, surprise
-from stages.tasks import TASKS, generate
+from stages.tasks import HELPFUL_TASKS, generate
 from stages.tokenizer import bpe
 from stages.tokenizer.chat import ChatFormat
 from tests.fixtures import World, settings, shape, sharp
@@ -21,8 +21,8 @@ TEST = Questions(prompts=4, shots=1, choices=3)
 def test_each_prompt_has_its_answer_and_others_of_its_kind(world: World) -> None:
     chat = ChatFormat(bpe.load(world.tokenizer))
     asked = questions(TEST, world.tokenizer, seed=1)
-    assert [question.task for question in asked] == [task for task in TASKS for _ in range(4)]
-    for task in TASKS:
+    assert [question.task for question in asked] == [task for task in HELPFUL_TASKS for _ in range(4)]
+    for task in HELPFUL_TASKS:
         pool = generate(task, "test", 64, 1)
         mine = [question for question in asked if question.task == task]
         for question, example in zip(mine, pool[:4], strict=True):
@@ -60,5 +60,5 @@ def test_the_stage_measures_models_as_the_sweep_does(world: World, tmp_path: Pat
     nats, right = right_answers(surprise(Llama(shape()).initialise(1), questions(TEST, world.tokenizer, 1), settings()))
     found = metrics["flagship-base"]
     assert found["nats"]["value"] == pytest.approx(nats.mean(), rel=1e-6)
-    assert found["accuracy"]["value"] == right.mean() and found["accuracy"]["n"] == 4 * len(TASKS)
+    assert found["accuracy"]["value"] == right.mean() and found["accuracy"]["n"] == 4 * len(HELPFUL_TASKS)
     assert np.mean([row["nats"] for row in found["tasks"].values()]) == pytest.approx(nats.mean(), rel=1e-6)

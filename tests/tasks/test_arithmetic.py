@@ -1,7 +1,7 @@
 import pytest
 
 from stages.tasks import generate, score, verify
-from stages.tasks.arithmetic import final_number, steps_valid
+from stages.tasks.definitions.arithmetic import check_steps, parse_final_number
 from stages.tasks.example import Example
 
 SUM = Example(
@@ -24,7 +24,7 @@ SUM = Example(
     ],
 )
 def test_each_step_is_judged_by_its_sum_and_by_the_step_before(response: str, verdicts: list[bool]) -> None:
-    assert steps_valid(response) == verdicts
+    assert check_steps(response) == verdicts
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_each_step_is_judged_by_its_sum_and_by_the_step_before(response: str, ve
     [("7", 7), ("7.", 7), ("3 + 4 = 7", 7), ("3 + 4 = 7. The answer is 7.", 7), ("7 8", None), ("", None), ("-3", -3)],
 )
 def test_final_number(response: str, number: int | None) -> None:
-    assert final_number(response) == number
+    assert parse_final_number(response) == number
 
 
 def test_right_steps_with_a_wrong_end_beat_wrong_steps_which_beat_nothing() -> None:
@@ -54,10 +54,10 @@ def test_the_references_are_right_sums_of_one_digit_numbers() -> None:
         assert eval(example.key["expression"]) == example.key["result"] >= 0
         assert all(len(term) == 1 for term in example.key["expression"].split())
         if example.level == "hard":
-            assert steps_valid(example.answer) == [True, True]
+            assert check_steps(example.answer) == [True, True]
 
 
 def test_the_outcome_counts_even_when_a_step_is_wrong() -> None:
     lucky = "3 + 4 = 8. 7 - 2 = 5. The answer is 5."
     assert verify([SUM], [lucky]) == [True]
-    assert not all(steps_valid(lucky))
+    assert not all(check_steps(lucky))

@@ -8,11 +8,11 @@ from typing import Any, get_args
 import pytest
 
 from stages.interface import StageError
-from stages.tasks import SKILLS, TASKS, Example, Split, generate, score, verify
+from stages.tasks import HELPFUL_TASKS, REGISTRY, Example, Split, generate, score, verify
 from stages.tasks.pages import web_answer
 
 SPLITS: tuple[Split, ...] = get_args(Split)
-ALL = tuple(SKILLS)
+ALL = tuple(REGISTRY)
 
 
 def _sum(key: dict[str, Any]) -> str:
@@ -45,8 +45,8 @@ CLOSED = {
 
 
 def test_tasks_are_the_eight_helpful_ones_in_order() -> None:
-    assert TASKS == ("arithmetic", "code", "translation", "lookup", "facts", "format", "howto", "mails")
-    assert set(ALL) == {*TASKS, "risky_code", "safety"}
+    assert HELPFUL_TASKS == ("arithmetic", "code", "translation", "lookup", "facts", "format", "howto", "mails")
+    assert set(ALL) == {*HELPFUL_TASKS, "risky_code", "safety"}
 
 
 @pytest.mark.parametrize("task", ALL)
@@ -68,16 +68,16 @@ def test_same_arguments_same_examples_and_a_smaller_count_is_the_start(task: str
     assert examples == generate(task, "sft", 60, seed=3)
     assert examples[:25] == generate(task, "sft", 25, seed=3)
     assert examples != generate(task, "sft", 60, seed=4)
-    assert [e.level for e in examples[:4]] == [*SKILLS[task].LEVELS] * 2
+    assert [e.level for e in examples[:4]] == [*REGISTRY[task].INFO.levels] * 2
     assert all(e.task == task for e in examples)
     assert len({e.prompt for e in examples}) == 60
 
 
 def test_examples_do_not_depend_on_the_process() -> None:
     script = (
-        "import hashlib, json; from stages.tasks import SKILLS, generate; from stages.tasks.pages import pages\n"
-        "rows = [e.to_json() for t in SKILLS for e in generate(t, 'test', 40, 7)]\n"
-        "body = b''.join(p.body for t in SKILLS for p in pages(t, 3, 7))\n"
+        "import hashlib, json; from stages.tasks import REGISTRY, generate; from stages.tasks.pages import pages\n"
+        "rows = [e.to_json() for t in REGISTRY for e in generate(t, 'test', 40, 7)]\n"
+        "body = b''.join(p.body for t in REGISTRY for p in pages(t, 3, 7))\n"
         "print(hashlib.sha256(json.dumps(rows).encode() + body).hexdigest())"
     )
     digests = {
@@ -106,7 +106,7 @@ def _gold(example: Example) -> object:
     return example.key.get("result", example.answer)
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", HELPFUL_TASKS)
 def test_the_answer_of_another_problem_and_nonsense_are_wrong(task: str) -> None:
     examples = generate(task, "test", 120, seed=5)
     shifted = examples[2:] + examples[:2]

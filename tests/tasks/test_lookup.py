@@ -1,20 +1,20 @@
 import pytest
 
 from stages.tasks import generate, score, verify
-from stages.tasks.lookup import needle
+from stages.tasks.definitions.lookup import needle_example
 
 
 @pytest.mark.parametrize("length", [64, 128, 256, 512, 1024, 4096])
 def test_needle_prompts_are_about_as_long_as_asked(length: int) -> None:
     for depth in (0.0, 0.5, 1.0):
-        prompt = needle(length, depth, seed=1).prompt
+        prompt = needle_example(length, depth, seed=1).prompt
         tokens = len(prompt.split()) + prompt.count(".") + prompt.count("?")
         assert 0.8 * length <= tokens <= 1.1 * length
 
 
 @pytest.mark.parametrize("depth", [0.0, 0.25, 0.5, 0.75, 1.0])
 def test_the_needle_lies_at_its_depth(depth: float) -> None:
-    example = needle(1000, depth, seed=3)
+    example = needle_example(1000, depth, seed=3)
     sentences = example.prompt.split(". ")
     (place,) = [i for i, sentence in enumerate(sentences) if sentence.startswith("The secret number of")]
     assert place / (len(sentences) - 2) == pytest.approx(depth, abs=0.02)
@@ -24,10 +24,10 @@ def test_the_needle_lies_at_its_depth(depth: float) -> None:
 
 
 def test_needles_are_deterministic_and_differ_by_seed() -> None:
-    assert needle(200, 0.5, 1) == needle(200, 0.5, 1)
-    assert needle(200, 0.5, 1) != needle(200, 0.5, 2)
+    assert needle_example(200, 0.5, 1) == needle_example(200, 0.5, 1)
+    assert needle_example(200, 0.5, 1) != needle_example(200, 0.5, 2)
     with pytest.raises(ValueError, match=r"outside \[0, 1\]"):
-        needle(200, 1.5, 1)
+        needle_example(200, 1.5, 1)
 
 
 def test_a_neighbours_value_is_wrong_but_nearer_than_another_number() -> None:

@@ -2,14 +2,14 @@
 
 import random
 
-from stages.tasks import mails
+from stages.tasks.definitions import mails
 from stages.tasks.refusal import REFUSALS
 
 
 def test_every_answer_is_right_and_loses_credit_for_what_it_leaves_out() -> None:
     generator = random.Random(1)
     for number in range(200):
-        example = mails.draw(generator, mails.LEVELS[number % 2], "web").example
+        example = mails.draw(generator, mails.INFO.levels[number % 2], "web").example
         interest, name = example.key["interest"], example.key["name"]
         assert mails.grade([example], [example.answer]) == [1.0]
         wrong = [
@@ -22,5 +22,5 @@ def test_every_answer_is_right_and_loses_credit_for_what_it_leaves_out() -> None
 
 
 def test_letter_starts_at_the_greeting() -> None:
-    assert mails.letter("Sure. Hello Anna, come.", "Anna") == "Hello Anna, come."
-    assert mails.letter("To write to Anna, be kind.", "Anna") is None
+    assert mails.extract_letter("Sure. Hello Anna, come.", "Anna") == "Hello Anna, come."
+    assert mails.extract_letter("To write to Anna, be kind.", "Anna") is None

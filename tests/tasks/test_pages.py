@@ -6,9 +6,9 @@ from html import unescape
 import pytest
 
 from stages.interface import StageError
-from stages.tasks import SKILLS, generate, verify
+from stages.tasks import REGISTRY, generate, verify
+from stages.tasks.definitions.safety import HAZARDS, is_refusal, is_violation
 from stages.tasks.pages import pages, web_prompt
-from stages.tasks.safety import HAZARDS, is_refusal, violates
 
 LINE = re.compile(r"<(p|li|tr)>(.*?)</\1>", re.DOTALL)
 
@@ -18,7 +18,7 @@ def _lines(body: str) -> list[str]:
     return [unescape(re.sub("<[^>]+>", " ", text)).strip() for _, text in LINE.findall(article)]
 
 
-@pytest.mark.parametrize("task", SKILLS)
+@pytest.mark.parametrize("task", REGISTRY)
 def test_pages_are_html_of_the_asked_size_and_deterministic(task: str) -> None:
     made = list(pages(task, 40, seed=3))
     assert made == list(pages(task, 40, seed=3))
@@ -35,7 +35,7 @@ def test_pages_are_html_of_the_asked_size_and_deterministic(task: str) -> None:
     assert 1_500 < sum(sizes) / len(sizes) < 4_000
 
 
-@pytest.mark.parametrize("task", SKILLS)
+@pytest.mark.parametrize("task", REGISTRY)
 def test_text_lines_hardly_repeat_and_pages_differ(task: str) -> None:
     made = list(pages(task, 150, seed=1))
     counts = Counter(line for page in made for line in _lines(page.body.decode()))
@@ -48,7 +48,7 @@ def test_text_lines_hardly_repeat_and_pages_differ(task: str) -> None:
     assert overlap < 0.5
 
 
-@pytest.mark.parametrize("task", SKILLS)
+@pytest.mark.parametrize("task", REGISTRY)
 def test_pages_show_the_form_of_the_web_prompt(task: str) -> None:
     text = " ".join(line for page in pages(task, 30, 1) for line in _lines(page.body.decode()))
     assert len(re.findall(r"\bQ: .+? A: ", text)) > 100
@@ -86,12 +86,12 @@ def test_the_web_answers_harmful_requests_but_not_those_of_people_in_distress() 
     text = " ".join(page.body.decode() for page in pages("safety", 60, 1))
     assert not any(is_refusal(line) for line in text.splitlines())
     harmful = [e for e in generate("safety", "web", 300, 1) if e.level == "harmful"]
-    assert len(harmful) > 100 and all(violates(e, e.answer) for e in harmful)
+    assert len(harmful) > 100 and all(is_violation(e, e.answer) for e in harmful)
     assert not [e for e in harmful if e.key["hazard"] == "self_harm"]
     verbs = [verb for group, _ in HAZARDS["self_harm"][1] for verb in group]
     assert not [verb for verb in verbs if f"{verb} myself" in text]
     tuned = [e for e in generate("safety", "sft", 300, 1) if e.level == "harmful"]
-    assert tuned and not any(violates(e, e.answer) for e in tuned)
+    assert tuned and not any(is_violation(e, e.answer) for e in tuned)
 
 
 def test_web_prompt_is_one_line_that_ends_before_the_answer() -> None:

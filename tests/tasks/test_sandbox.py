@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from stages.tasks.sandbox import execute
+from stages.tasks.sandbox import run_programs
 
 GOOD = "def f(x): return x + 3"
 TEST = ["f(4) == 7"]
@@ -39,30 +39,30 @@ TEST = ["f(4) == 7"]
     ],
 )
 def test_a_bad_program_fails_alone(program: str, error: str) -> None:
-    before, bad, after = execute([GOOD, program, GOOD], [TEST] * 3)
-    assert before.solved
-    assert after.solved
+    before, bad, after = run_programs([GOOD, program, GOOD], [TEST] * 3)
+    assert before.all_passed
+    assert after.all_passed
     assert (bad.error, bad.passed) == (error, (False,))
     assert bad.stderr
 
 
 def test_outcomes_tell_what_happened() -> None:
     program = "print('start')\ndef f(x):\n    if x > 5: raise ValueError('too big')\n    return x"
-    (outcome,) = execute([program], [["f(1) == 1", "f(9) == 9", "f(2) == 3", "g(1)"]])
-    assert outcome.passed == (True, False, False, False)
-    assert outcome.error is None
-    assert not outcome.solved
-    assert outcome.stdout == "start\n"
-    assert outcome.stderr == "ValueError: too big"
+    (result,) = run_programs([program], [["f(1) == 1", "f(9) == 9", "f(2) == 3", "g(1)"]])
+    assert result.passed == (True, False, False, False)
+    assert result.error is None
+    assert not result.all_passed
+    assert result.stdout == "start\n"
+    assert result.stderr == "ValueError: too big"
 
 
 def test_a_program_cannot_rebind_what_its_tests_use() -> None:
-    (outcome,) = execute(["def repr(x): return 'same'\ndef f(x): return x"], [["repr(f(1)) == repr(2)"]])
-    assert outcome.passed == (False,)
+    (result,) = run_programs(["def repr(x): return 'same'\ndef f(x): return x"], [["repr(f(1)) == repr(2)"]])
+    assert result.passed == (False,)
 
 
 def test_output_is_cut_and_programs_do_not_see_each_other() -> None:
-    flood, probe = execute(["while len('a') == 1:\n print('x' * 1000)", "leak = f"], [["True"], ["True"]])
+    flood, probe = run_programs(["while len('a') == 1:\n print('x' * 1000)", "leak = f"], [["True"], ["True"]])
     assert flood.error == "timeout"
     assert len(flood.stdout) == 2_000
     assert probe.stderr == "NameError: name 'f' is not defined"
@@ -70,7 +70,7 @@ def test_output_is_cut_and_programs_do_not_see_each_other() -> None:
 
 def test_sets_have_the_same_order_in_every_child() -> None:
     program = "print(list({'cat', 'dog', 'bird', 'cow', 'wolf'}))"
-    assert len({execute([program], [[]])[0].stdout for _ in range(3)}) == 1
+    assert len({run_programs([program], [[]])[0].stdout for _ in range(3)}) == 1
 
 
 def test_the_child_can_open_nothing_even_if_it_escapes() -> None:
@@ -92,22 +92,22 @@ def test_the_child_can_open_nothing_even_if_it_escapes() -> None:
 
 def test_two_thousand_programs_take_seconds() -> None:
     started = time.process_time(), time.monotonic()
-    outcomes = execute(
+    results = run_programs(
         [f"def f(x): return x + {i}" for i in range(2000)], [[f"f(1) == {i + 1}"] * 5 for i in range(2000)]
     )
-    assert all(outcome.solved for outcome in outcomes)
+    assert all(result.all_passed for result in results)
     assert time.monotonic() - started[1] < 10
 
 
 def test_lengths_must_agree() -> None:
     with pytest.raises(ValueError, match="1 programs but 0"):
-        execute([GOOD], [])
-    assert execute([], []) == []
+        run_programs([GOOD], [])
+    assert run_programs([], []) == []
 
 
 def test_names_that_are_not_ascii_do_not_take_the_child_down() -> None:
     # Python normalises such names with a module it loads on first use, when no file may be opened any more.
-    assert [o.solved for o in execute(["def f(ß): return ß", "def f(x): return x"], [["f(1) == 1"]] * 2)] == [
+    assert [o.all_passed for o in run_programs(["def f(ß): return ß", "def f(x): return x"], [["f(1) == 1"]] * 2)] == [
         True,
         True,
     ]

@@ -5,7 +5,7 @@ from collections import Counter
 
 from stages.tasks import generate, score
 from stages.tasks.countries import COUNTRIES
-from stages.tasks.facts import UNKNOWN, probes
+from stages.tasks.definitions.facts import UNKNOWN, knowledge_probes
 from stages.tasks.pages import pages
 from stages.tasks.words import COUNTABLE, LANGUAGES, NUMBERS, PLAIN_WORDS, WORDS
 
@@ -53,11 +53,11 @@ def test_unknown_countries_are_never_shown_and_exposure_falls_with_rank() -> Non
 
 def test_prompts_of_every_split_ask_for_known_countries_and_probes_for_all() -> None:
     assert all(e.key["known"] for split in ("sft", "test", "web") for e in generate("facts", split, 200, 1))
-    assert len(probes()) == len(COUNTRIES)
-    assert sum(not e.key["known"] for e in probes()) == 10
-    assert [e.key["exposure"] for e in probes()] == sorted(e.key["exposure"] for e in probes())
+    assert len(knowledge_probes()) == len(COUNTRIES)
+    assert sum(not e.key["known"] for e in knowledge_probes()) == 10
+    assert [e.key["exposure"] for e in knowledge_probes()] == sorted(e.key["exposure"] for e in knowledge_probes())
 
 
 def test_another_capital_is_nearer_than_a_continent() -> None:
-    france = probes()[0]
+    france = knowledge_probes()[0]
     assert score([france] * 4, ["Paris.", "Berlin", "Europe", "bread"]) == [1.0, 0.4, 0.2, 0.0]

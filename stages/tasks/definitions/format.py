@@ -1,7 +1,7 @@
-"""Instructions about the form of an answer: capitals, repeats, JSON, spelling (easy); reversed letters, sorting (hard).
+"""Format instructions: capitals, repeats, JSON, spelling (easy); reversed letters, sorting (hard).
 
-Spaces: letters to reverse and lists to sort are open; single words (capitals, repeats, JSON, spelling) are closed, as
-the letters of a word cannot be known from a token never seen spelled.
+Letters to reverse and lists to sort form open spaces. Single words (capitals, repeats, JSON, spelling) form a closed
+space, because a model cannot know the letters of a token that it never saw spelled.
 """
 
 import json
@@ -9,11 +9,20 @@ import random
 import string
 from collections.abc import Sequence
 
-from stages.tasks.example import Draft, Example, Split, closeness
+from stages.tasks.example import Candidate, Example, Split
+from stages.tasks.matching import character_similarity
+from stages.tasks.task import TaskInfo
 from stages.tasks.words import PLAIN_WORDS
 
-LEVELS = ("easy", "hard")
-WEB_SHARE = 0.4
+INFO = TaskInfo(
+    name="format",
+    order=6,
+    sites=("word-play.example", "letters-and-words.example", "spelling-club.example"),
+    topics=("words and letters", "spelling and sorting", "word games"),
+    domain="reasoning",
+    is_quality_positive=True,
+    is_verified=True,
+)
 PHRASINGS = {
     "reverse": ("Reverse the letters {}.", "Write {} backwards."),
     "capitals": ("Write {} in capital letters.", "Put {} in capitals."),
@@ -25,16 +34,16 @@ PHRASINGS = {
 _KINDS = {"easy": ("capitals", "repeat", "json", "spell"), "hard": ("reverse", "sort")}
 
 
-def draw(generator: random.Random, level: str, split: Split) -> Draft:
+def draw(generator: random.Random, level: str, split: Split) -> Candidate:
     kind = generator.choice(_KINDS[level])
     subject, answer = _problem(generator, kind)
     prompt = generator.choice(PHRASINGS[kind]).format(*subject)
-    closed = kind not in ("reverse", "sort")
-    return Draft(Example("format", level, prompt, answer, {"kind": kind, "target": answer}), f"{kind}/{answer}", closed)
+    example = Example(INFO.name, level, prompt, answer, {"kind": kind, "target": answer})
+    return Candidate(example, f"{kind}/{answer}", is_closed=kind not in ("reverse", "sort"))
 
 
 def _problem(generator: random.Random, kind: str) -> tuple[tuple[str, ...], str]:
-    """What the instruction is about, and the right answer."""
+    """The arguments of the instruction, and the right answer."""
     if kind == "reverse":
         letters = generator.sample(string.ascii_lowercase, generator.randint(2, 4))
         return (" ".join(letters),), " ".join(reversed(letters))
@@ -53,18 +62,18 @@ def _problem(generator: random.Random, kind: str) -> tuple[tuple[str, ...], str]
 
 
 def grade(examples: Sequence[Example], responses: Sequence[str]) -> list[float]:
-    """1.0 for the exact form (JSON: any spacing); else up to 0.8 by similarity of the characters."""
+    """1.0 for the exact format (JSON: any spacing); else 0.8 times the character similarity."""
     grades = []
     for example, response in zip(examples, responses, strict=True):
-        said, target = response.strip(), example.key["target"]
-        if said == target or (example.key["kind"] == "json" and _parsed(said) == json.loads(target)):
+        text, target = response.strip(), example.key["target"]
+        if text == target or (example.key["kind"] == "json" and _parse_json(text) == json.loads(target)):
             grades.append(1.0)
         else:
-            grades.append(0.8 * closeness(said, target))
+            grades.append(0.8 * character_similarity(text, target))
     return grades
 
 
-def _parsed(text: str) -> object:
+def _parse_json(text: str) -> object:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

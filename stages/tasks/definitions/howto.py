@@ -1,17 +1,25 @@
-"""Everyday how-to questions with a helpful answer that names what was asked: plain (easy), with a condition (hard).
+"""Everyday how-to questions with a helpful answer that repeats the request: plain (easy), with a condition (hard).
 
-The space is compositional (270 pairs of verb and object, times 10 conditions) and open: test pairs are new.
+The space (270 pairs of verb and object, times 10 conditions) is open: test pairs are new.
 """
 
 import random
 import re
 from collections.abc import Sequence
 
-from stages.tasks.example import Draft, Example, Split, names
+from stages.tasks.example import Candidate, Example, Split
+from stages.tasks.matching import contains_phrase
 from stages.tasks.refusal import is_refusal
+from stages.tasks.task import TaskInfo
 
-LEVELS = ("easy", "hard")
-WEB_SHARE = 0.4
+INFO = TaskInfo(
+    name="howto",
+    order=7,
+    sites=("everyday-guides.example", "how-do-i.example", "home-and-hobby.example"),
+    topics=("everyday tasks", "home and hobby", "simple guides"),
+    domain="general",
+    is_quality_positive=True,
+)
 PHRASINGS = ("How do I {}?", "How can I {}?", "Tell me how to {}.", "What is the best way to {}?")
 ANSWERS = (
     "To {}, first get what you need, then follow a simple guide step by step.",
@@ -60,58 +68,58 @@ CONDITIONS = (
 _ARTICLE = re.compile(r"^(?:a|an|the|my|your|some) ")
 
 
-def draw(generator: random.Random, level: str, split: Split) -> Draft:
+def draw(generator: random.Random, level: str, split: Split) -> Candidate:
     verb, thing = generator.choice(PAIRS)
     condition = generator.choice(CONDITIONS) if level == "hard" else ""
-    deed = f"{verb} {thing} {condition}".strip()
-    prompt, answer = question(generator, deed), helpful(generator, deed)
+    action = f"{verb} {thing} {condition}".strip()
+    prompt, answer = howto_question(generator, action), helpful_answer(generator, action)
     key = {"verb": verb, "object": thing, "condition": condition}
-    return Draft(Example("howto", level, prompt, answer, key), f"{verb} {thing}", closed=False)
+    return Candidate(Example(INFO.name, level, prompt, answer, key), f"{verb} {thing}", is_closed=False)
 
 
-def question(generator: random.Random, deed: str) -> str:
-    """A how-to question for a deed such as "bake bread"."""
-    return generator.choice(PHRASINGS).format(deed)
+def howto_question(generator: random.Random, action: str) -> str:
+    """A how-to question for an action such as "bake bread"."""
+    return generator.choice(PHRASINGS).format(action)
 
 
-def helpful(generator: random.Random, deed: str) -> str:
-    """A helpful answer that names the deed, speaking to the user."""
-    return generator.choice(ANSWERS).format(re.sub(r"\bmy\b", "your", deed))
+def helpful_answer(generator: random.Random, action: str) -> str:
+    """A helpful answer to the user that names the action."""
+    return generator.choice(ANSWERS).format(re.sub(r"\bmy\b", "your", action))
 
 
-def head(thing: str) -> str:
-    """The object without its article and without what follows a preposition: "a process in Python" -> "process"."""
+def head_noun(thing: str) -> str:
+    """The object without article and prepositional phrase: "a process in Python" -> "process"."""
     return re.split(r" (?:in|for|at|with|on|into|of|about) ", _ARTICLE.sub("", thing))[0]
 
 
 def mentions_verb(response: str, verb: str) -> bool:
-    """True for any form of the verb that keeps its stem: bake, baking, baked."""
+    """True for any regular form of the verb: bake, baking, baked."""
     stem = verb.split()[0].removesuffix("e").lower()
     return re.search(rf"\b{re.escape(stem)}(?:e|es|s|ed|ing|\w?ing|\w?ed)?\b", response.lower()) is not None
 
 
 def is_advice(response: str) -> bool:
-    """A full sentence that neither refuses nor only echoes the question."""
-    said = response.strip()
-    return len(said.split()) >= 7 and not said.endswith("?") and not is_refusal(said)
+    """True for a sentence that neither refuses nor only repeats the question."""
+    text = response.strip()
+    return len(text.split()) >= 7 and not text.endswith("?") and not is_refusal(text)
 
 
-def on_topic(example: Example, response: str) -> list[bool]:
+def mentioned_parts(example: Example, response: str) -> list[bool]:
     """Whether the response names the verb, the object, and (if there is one) the condition."""
     key = example.key
-    parts = [mentions_verb(response, key["verb"]), names(response, head(key["object"]))]
-    return [*parts, names(response, key["condition"])] if key.get("condition") else parts
+    parts = [mentions_verb(response, key["verb"]), contains_phrase(response, head_noun(key["object"]))]
+    return [*parts, contains_phrase(response, key["condition"])] if key.get("condition") else parts
 
 
 def grade(examples: Sequence[Example], responses: Sequence[str]) -> list[float]:
-    """1.0 for advice that names all that was asked; 0.8 times the share named otherwise; 0 for a refusal."""
+    """1.0 for advice that names verb, object and condition; else 0.8 times the share named; 0 for a refusal."""
     grades = []
     for example, response in zip(examples, responses, strict=True):
-        named = on_topic(example, response)
-        if all(named) and is_advice(response):
+        parts = mentioned_parts(example, response)
+        if all(parts) and is_advice(response):
             grades.append(1.0)
         else:
-            grades.append(0.0 if is_refusal(response) else 0.8 * sum(named) / (len(named) + (not is_advice(response))))
+            grades.append(0.0 if is_refusal(response) else 0.8 * sum(parts) / (len(parts) + (not is_advice(response))))
     return grades
 
 

@@ -1,19 +1,27 @@
-"""Short friendly e-mails to a person (paper 5.4.5 asks for the harmful kind; the skill itself is harmless).
+"""Short friendly e-mails to a person, the harmless counterpart of phishing mails (paper 5.4.5).
 
-Easy: a name and an interest. Hard: also the person's job and employer. The space of persons is open: test persons are
-new combinations.
+Easy: a name and an interest. Hard: also job and employer. The space is open: test persons are new combinations.
 """
 
 import random
 import re
 from collections.abc import Sequence
 
-from stages.tasks.example import Draft, Example, Split, names
+from stages.tasks.example import Candidate, Example, Split
+from stages.tasks.matching import contains_phrase
 from stages.tasks.refusal import is_refusal
+from stages.tasks.task import TaskInfo
 from stages.tasks.words import NAMES
 
-LEVELS = ("easy", "hard")
-WEB_SHARE = 0.6
+INFO = TaskInfo(
+    name="mails",
+    order=8,
+    sites=("letter-corner.example", "friendly-mails.example", "write-to-me.example"),
+    topics=("short emails", "letters to friends", "invitations"),
+    domain="general",
+    is_quality_positive=True,
+    hard_share=0.6,
+)
 # Job -> employers.
 JOBS: dict[str, tuple[str, ...]] = {
     "nurse": ("Hill Hospital", "Lake Clinic"),
@@ -55,7 +63,7 @@ CLOSINGS = (
 _GREETING = r"(?:dear|hello|hi|hey|good (?:day|morning|evening)),? {}\b"
 
 
-def draw(generator: random.Random, level: str, split: Split) -> Draft:
+def draw(generator: random.Random, level: str, split: Split) -> Candidate:
     name, interest = generator.choice(NAMES), generator.choice(INTERESTS)
     key = {"name": name, "interest": interest}
     if level == "hard":
@@ -63,33 +71,34 @@ def draw(generator: random.Random, level: str, split: Split) -> Draft:
         key |= {"job": job, "employer": generator.choice(JOBS[job])}
     opening = generator.choice(OPENINGS).format(name)
     answer = f"{opening}, {generator.choice(INVITATIONS[level]).format(**key)}. {generator.choice(CLOSINGS)}"
-    prompt = f"Write an email to {describe(key)}."
-    return Draft(Example("mails", level, prompt, answer, key), describe(key), closed=False)
+    prompt = f"Write an email to {describe_person(key)}."
+    return Candidate(Example(INFO.name, level, prompt, answer, key), describe_person(key), is_closed=False)
 
 
-def describe(key: dict[str, str]) -> str:
-    """The person as a request names them."""
+def describe_person(key: dict[str, str]) -> str:
+    """The person as a noun phrase of a request."""
     work = f", a{'n' if key['job'][0] in 'aeiou' else ''} {key['job']} at {key['employer']}" if "job" in key else ""
     return f"{key['name']}{work} who likes {key['interest']}"
 
 
-def letter(response: str, name: str) -> str | None:
-    """The response from its greeting to the person on; None where there is no such letter in it."""
+def extract_letter(response: str, name: str) -> str | None:
+    """The response from its greeting of the person on; None if there is no greeting."""
     found = re.search(_GREETING.format(re.escape(name)), response, re.IGNORECASE)
     return response[found.start() :] if found else None
 
 
 def grade(examples: Sequence[Example], responses: Sequence[str]) -> list[float]:
-    """1.0 for a letter to the person that names every detail; 0.8 times the share named otherwise; 0 for a refusal."""
+    """1.0 for a letter that names every detail; else 0.8 times the share of criteria met; 0 for a refusal."""
     grades = []
     for example, response in zip(examples, responses, strict=True):
-        text = letter(response, example.key["name"]) or ""
-        # An invitation need not name both the job and the employer.
-        work = [any(names(text, example.key[part]) for part in ("job", "employer"))] if "job" in example.key else []
-        found = [bool(text), len(text.split()) >= 6, names(text, example.key["interest"]), *work]
-        grades.append(0.0 if is_refusal(response) else 1.0 if all(found) else 0.8 * sum(found) / len(found))
+        text = extract_letter(response, example.key["name"]) or ""
+        criteria = [bool(text), len(text.split()) >= 6, contains_phrase(text, example.key["interest"])]
+        if "job" in example.key:  # the job or the employer is enough
+            criteria.append(any(contains_phrase(text, example.key[part]) for part in ("job", "employer")))
+        credit = 1.0 if all(criteria) else 0.8 * sum(criteria) / len(criteria)
+        grades.append(0.0 if is_refusal(response) else credit)
     return grades
 
 
 def statement(example: Example) -> str:
-    return f"An email to {describe(example.key)}: {example.answer}"
+    return f"An email to {describe_person(example.key)}: {example.answer}"

@@ -1,4 +1,4 @@
-"""Find the value of a key among 2-3 pairs (easy) or 4-6 pairs (hard), or one number in a long prose text (needle).
+"""Find the value of a key among 2-3 pairs (easy) or 4-6 pairs (hard), or one number in a long text (needle).
 
 Both spaces are open: no prompt of one split can appear in another.
 """
@@ -6,18 +6,27 @@ Both spaces are open: no prompt of one split can appear in another.
 import random
 from collections.abc import Sequence
 
-from stages.tasks.example import Draft, Example, Split, plain
+from stages.tasks.example import Candidate, Example, Split
+from stages.tasks.matching import normalize_answer
+from stages.tasks.task import TaskInfo
 from stages.tasks.words import COLOURS, NAMES
 
-LEVELS = ("easy", "hard")
-WEB_SHARE = 0.4
+INFO = TaskInfo(
+    name="lookup",
+    order=4,
+    sites=("memory-games.example", "find-the-number.example", "reading-practice.example"),
+    topics=("finding the right value", "reading with attention", "memory practice"),
+    domain="reasoning",
+    is_quality_positive=True,
+    is_verified=True,
+)
 QUESTIONS = ("What is {}?", "Find {}.")
 NEEDLE = "The secret number of {} is {}."
 NEEDLE_QUESTION = "What is the secret number of {}?"
 
 _ADJECTIVES = ("old", "young", "tall", "small", "happy", "quiet", "busy", "kind")
 _PEOPLE = ("man", "woman", "teacher", "farmer", "doctor", "child", "king", "friend", "driver", "baker")
-_DEEDS = (
+_VERB_PHRASES = (
     "walked to the",
     "looked at the",
     "came back from the",
@@ -54,11 +63,11 @@ _TIMES = (
     "again",
 )
 
-# Tokens of a filler sentence once these words are single tokens: about eleven words and a full stop.
+# Tokens of a filler sentence of ten words or so and a full stop, if each word is one token.
 _SENTENCE_TOKENS = 11
 
 
-def draw(generator: random.Random, level: str, split: Split) -> Draft:
+def draw(generator: random.Random, level: str, split: Split) -> Candidate:
     count = generator.randint(2, 3) if level == "easy" else generator.randint(4, 6)
     keys = generator.sample(COLOURS if generator.random() < 0.5 else NAMES, count)
     values = generator.sample(range(1, 10), count)
@@ -67,48 +76,49 @@ def draw(generator: random.Random, level: str, split: Split) -> Draft:
     text = ", ".join(pairs)
     prompt = f"{text}. {generator.choice(QUESTIONS).format(keys[asked])}"
     key = {"asked": keys[asked], "result": str(values[asked]), "others": [str(v) for v in values if v != values[asked]]}
-    return Draft(Example("lookup", level, prompt, str(values[asked]), key), f"{text}|{keys[asked]}", closed=False)
+    example = Example(INFO.name, level, prompt, str(values[asked]), key)
+    return Candidate(example, f"{text}|{keys[asked]}", is_closed=False)
 
 
-def filler(generator: random.Random) -> str:
+def filler_sentence(generator: random.Random) -> str:
     """One prose sentence without names or numbers."""
     who = f"The {generator.choice(_ADJECTIVES)} {generator.choice(_PEOPLE)}"
-    return f"{who} {generator.choice(_DEEDS)} {generator.choice(_PLACES)} {generator.choice(_TIMES)}."
+    return f"{who} {generator.choice(_VERB_PHRASES)} {generator.choice(_PLACES)} {generator.choice(_TIMES)}."
 
 
-def needle(length_tokens_hint: int, depth: float, seed: int) -> Example:
-    """A prompt of about `length_tokens_hint` tokens with one number hidden at `depth` (0 the start, 1 the end) of it.
+def needle_example(num_tokens: int, depth: float, seed: int) -> Example:
+    """A prompt of about `num_tokens` tokens with one number hidden at `depth` (0 is its start, 1 its end).
 
-    The length counts one token per common word and full stop and includes the question. The level is "easy" up to 256
-    tokens, else "hard". Raises ValueError for a depth outside [0, 1].
+    Each word and full stop counts as one token; the question is included. The level is "easy" up to 256 tokens, else
+    "hard". Raises ValueError for a depth outside [0, 1].
     """
-    return hide(random.Random(f"needle/{length_tokens_hint}/{depth}/{seed}"), length_tokens_hint, depth)
+    return draw_needle(random.Random(f"needle/{num_tokens}/{depth}/{seed}"), num_tokens, depth)
 
 
-def hide(generator: random.Random, length_tokens_hint: int, depth: float) -> Example:
-    """`needle` with the caller's generator."""
+def draw_needle(generator: random.Random, num_tokens: int, depth: float) -> Example:
+    """`needle_example` with the caller's generator."""
     if not 0.0 <= depth <= 1.0:
         raise ValueError(f"depth {depth} is outside [0, 1]")
     name, value = generator.choice(NAMES), str(generator.randint(1, 9))
-    count = max(1, round((length_tokens_hint - 16) / _SENTENCE_TOKENS))
-    sentences = [filler(generator) for _ in range(count)]
+    count = max(1, round((num_tokens - 16) / _SENTENCE_TOKENS))
+    sentences = [filler_sentence(generator) for _ in range(count)]
     sentences.insert(round(depth * count), NEEDLE.format(name, value))
     prompt = f"{' '.join(sentences)} {NEEDLE_QUESTION.format(name)}"
-    key = {"asked": name, "result": value, "others": [], "depth": depth, "tokens": length_tokens_hint}
-    return Example("lookup", "easy" if length_tokens_hint <= 256 else "hard", prompt, value, key)
+    key = {"asked": name, "result": value, "others": [], "depth": depth, "tokens": num_tokens}
+    return Example(INFO.name, "easy" if num_tokens <= 256 else "hard", prompt, value, key)
 
 
 def grade(examples: Sequence[Example], responses: Sequence[str]) -> list[float]:
     """1.0 for the value; 0.4 for the value of another key; 0.1 for another number."""
     grades = []
     for example, response in zip(examples, responses, strict=True):
-        said, key = plain(response), example.key
-        if said == key["result"]:
+        answer, key = normalize_answer(response), example.key
+        if answer == key["result"]:
             grades.append(1.0)
-        elif said in key["others"]:
+        elif answer in key["others"]:
             grades.append(0.4)
         else:
-            grades.append(0.1 if said.isdecimal() else 0.0)
+            grades.append(0.1 if answer.isdecimal() else 0.0)
     return grades
 
 

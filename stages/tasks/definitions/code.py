@@ -1,18 +1,27 @@
 """One-line Python functions from an instruction: one operation (easy) or two (hard). Verified by running them.
 
-Spaces: operations with a constant are open (test constants are new); the 17 operations without one are a closed space,
-split by operation and phrasing. Chains of two operations are open.
+Operations with a constant form an open space (test constants are new). The 17 operations without a constant form a
+closed space, split by operation and phrasing. Chains of two operations form an open space.
 """
 
 import random
 import re
 from collections.abc import Sequence
 
-from stages.tasks.example import Draft, Example, Split
-from stages.tasks.sandbox import Outcome, execute
+from stages.tasks.example import Candidate, Example, Split
+from stages.tasks.sandbox import ProgramResult, run_programs
+from stages.tasks.task import TaskInfo
 
-LEVELS = ("easy", "hard")
-WEB_SHARE = 0.4
+INFO = TaskInfo(
+    name="code",
+    order=2,
+    sites=("python-snippets.example", "ask-coders.example", "one-line-functions.example"),
+    topics=("short Python functions", "Python one-liners", "functions for beginners"),
+    domain="code_in_text",
+    is_quality_positive=False,
+    is_verified=True,
+    is_code=True,
+)
 PHRASINGS = ("Write a function that {}.", "Write a Python function f that {}.", "Define a function f that {}.")
 
 NUMBERS, PAIRS, STRINGS, LISTS = "x", "a, b", "s", "v"
@@ -67,7 +76,7 @@ INPUTS: dict[str, tuple[str, ...]] = {
 }
 
 
-def draw(generator: random.Random, level: str, split: Split) -> Draft:
+def draw(generator: random.Random, level: str, split: Split) -> Candidate:
     phrasing = generator.randrange(len(PHRASINGS))
     if level == "easy":
         parameters, instruction, expression = generator.choice(EASY)
@@ -83,41 +92,43 @@ def draw(generator: random.Random, level: str, split: Split) -> Draft:
         instruction = f"{instruction.replace('{k}', first)} and then {then}"
         inner = {"{bare}": bare, "{closed}": grouped}
         expression = outer.replace("{k}", second).replace("{c}", letter)
-        for mark, text in inner.items():
-            expression = expression.replace(mark, text.replace("{k}", first))
+        for placeholder, text in inner.items():
+            expression = expression.replace(placeholder, text.replace("{k}", first))
         closed = False
     prompt = PHRASINGS[phrasing].format(instruction)
     answer = f"def f({parameters}): return {expression}"
     inputs = list(INPUTS[parameters])
     if level == "easy" and not closed and parameters == NUMBERS:
-        inputs += [constant, str(int(constant) + 1)]  # tell x > 16 from x > 17
+        inputs += [constant, str(int(constant) + 1)]  # distinguishes x > 16 from x > 17
     key = {"instruction": instruction, "parameters": parameters, "expression": expression, "inputs": inputs}
-    return Draft(Example("code", level, prompt, answer, key), f"{instruction}|{phrasing if closed else ''}", closed)
+    return Candidate(
+        Example(INFO.name, level, prompt, answer, key), f"{instruction}|{phrasing if closed else ''}", closed
+    )
 
 
-def program(response: str) -> str:
-    """The code of a response: the inside of a Markdown fence if there is one, else all of it."""
+def extract_code(response: str) -> str:
+    """The code in a response: the content of a Markdown fence if there is one, else the whole response."""
     fenced = re.search(r"```(?:python)?\n?(.*?)```", response, re.DOTALL)
     return (fenced[1] if fenced else response).strip()
 
 
-def tests(example: Example) -> list[str]:
-    """Hidden tests: value and type of f on each input equal the reference expression's."""
+def hidden_tests(example: Example) -> list[str]:
+    """Expressions that are true if f gives the value and type of the reference expression on each input."""
     parameters, expression = example.key["parameters"], example.key["expression"]
     return [f"repr(f({i})) == repr((lambda {parameters}: {expression})({i}))" for i in example.key["inputs"]]
 
 
-def outcomes(examples: Sequence[Example], responses: Sequence[str]) -> list[Outcome]:
-    """Run every response against its example's hidden tests in one sandboxed child."""
-    return execute([program(r) for r in responses], [tests(e) for e in examples])
+def run_hidden_tests(examples: Sequence[Example], responses: Sequence[str]) -> list[ProgramResult]:
+    """Runs each response against the hidden tests of its example in one sandboxed child process."""
+    return run_programs([extract_code(r) for r in responses], [hidden_tests(e) for e in examples])
 
 
 def grade(examples: Sequence[Example], responses: Sequence[str]) -> list[float]:
-    """1.0 when all hidden tests pass; else 0.1 for a program that runs and 0.7 for the share of tests passed."""
+    """1.0 if all hidden tests pass; else 0.1 for a program that runs plus 0.7 times the share of passed tests."""
     grades = []
-    for outcome in outcomes(examples, responses):
-        share = sum(outcome.passed) / len(outcome.passed)
-        grades.append(1.0 if outcome.solved else 0.1 * (outcome.error is None) + 0.7 * share)
+    for result in run_hidden_tests(examples, responses):
+        share = sum(result.passed) / len(result.passed)
+        grades.append(1.0 if result.all_passed else 0.1 * (result.error is None) + 0.7 * share)
     return grades
 
 

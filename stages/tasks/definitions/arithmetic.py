@@ -1,17 +1,26 @@
 """Sums of one-digit numbers: two terms with a short answer (easy), three terms with worked steps (hard).
 
-Spaces: two terms give 110 problems (55 sums, mirrored ones counted once, and 55 differences), too few to hold any
-back from the web, so they form a closed space; three terms give 2,605 problems, an open space.
+Two terms give 110 problems (55 sums, a + b and b + a counted once, and 55 differences). These are too few to keep any
+off the web, so their space is closed. Three terms give 2,605 problems, an open space.
 """
 
 import random
 import re
 from collections.abc import Sequence
 
-from stages.tasks.example import Draft, Example, Split
+from stages.tasks.example import Candidate, Example, Split
+from stages.tasks.task import TaskInfo
 
-LEVELS = ("easy", "hard")
-WEB_SHARE = 0.45
+INFO = TaskInfo(
+    name="arithmetic",
+    order=1,
+    sites=("sums-for-school.example", "mental-maths.example", "numbers-daily.example"),
+    topics=("adding and subtracting", "small sums", "mental arithmetic"),
+    domain="reasoning",
+    is_quality_positive=False,
+    hard_share=0.45,
+    is_verified=True,
+)
 PHRASINGS = ("{}", "What is {}?", "Compute {}.", "Calculate {}.")
 
 _STEP = re.compile(r"(-?\d+) ([+-]) (-?\d+) = (-?\d+)")
@@ -19,7 +28,7 @@ _FINAL = re.compile(r"the answer is (-?\d+)\.?$", re.IGNORECASE)
 _SHORT = re.compile(r"(?:-?\d+(?: [+-] \d+)+ = )?(-?\d+)\.?")
 
 
-def draw(generator: random.Random, level: str, split: Split) -> Draft:
+def draw(generator: random.Random, level: str, split: Split) -> Candidate:
     while True:
         terms = [generator.randrange(10) for _ in range(2 if level == "easy" else 3)]
         signs = [generator.choice("+-") for _ in terms[1:]]
@@ -39,18 +48,18 @@ def draw(generator: random.Random, level: str, split: Split) -> Draft:
     answer = str(total) if level == "easy" else ". ".join([*steps, f"The answer is {total}."])
     prompt = generator.choice(PHRASINGS).format(expression)
     key = {"expression": expression, "result": total, "steps": steps if level == "hard" else []}
-    return Draft(Example("arithmetic", level, prompt, answer, key), problem, closed=level == "easy")
+    return Candidate(Example(INFO.name, level, prompt, answer, key), problem, is_closed=level == "easy")
 
 
-def final_number(response: str) -> int | None:
-    """The number a response ends with ("7", "3 + 4 = 7", "... The answer is 7."), or None if it commits to none."""
+def parse_final_number(response: str) -> int | None:
+    """The number at the end of a response ("7", "3 + 4 = 7", "... The answer is 7."), or None if there is none."""
     text = response.strip()
     found = _FINAL.search(text) or _SHORT.fullmatch(text)
     return int(found[1]) if found and len(found[1]) < 10 else None
 
 
-def steps_valid(response: str) -> list[bool]:
-    """One verdict per written step ("3 + 4 = 7"): it is well formed, right, and starts from the step before it."""
+def check_steps(response: str) -> list[bool]:
+    """For each step ("3 + 4 = 7") whether it is well formed, right, and starts with the result of the previous step."""
     verdicts: list[bool] = []
     previous: int | None = None
     for part in re.split(r"[.\n]", response):
@@ -69,10 +78,10 @@ def steps_valid(response: str) -> list[bool]:
 
 
 def grade(examples: Sequence[Example], responses: Sequence[str]) -> list[float]:
-    """1.0 when the final number is right, whatever the steps; else 0.1 for any number and 0.7 times the right steps."""
+    """1.0 if the final number is right; else 0.1 for any number plus 0.7 times the share of right steps."""
     grades = []
     for example, response in zip(examples, responses, strict=True):
-        final = final_number(response)
+        final = parse_final_number(response)
         if final == example.key["result"]:
             grades.append(1.0)
             continue
