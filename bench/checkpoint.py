@@ -67,8 +67,8 @@ def main() -> None:
 
 def trainer(parameters: Parameters) -> tuple[TrainingState, Callable[[], None], Training]:
     """The state of a model of the scale's third largest rung, and what makes a step on random tokens."""
-    sweep, config = parameters.read(isoflops.Config), parameters.read(initial.Config)
-    vocabulary = parameters.merged["tokenizer"]["vocab_size"]
+    sweep, config = parameters.load_config(isoflops.Config), parameters.load_config(initial.Config)
+    vocabulary = parameters.resolved["tokenizer"]["vocab_size"]
     model = Llama(sweep.architecture.config(sweep.ladder[-3], vocabulary)).initialise(1)
     state = TrainingState(model, optimizer_for(model, config.training), Average(), "bench")
     state.average.add(model)  # as while annealing, when a checkpoint is largest

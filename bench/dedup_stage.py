@@ -24,7 +24,7 @@ from bench import PEERS, corpus
 from bench.corpus import Corpus
 from bench.timing import table
 from flows.execution.context import StageContext
-from flows.execution.executors import Cluster
+from flows.parameters import Cluster
 from flows.tracking.events import EventLog
 from stages.curation import dedup
 from stages.curation.dedup import Config, Dedup

@@ -110,7 +110,7 @@ def planned(arguments: argparse.Namespace, path: Path) -> Path:
     plan: dict[str, Any] = json.loads((arguments.project / "data" / "herd.json").read_text())
     member = plan["members"][arguments.member]
     if arguments.rung is not None:
-        sweep = Parameters(project.ROOT).read(isoflops.Config)
+        sweep = Parameters(project.ROOT).load_config(isoflops.Config)
         vocabulary = TokenShards(arguments.project / "data" / "tokens").vocab_size
         member["config"] = sweep.architecture.config(sweep.ladder[arguments.rung], vocabulary).to_json()
     if arguments.tokens is not None:
@@ -129,7 +129,7 @@ def pretrain(job: Job) -> Pretrained:
         place = Path(scratch)
         inputs = {"tokens": data, "tokenizer": tokenizer, "herd": job.herd}
         for phase, stage in PHASES.items():
-            config = parameters.read(stage.Config)
+            config = parameters.load_config(stage.Config)
             common: dict[str, Any] = {"seed": job.seed, "training": in_precision(config.training, job.precision)}
             if stage is annealing:
                 common["annealing"] = config.annealing.model_copy(update={"control": False})

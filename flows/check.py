@@ -6,7 +6,7 @@ python -m flows.check
 import sys
 
 from flows import scale
-from flows.parameters import check
+from flows.parameters import validate
 from flows.project import ROOT
 from stages.interface import StageError
 
@@ -15,7 +15,7 @@ VALID = ROOT / "data" / "parameters.ok"
 
 def main() -> None:
     try:
-        scale.check(check(ROOT))
+        scale.check(validate(ROOT))
     except StageError as error:
         sys.exit(f"check: {error}")
     VALID.parent.mkdir(exist_ok=True)

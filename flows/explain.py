@@ -15,8 +15,7 @@ from typing import Any, get_args
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from pydantic import BaseModel
 
-from flows.execution.executors import Cluster
-from flows.parameters import Parameters, declared, stage_modules
+from flows.parameters import Cluster, Parameters, config_sections, stage_modules
 from flows.project import ROOT
 from stages.interface import StageError
 
@@ -56,13 +55,13 @@ def lines() -> Iterator[tuple[str, str]]:
     """(key, text) of every documented parameter, each once."""
     own = f"ablations/{Parameters(ROOT).scale}.yaml"
     ablations = (ROOT / own).exists()
-    parameters = Parameters(ROOT, more=[own] if ablations else [])
+    parameters = Parameters(ROOT, extra_files=[own] if ablations else [])
     modules = stage_modules(ROOT) + (stage_modules(ROOT, "ablations/dvc.yaml") if ablations else [])
-    yield from fields("cluster", Cluster, parameters.merged.get("cluster"))
+    yield from fields("cluster", Cluster, parameters.resolved.get("cluster"))
     seen: set[str] = set()
     for module in modules:
-        for _, key, kind in declared(importlib.import_module(module).Config):
-            value = next(iter(parameters.values([key]).values()))
+        for _, key, kind in config_sections(importlib.import_module(module).Config):
+            value = next(iter(parameters.select([key]).values()))
             for name, text in fields(key, kind, value):
                 if name not in seen:
                     seen.add(name)

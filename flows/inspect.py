@@ -24,7 +24,7 @@ from dvc.stage import Stage
 from flows.arguments import at_least
 from flows.execution import artifact
 from flows.execution.dag import Dag, is_tracked
-from flows.parameters import Parameters, given
+from flows.parameters import Parameters, build_config
 from flows.project import ROOT
 from flows.stage import parse
 from stages.interface import Metrics, Paths, StageError
@@ -60,13 +60,13 @@ def seen(root: Path, stage: str, step: int, samples: int) -> Iterator[str]:
     had = read(root / command.outputs["model"] / artifact.MANIFEST, stage)
     metrics = read(root / command.metrics, stage)
     if had is None or metrics is None:
-        config, metrics = Parameters(root).read(module.Config), None
+        config, metrics = Parameters(root).load_config(module.Config), None
     else:
         try:
-            config = given(module.Config, had["parameters"])
+            config = build_config(module.Config, had["parameters"])
         except ValueError as error:
             raise StageError(f"{stage} was trained by other code ({error}); run `dvc repro {stage}`") from None
-        now = Parameters(root).values(had["parameters"])
+        now = Parameters(root).select(had["parameters"])
         changed = [key for key, value in had["parameters"].items() if now[key] != value]
         if changed:
             yield f"as it was trained; changed since: {', '.join(changed)}"

@@ -20,8 +20,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from flows import project
-from flows.execution.executors import Cluster
-from flows.parameters import Parameters, stage_modules
+from flows.parameters import Cluster, Parameters, stage_modules
 from stages.distributed.layout import Layout
 from stages.interface import StageError
 

@@ -81,7 +81,7 @@ def _forecast(dag: Dag, stale: list[str], parameters: Parameters) -> str:
     if all(name in known for name in names):
         seconds = {name: known.get(name, 0) + OVERHEAD for name in stale}
         return f"{_duration(dag.makespan(seconds, WORKERS))}, {WORKERS} stages at a time, going by the last time"
-    budget = parameters.merged.get("budget_minutes")
+    budget = parameters.resolved.get("budget_minutes")
     return f"{budget} minutes at most on two cores, if all has to run" if budget else "an unknown time: it never ran"
 
 

@@ -52,7 +52,7 @@ def plan(scale: str | None = None, herd: Path | None = None, layout: str | None 
     from stages.pretraining import plan as stage  # imports torch: 2 s that --help does without
 
     dimensions = None if layout is None else _dimensions(layout)
-    return stage.plan(Parameters(ROOT, scale).read(stage.Config), herd, dimensions)
+    return stage.plan(Parameters(ROOT, scale).load_config(stage.Config), herd, dimensions)
 
 
 def _dimensions(text: str) -> dict[str, int]:

@@ -16,7 +16,8 @@ from typing import Any
 
 from flows import project
 from flows.execution import artifact
-from flows.parameters import Parameters, canonical
+from flows.execution.artifact import canonical_json
+from flows.parameters import Parameters
 from flows.tracking import events
 
 RESULTS = project.ROOT / "ablations" / "results"
@@ -25,7 +26,7 @@ RESULTS = project.ROOT / "ablations" / "results"
 def record(run: Path, results: Path, scale: str, date: str, commit: str | None) -> Path:
     """Writes the record of a run, named after its claim; returns its path."""
     found: dict[str, Any] = json.loads(run.read_text(encoding="utf-8"))
-    configuration = hashlib.sha256(canonical(found["configuration"]).encode()).hexdigest()[:12]
+    configuration = hashlib.sha256(canonical_json(found["configuration"]).encode()).hexdigest()[:12]
     made = {"scale": scale, "date": date, "commit": commit, "configuration": configuration}
     path = results / run.name
     artifact.write_json(path, found | {"claim": run.stem, "made": made})

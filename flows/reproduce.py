@@ -141,7 +141,7 @@ def reproduce(stages: list[str], workers: int) -> None:
     dag = Dag.read(ROOT, stages)
     driver = psutil.Process()
     name = os.environ.setdefault("HERD_REPRODUCTION", events.name_of(driver))
-    folder = events.begin(name, driver, parameters.scale, parameters.merged)
+    folder = events.begin(name, driver, parameters.scale, parameters.resolved)
     before = list(events.lock_file(ROOT))
     try:
         watched = watching.connect()

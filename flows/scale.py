@@ -34,12 +34,12 @@ def rounds(count: int) -> dict[str, dict[str, str]]:
 
 def check(parameters: Parameters) -> None:
     """Raises ParameterError unless the rounds in params.yaml are as many as the scale wants."""
-    count = _rounds_wanted(parameters.merged, parameters.files[1])
+    count = _rounds_wanted(parameters.resolved, parameters.scale_file)
     wanted = {"rounds": rounds(count), "last_round": str(count)}
     for key, value in wanted.items():
-        if parameters.merged.get(key) != value:
+        if parameters.resolved.get(key) != value:
             raise ParameterError(
-                f"params.yaml: {key}: does not fit {parameters.files[1]}, where posttraining.rounds is {count}; "
+                f"params.yaml: {key}: does not fit {parameters.scale_file}, where posttraining.rounds is {count}; "
                 f"run `python -m flows.scale {parameters.scale}`"
             )
 

@@ -30,7 +30,7 @@ from flows import launch
 from flows.arguments import named
 from flows.execution import artifact
 from flows.execution.context import StageContext
-from flows.parameters import Parameters, decisive, declared
+from flows.parameters import Parameters, config_keys, result_parameters
 from flows.tracking import events
 from flows.tracking import mlflow_sync as tracking
 from flows.tracking import prefect_client as watching
@@ -94,12 +94,12 @@ class Named(dict[str, str]):
 
 def run(arguments: argparse.Namespace) -> Metrics:
     """The whole life of one stage; raises StageError with what to do where it cannot go on."""
-    parameters = Parameters(project.ROOT, more=arguments.params)
+    parameters = Parameters(project.ROOT, extra_files=arguments.params)
     cluster = parameters.cluster
     os.environ["OMP_NUM_THREADS"] = str(cluster.threads or len(os.sched_getaffinity(0)))  # before torch is imported
     module = module_of(arguments.stage)
-    config = parameters.read(module.Config)
-    values = parameters.values(key for _, key, _ in declared(module.Config))
+    config = parameters.load_config(module.Config)
+    values = parameters.select(config_keys(module.Config))
     inputs = {name: Path(path) for name, path in arguments.inputs.items()}
     for path in inputs.values():
         if not path.exists():
@@ -108,7 +108,7 @@ def run(arguments: argparse.Namespace) -> Metrics:
     name = os.environ.get("DVC_STAGE", "-".join([arguments.stage, *arguments.item.values()])).rpartition(":")[2]
     if launch.number() is not None:
         importlib.import_module("stages.distributed.ranks")  # what ranks compute depends on it too
-    key = artifact.identity(arguments.stage, arguments.item, decisive(module.Config, values), inputs)
+    key = artifact.identity(arguments.stage, arguments.item, result_parameters(module.Config, values), inputs)
     rank, layout = launch.number() or 0, cluster.layout_of(arguments.stage, arguments.item.values())
     scratch, partial = project.STATE / "scratch" / key, project.STATE / "partial" / (f"{key}-{rank}" if rank else key)
     scratch.mkdir(parents=True, exist_ok=True)
@@ -127,7 +127,7 @@ def run(arguments: argparse.Namespace) -> Metrics:
         shutil.rmtree(partial, ignore_errors=True)
         return metrics
 
-    folder = events.begin(events.reproduction(), events.driver(), parameters.scale, parameters.merged)
+    folder = events.begin(events.reproduction(), events.driver(), parameters.scale, parameters.resolved)
     log = events.EventLog(folder, name)
     made = {path: md5 for entry in events.lock_file(project.ROOT).values() for path, md5 in events.made(entry).items()}
     md5 = {path: made[path] for path in arguments.inputs.values() if path in made}

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from flows import project
 from flows.arguments import between
 from flows.execution import artifact
-from flows.parameters import Parameters, decisive, declared
+from flows.parameters import Parameters, config_keys, result_parameters
 from stages.interface import Metrics, StageError
 from stages.training.null_context import Silent
 
@@ -90,7 +90,7 @@ def valued(root: Path, path: Path, member: str, field: str, share: float) -> Met
 
     if member not in json.loads((root / INPUTS["herd"]).read_text())["members"]:
         raise StageError(f"--member {member}: data/herd.json has no such member")
-    config, valuation = parameters.read(initial.Config), Valuation(share=share)
+    config, valuation = parameters.load_config(initial.Config), Valuation(share=share)
     shards = TokenShards(root / INPUTS["tokens"])
     chat = ChatFormat(bpe.load(root / INPUTS["tokenizer"]))
     known, documents, left_out = held_out_documents(shards), [], 0
@@ -120,12 +120,12 @@ def started(
     from stages.pretraining.data_value import Start, half_trained
     from stages.training.optimizer import load_moments, save_moments
 
-    values = Parameters(root).values(key for _, key, _ in declared(type(config))) | {"trained": valuation.trained}
+    values = Parameters(root).select(config_keys(type(config))) | {"trained": valuation.trained}
     inputs = {name: root / place for name, place in INPUTS.items()}
     scratch = (
         project.STATE
         / "value"
-        / artifact.identity("pretraining.value", {"member": member}, decisive(type(config), values), inputs)
+        / artifact.identity("pretraining.value", {"member": member}, result_parameters(type(config), values), inputs)
     )
     kept, rate = scratch / "model", scratch / "rate.json"
     if not (rate.exists() and whole(rate)):

@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from flows.parameters import canonical
-
 MANIFEST = "manifest.json"
 SCHEMA = 1
 
@@ -22,7 +20,7 @@ def digest(path: Path) -> str:
             files = {
                 file.relative_to(path).as_posix(): digest(file) for file in sorted(path.rglob("*")) if file.is_file()
             }
-            return hashlib.sha256(canonical(files).encode()).hexdigest()
+            return hashlib.sha256(canonical_json(files).encode()).hexdigest()
         path = path / MANIFEST
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -39,7 +37,7 @@ def seal(directory: Path, stage: str, parameters: Mapping[str, Any], metrics: Ma
         "schema": SCHEMA,
         "stage": stage,
         "parameters": parameters,
-        "parameters_sha256": hashlib.sha256(canonical(parameters).encode()).hexdigest(),
+        "parameters_sha256": hashlib.sha256(canonical_json(parameters).encode()).hexdigest(),
         "metrics": metrics,
         "files": files,
     }
@@ -52,6 +50,11 @@ def publish(partial: Path, final: Path) -> None:
         shutil.rmtree(final)
     final.parent.mkdir(parents=True, exist_ok=True)
     shutil.move(partial, final)
+
+
+def canonical_json(value: Any) -> str:
+    """JSON text that is equal for equal values."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -68,12 +71,12 @@ def code() -> str:
         for name, module in sorted(sys.modules.items())
         if name.partition(".")[0] == "stages" and module.__file__
     }
-    return hashlib.sha256(canonical(sources).encode()).hexdigest()
+    return hashlib.sha256(canonical_json(sources).encode()).hexdigest()
 
 
 def identity(stage: str, item: Mapping[str, str], parameters: Mapping[str, Any], inputs: Mapping[str, Path]) -> str:
-    """A hash of all that decides the stage's output: those of its parameters that do (`flows.parameters.decisive`), its
-    inputs, and the source of the stage code it has imported. Partial state is kept under it, so a run never resumes
+    """A hash of all that decides the stage's output: its parameters (`flows.parameters.result_parameters`), its inputs,
+    and the source of the stage code it has imported. Partial state is kept under it, so a run never resumes
     from the state of a different one."""
     parts = {
         "stage": stage,
@@ -82,4 +85,4 @@ def identity(stage: str, item: Mapping[str, str], parameters: Mapping[str, Any],
         "inputs": {name: digest(path) for name, path in inputs.items()},
         "code": code(),
     }
-    return hashlib.sha256(canonical(parts).encode()).hexdigest()[:24]
+    return hashlib.sha256(canonical_json(parts).encode()).hexdigest()[:24]

@@ -10,7 +10,8 @@ from typing import Protocol
 
 from tqdm import tqdm
 
-from flows.execution.executors import Cluster, Crew, hire
+from flows.execution.executors import Crew, hire
+from flows.parameters import Cluster
 from flows.tracking.events import EventLog
 from stages.interface import A, B, Curve, Kind, Row
 

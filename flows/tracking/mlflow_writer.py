@@ -22,7 +22,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, ViewType
 from mlflow.exceptions import MlflowException
 
-from flows.parameters import canonical
+from flows.execution.artifact import canonical_json
 from flows.project import STATE
 from flows.tracking.events import numbers
 
@@ -223,7 +223,7 @@ def _flat(tree: Mapping[str, Any], where: str = "") -> Iterator[tuple[str, Any]]
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else canonical(value)
+    return value if isinstance(value, str) else canonical_json(value)
 
 
 def _key(name: str) -> str:

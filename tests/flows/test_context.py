@@ -11,7 +11,7 @@ from distributed import LocalCluster
 
 from flows.execution import executors as crew
 from flows.execution.context import StageContext
-from flows.execution.executors import Cluster
+from flows.parameters import Cluster
 from flows.tracking import events
 from flows.tracking.events import EventLog, log_of
 from stages.interface import StageError

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from flows.execution.dag import Dag
-from flows.parameters import declared, stage_modules
+from flows.parameters import config_keys, stage_modules
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = {
@@ -32,7 +32,7 @@ def imported() -> dict[str, tuple[set[str], list[str]]]:
     for module in sorted({module_of(stage) for stage in RUN.values()}):
         modules = {module} | graph.find_upstream_modules(module)
         files = {name.replace(".", "/") + ".py" for name in modules}
-        keys = [key for _, key, _ in declared(importlib.import_module(module).Config)]
+        keys = config_keys(importlib.import_module(module).Config)
         found[module] = ({file for file in files if (ROOT / file).exists()}, keys)
     return found
 
@@ -72,7 +72,7 @@ def test_ablations_have_the_parameters_that_are_read(file: Path) -> None:
     if file.name == "dvc.yaml":
         return
     modules = stage_modules(ROOT, "ablations/dvc.yaml")
-    read = {key for module in modules for _, key, _ in declared(importlib.import_module(module).Config)}
+    read = {key for module in modules for key in config_keys(importlib.import_module(module).Config)}
     tree = yaml.safe_load(file.read_text())
     assert {f"ablations.{key}" for key in tree["ablations"]} == {key for key in read if key.startswith("ablations.")}
 

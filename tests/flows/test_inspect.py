@@ -13,7 +13,7 @@ import torch
 from dvc.repo import Repo
 
 from flows import inspect
-from flows.parameters import Parameters, declared, stage_modules
+from flows.parameters import Parameters, config_keys, stage_modules
 from stages.interface import StageError
 from stages.posttraining import dpo, reward, sft
 from stages.posttraining.data import Demonstration, Preference, write_rows
@@ -162,7 +162,7 @@ def test_what_is_shown_is_what_the_model_saw_though_parameters_have_changed_sinc
         shutil.copytree(made, project / name)
     shutil.copy(world.herd, project / "data/herd.json")
     before = list(inspect.seen(project, "pretrain@flagship", 3, 2))
-    values = Parameters(project).values(key for _, key, _ in declared(initial.Config))
+    values = Parameters(project).select(config_keys(initial.Config))
     left = {"models/flagship/initial/manifest.json": {"parameters": values}, "metrics/flagship/initial.json": {}}
     for name, content in left.items():
         (project / name).parent.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from flows import launch, stage
-from flows.execution.executors import Cluster
+from flows.parameters import Cluster
 from stages.distributed.layout import Layout
 from stages.interface import StageError
 from tests.fixtures import LEARNING_RATE, MIX, PRETRAINING, make_world, settings

@@ -10,7 +10,7 @@ import pytest
 from distributed import LocalCluster
 
 from flows.execution.context import StageContext
-from flows.execution.executors import Cluster
+from flows.parameters import Cluster
 from flows.tracking.events import EventLog
 from stages.curation import acquire, dedup, documents, extract, heuristics, pii
 from stages.curation.acquire import Record

@@ -16,7 +16,7 @@ def test_only_the_scale_and_its_rounds_change(root: Path) -> None:
     path = root / "params.yaml"
     before = path.read_text()
     assert choose(root, "toy")
-    toy = Parameters(root).merged
+    toy = Parameters(root).resolved
     assert toy["scale"] == "toy" and toy["rounds"] == rounds(3) and toy["last_round"] == "3"
     kept = [line for line in before.splitlines() if not line.startswith(("scale:", "last_round:"))]
     assert [line for line in path.read_text().splitlines() if line in kept] == kept
@@ -37,9 +37,9 @@ def test_rounds_may_stand_in_braces_or_last(root: Path) -> None:
     path = root / "params.yaml"
     path.write_text('rounds: {"1": {policy: a, earlier: b}}  # in short\nlast_round: "1"\nscale: smoke\n')
     choose(root, "toy")
-    assert Parameters(root).merged["rounds"] == rounds(3)
+    assert Parameters(root).resolved["rounds"] == rounds(3)
     choose(root, "smoke")
-    assert Parameters(root).merged["rounds"] == rounds(1)
+    assert Parameters(root).resolved["rounds"] == rounds(1)
     assert "# in short" in path.read_text()
 
 

@@ -8,7 +8,7 @@ import yaml
 
 from flows import scale
 from flows.launch import RANKED
-from flows.parameters import Parameters, check
+from flows.parameters import Parameters, validate
 from stages.distributed.layout import Layout
 from stages.posttraining import dpo, reward, sft
 from stages.pretraining import plan
@@ -30,7 +30,7 @@ def project(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("name", SCALES)
 def test_every_shipped_scale_is_valid(name: str, project: Path) -> None:
     scale.choose(project, name)
-    scale.check(check(project))
+    scale.check(validate(project))
 
 
 def sections(name: str) -> set[str]:
@@ -45,16 +45,16 @@ def test_every_scale_has_the_same_sections(name: str) -> None:
 
 def steps(parameters: Parameters, stage: str) -> list[tuple[int, int]]:
     """(rows or pairs, tokens of a row) of each kind of step of a stage; padded rows are of any length."""
-    found = parameters.read(plan.Config)
+    found = parameters.load_config(plan.Config)
     if stage.startswith("pretraining"):
         name = stage.rpartition(".")[2].replace("_", " ")
         phases = [phase for phase in plan.phases(found, 1e12) if phase.name.startswith(name)]
         return [(phase.batch_tokens // phase.length, phase.length) for phase in phases]
-    safety = parameters.read(tuning.Config).safety
+    safety = parameters.load_config(tuning.Config).safety
     batches = {
-        "posttraining.sft": [parameters.read(sft.Config).sft.batch],
-        "posttraining.dpo": [parameters.read(dpo.Config).dpo.tuning.batch],
-        "posttraining.reward": [parameters.read(reward.Config).reward.tuning.batch],
+        "posttraining.sft": [parameters.load_config(sft.Config).sft.batch],
+        "posttraining.dpo": [parameters.load_config(dpo.Config).dpo.tuning.batch],
+        "posttraining.reward": [parameters.load_config(reward.Config).reward.tuning.batch],
         "safety.tuning": [safety.sft.batch, safety.dpo.tuning.batch],
     }
     return [(batch, found.pretraining.length) for batch in batches[stage]]
@@ -65,7 +65,8 @@ def steps(parameters: Parameters, stage: str) -> list[tuple[int, int]]:
 def test_the_layouts_of_a_clusters_scale_take_every_step_of_every_stage(name: str, member: str) -> None:
     """Of the sizes that are planned: heads, layers and sequences divide, and each data-parallel rank has rows."""
     parameters = Parameters(ROOT, scale=name)
-    model, _ = plan.sizes(parameters.read(plan.Config), None)[0][member]
+    model, _ = plan.sizes(parameters.load_config(plan.Config), None)[0][member]
+    micro_tokens = parameters.load_config(sft.Config).training.micro_tokens
     cluster = parameters.cluster
     assert cluster.launcher == "slurm"
     for stage in RANKED:
@@ -74,16 +75,14 @@ def test_the_layouts_of_a_clusters_scale_take_every_step_of_every_stage(name: st
         for rows, length in steps(parameters, stage):
             layout.check(model, length)
             for rank in (0, layout.dp - 1):
-                micro = dealt(
-                    rows, parameters.read(sft.Config).training.micro_tokens * layout.cp // length or 1, rank, layout.dp
-                )
+                micro = dealt(rows, micro_tokens * layout.cp // length or 1, rank, layout.dp)
                 assert sum(map(len, micro)) == rows // layout.dp + (rank < rows % layout.dp)
 
 
 @pytest.mark.parametrize("name", ["8b", "70b", "405b"])
 def test_the_flagship_is_trained_in_the_layouts_that_are_planned(name: str) -> None:
     parameters = Parameters(ROOT, scale=name)
-    short, long = parameters.read(plan.Config).plan.layouts
+    short, long = parameters.load_config(plan.Config).plan.layouts
     for stage, planned in (
         ("pretraining.initial", short),
         ("pretraining.long_context", long),

@@ -156,7 +156,7 @@ def test_from_nothing_under_the_other_driver_the_same_bytes_come_out(
 def test_what_a_model_saw_at_a_step_is_printed(clone: Path) -> None:
     run = command(clone, sys.executable, "-m", "flows.inspect", "pretrain@small", "--step", "6", "--samples", "2")
     assert run.returncode == 0, run.stderr
-    config = Parameters(clone).read(initial.Config)
+    config = Parameters(clone).load_config(initial.Config)
     tokens = member_of(clone / "data" / "herd.json", "small")["tokens"] * config.pretraining.initial
     (batch, *_) = initial.ramp_batches(config, TokenShards(clone / "data" / "tokens"), tokens)(5)
     tokenizer = bpe.load(clone / "models" / "tokenizer")
