@@ -37,3 +37,10 @@ def named(text: str) -> tuple[str, str]:
     if not (name and equals and value):
         raise argparse.ArgumentTypeError(f"{text!r}: expected NAME=VALUE")
     return name, value
+
+
+def not_empty(text: str) -> str:
+    """Text with more in it than white space."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the text is empty")
+    return text

@@ -1,10 +1,11 @@
-"""Talk to any model the DAG made; the answer streams into the terminal.
+"""Talk to a model of the DAG; the answer streams into the terminal.
 
-    python -m flows.chat models/flagship/chat
-    python -m flows.chat models/small/chat --ask "What is 3 + 4?"
+A base model (no chat template) continues the text instead of answering. An empty line or Ctrl-D ends the dialog. The
+oldest messages are dropped when the dialog no longer fits into the context that the model was trained on.
 
-A base model (no chat template) continues your text instead of answering. An empty line or Ctrl-D ends. What no longer
-fits into the context that the model was trained on is forgotten, oldest first.
+Examples:
+    herd chat models/flagship/chat
+    herd chat models/small/chat --ask "What is 3 + 4?"
 """
 
 import argparse
@@ -12,125 +13,129 @@ import io
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from flows.arguments import at_least, between
+from flows import command
+from flows.arguments import at_least, between, not_empty
 from stages.interface import StageError
-from stages.model import generate
-from stages.model.files import context_length, is_chat, load_model
-from stages.model.llama import Llama
-from stages.tokenizer import bpe
-from stages.tokenizer.chat import ChatFormat, Message
 
-LONGEST = 128
-"""Tokens of an answer where nothing else is asked for."""
+if TYPE_CHECKING:  # imports torch
+    from stages.model.llama import Llama
+    from stages.tokenizer.chat import ChatFormat, Message
+
+DEFAULT_NEW_TOKENS = 128
+"""The most tokens of an answer, unless --max-new-tokens is given."""
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m flows.chat", description=__doc__.split("\n")[0])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, help="a model directory, for example models/flagship/chat")
-    parser.add_argument("--ask", metavar="TEXT", help="answer this one message and end")
+    parser.add_argument("--ask", type=not_empty, metavar="TEXT", help="answer this one message and end")
     parser.add_argument("--system", metavar="TEXT", help="a system message to begin with")
+    parser.add_argument("--temperature", type=between(0.01, 100, 0), default=0.0, help="0 is greedy decoding (default)")
     parser.add_argument(
-        "--temperature", type=between(0.01, 100, 0), default=0.0, help="0 takes the likeliest token (default)"
-    )
-    parser.add_argument(
-        "--top-p", type=between(1e-6, 1), default=1.0, help="share of the probability mass to draw from"
+        "--top-p", type=between(1e-6, 1), default=1.0, help="probability mass of nucleus sampling (default: 1)"
     )
     parser.add_argument(
         "--max-new-tokens",
         type=at_least(1),
         metavar="N",
-        help=f"tokens of an answer (default: what the context leaves, at most {LONGEST})",
+        help=f"tokens of an answer (default: what the context leaves, at most {DEFAULT_NEW_TOKENS})",
     )
     parser.add_argument("--seed", type=at_least(0, 2**63 - 1), default=0)
-    arguments = parser.parse_args()
-    if arguments.ask is not None and not arguments.ask.strip():
-        parser.error("argument --ask: the message is empty")
+
+
+def main(options: argparse.Namespace) -> None:
     try:
-        talk(arguments)
-    except StageError as error:
-        sys.exit(f"chat: {error}")
+        run_dialog(options)
     except KeyboardInterrupt:
         print()
 
 
-def talk(arguments: argparse.Namespace) -> None:
-    """The dialog, until the user ends it."""
-    model = load_model(arguments.model).eval()
-    chat = ChatFormat(bpe.load(arguments.model))
-    dialog = [Message("system", arguments.system)] if arguments.system else []
-    chats = is_chat(arguments.model)
-    context = context_length(arguments.model)
-    for said in lines() if arguments.ask is None else [arguments.ask]:
-        before, dialog = dialog, [*dialog, Message("user", said)]
-        if chats:
-            dialog = fitting(chat, dialog, context, arguments.max_new_tokens)
-        prompt = chat.prompt(dialog) if chats else [chat.begin_of_text, *chat.plain(said)]
+def run_dialog(options: argparse.Namespace) -> None:
+    """Answers messages until the user ends the dialog."""
+    from stages.model.files import context_length, is_chat, load_model
+    from stages.tokenizer import bpe
+    from stages.tokenizer.chat import ChatFormat, Message
+
+    model = load_model(options.model).eval()
+    chat = ChatFormat(bpe.load(options.model))
+    dialog = [Message("system", options.system)] if options.system else []
+    is_chat_model = is_chat(options.model)
+    context = context_length(options.model)
+    for message in read_messages() if options.ask is None else [options.ask]:
+        previous, dialog = dialog, [*dialog, Message("user", message)]
+        if is_chat_model:
+            dialog = truncate_dialog(chat, dialog, context, options.max_new_tokens)
+        prompt = chat.prompt(dialog) if is_chat_model else [chat.begin_of_text, *chat.plain(message)]
         try:
-            most = room(prompt, context, arguments.max_new_tokens)
+            max_new_tokens = answer_tokens(prompt, context, options.max_new_tokens)
         except StageError as error:
-            if arguments.ask is not None:
+            if options.ask is not None:
                 raise
-            print(f"chat: {error}", file=sys.stderr)
-            dialog = before
+            print(f"herd chat: {error}", file=sys.stderr)
+            dialog = previous
             continue
         answer = ""
-        for piece in stream(model, chat, prompt, most, arguments):
+        for piece in stream_text(model, chat, prompt, max_new_tokens, options):
             print(piece, end="", flush=True)
             answer += piece
         print()
         dialog = [*dialog, Message("assistant", answer)]
 
 
-def fitting(chat: ChatFormat, dialog: list[Message], context: int, asked: int | None) -> list[Message]:
-    """The system message, and the newest others that leave room for an answer: for `asked` tokens, but at most for half
-    of the context."""
-    wanted = min(LONGEST if asked is None else asked, context // 2)
-    first = 1 if dialog[0].role == "system" else 0
-    while len(dialog) > first + 1 and len(chat.prompt(dialog)) > context - wanted:
-        dialog = [*dialog[:first], *dialog[first + 1 :]]
+def truncate_dialog(
+    chat: "ChatFormat", dialog: list["Message"], context: int, requested: int | None
+) -> list["Message"]:
+    """Drops the oldest messages, but not the system message, until an answer of `requested` tokens fits into the
+    context, or one of half the context if that is shorter."""
+    answer = min(DEFAULT_NEW_TOKENS if requested is None else requested, context // 2)
+    num_system = 1 if dialog[0].role == "system" else 0
+    while len(dialog) > num_system + 1 and len(chat.prompt(dialog)) > context - answer:
+        dialog = [*dialog[:num_system], *dialog[num_system + 1 :]]
     return dialog
 
 
-def room(prompt: list[int], context: int, asked: int | None) -> int:
-    """Tokens the answer may have; raises StageError where the context leaves none."""
+def answer_tokens(prompt: list[int], context: int, requested: int | None) -> int:
+    """The most tokens that the answer may have; raises StageError if the prompt fills the context."""
     left = context - len(prompt)
     if left < 1:
         raise StageError(
-            f"the message takes {len(prompt)} tokens of the {context} that the model was trained on, which leaves none "
-            "for an answer; shorten it"
+            f"the message takes {len(prompt)} tokens of the {context} that the model was trained on and leaves none "
+            "for the answer; shorten it"
         )
-    return min(left, LONGEST if asked is None else asked)
+    return min(left, DEFAULT_NEW_TOKENS if requested is None else requested)
 
 
-def lines() -> Iterator[str]:
-    """What the user types, a message a line."""
+def read_messages() -> Iterator[str]:
+    """The lines that the user types, up to an empty one."""
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="replace")
     while True:
         try:
-            said = input("> " if sys.stdin.isatty() else "").strip()
+            message = input("> " if sys.stdin.isatty() else "").strip()
         except EOFError:
             return
-        if not said:
+        if not message:
             return
-        yield said
+        yield message
 
 
-def stream(
-    model: Llama, chat: ChatFormat, prompt: list[int], most: int, arguments: argparse.Namespace
+def stream_text(
+    model: "Llama", chat: "ChatFormat", prompt: list[int], max_new_tokens: int, options: argparse.Namespace
 ) -> Iterator[str]:
-    """The answer in pieces of text; a character of several tokens comes when its last one is there."""
+    """The answer in pieces of text; a character of several tokens is yielded with its last token."""
+    from stages.model import generate
+
     tokens: list[int] = []
     shown = ""
     for _, token in generate.stream(
         model,
         [prompt],
-        max_new_tokens=most,
+        max_new_tokens=max_new_tokens,
         stop=chat.stop,
-        temperature=arguments.temperature,
-        top_p=arguments.top_p,
-        seed=arguments.seed,
+        temperature=options.temperature,
+        top_p=options.top_p,
+        seed=options.seed,
     ):
         tokens.append(token)
         text = chat.tokenizer.decode(tokens, skip_special_tokens=True).lstrip()
@@ -140,4 +145,4 @@ def stream(
 
 
 if __name__ == "__main__":
-    main()
+    command.execute(sys.modules[__name__])

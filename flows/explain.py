@@ -1,8 +1,9 @@
-"""What a parameter means: its value at the present scale, its limits, its unit and its source.
+"""Explain parameters: value at the current scale, limits, unit and source.
 
-python -m flows.explain                          # all of them
-python -m flows.explain pretraining.annealing    # those whose key begins like this
-python -m flows.explain clip                     # those whose key has this in it, where none begins so
+Examples:
+    herd explain                          # all parameters
+    herd explain pretraining.annealing    # keys that begin with this
+    herd explain clip                     # keys that contain this, if none begins with it
 """
 
 import argparse
@@ -15,6 +16,7 @@ from typing import Any, get_args
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from pydantic import BaseModel
 
+from flows import command
 from flows.parameters import Cluster, Parameters, config_sections, stage_modules
 from flows.project import ROOT
 from stages.interface import StageError
@@ -30,13 +32,12 @@ WORDS: dict[type, str] = {
 """A field's limits as people say them."""
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m flows.explain", description=__doc__.split("\n")[0])
-    parser.add_argument("key", nargs="?", default="", metavar="KEY", help="how keys begin, or what they have in them")
-    try:
-        print("\n".join(explained(parser.parse_args().key)))
-    except StageError as error:
-        sys.exit(f"explain: {error}")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("key", nargs="?", default="", metavar="KEY", help="the beginning or a part of the keys")
+
+
+def main(options: argparse.Namespace) -> None:
+    print("\n".join(explained(options.key)))
 
 
 def explained(wanted: str) -> list[str]:
@@ -88,4 +89,4 @@ def fields(key: str, kind: Any, value: Any) -> Iterator[tuple[str, str]]:
 
 
 if __name__ == "__main__":
-    main()
+    command.execute(sys.modules[__name__])

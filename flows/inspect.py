@@ -1,11 +1,12 @@
-"""Prints what a model saw at one step of its training: each sample's name and text, and what counts in the loss.
+"""Print the samples that a training saw at one step: names, text, and which tokens count in the loss.
 
-    python -m flows.inspect pretrain@flagship --step 100 [--samples 4]
-    python -m flows.inspect dpo@2 --step 12
+STAGE is a stage of dvc.yaml that trains: pretrain, long_context, anneal, reward, sft, dpo, ... (`dvc stage list`).
+Steps count from 1, as on the stage's curves. Samples follow from the parameters alone, so nothing is trained:
+a finished stage shows what it was trained on, any other stage what it would be trained on.
 
-STAGE is any stage of dvc.yaml that trains (`dvc stage list` names them): pretrain, long_context, anneal, reward, sft,
-dpo, ... Steps are counted from 1, as on the stage's curves. Which samples they hold follows from the parameters and the
-step alone, so nothing is trained to look: those the model was trained with, and before it has been, those it would be.
+Examples:
+    herd inspect pretrain@flagship --step 100 --samples 4
+    herd inspect dpo@2 --step 12
 """
 
 import argparse
@@ -19,37 +20,34 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dvc.stage import Stage
-
+from flows import command
 from flows.arguments import at_least
 from flows.execution import artifact
-from flows.execution.dag import Dag, is_tracked
 from flows.parameters import Parameters, build_config
 from flows.project import ROOT
-from flows.stage import parse
 from stages.interface import Metrics, Paths, StageError
 
-if TYPE_CHECKING:  # what it is made of imports torch, which takes a second to say what is wrong with a stage's name
+if TYPE_CHECKING:  # imports torch and dvc
+    from dvc.stage import Stage
+
     from stages.training.sample import Sample
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m flows.inspect", description=__doc__.split("\n")[0])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("stage", metavar="STAGE", help="a stage that trains, for example pretrain@flagship or dpo@1")
     parser.add_argument("--step", type=int, required=True, help="step, counted from 1 as on the stage's curves")
     parser.add_argument("--samples", type=at_least(1), default=4, help="samples of the step to print (default: 4)")
-    arguments = parser.parse_args()
-    try:
-        for line in seen(ROOT, arguments.stage, arguments.step, arguments.samples):
-            print(line)
-    except StageError as error:
-        sys.exit(f"inspect: {error}")
-    except BrokenPipeError:  # of `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def main(options: argparse.Namespace) -> None:
+    for line in seen(ROOT, options.stage, options.step, options.samples):
+        print(line)
 
 
 def seen(root: Path, stage: str, step: int, samples: int) -> Iterator[str]:
     """A line of facts and the text of each of the step's first samples; raises StageError where there is none."""
+    from flows.execution.dag import Dag
+
     stages = Dag.read(root).stages
     command = training_command(stages.get(stage))
     if command is None:
@@ -76,8 +74,11 @@ def seen(root: Path, stage: str, step: int, samples: int) -> Iterator[str]:
         raise StageError(f"{error.filename} does not exist; run `dvc repro {stage}`") from None
 
 
-def training_command(stage: Stage | None) -> argparse.Namespace | None:
+def training_command(stage: "Stage | None") -> argparse.Namespace | None:
     """What runs a stage of dvc.yaml that trains; None where it does not, or is no stage."""
+    from flows.execution.dag import is_tracked
+    from flows.stage import parse
+
     if stage is None or not is_tracked(stage):
         return None
     words = str(stage.cmd).split()
@@ -130,4 +131,4 @@ def parts(sample: "Sample") -> Iterator[tuple[str, bool | None, list[int]]]:
 
 
 if __name__ == "__main__":
-    main()
+    command.execute(sys.modules[__name__])

@@ -1,10 +1,11 @@
-"""Starts a stage on as many ranks as `cluster` in params.yaml says: here, under torchrun, or on Slurm.
+"""Start a stage on the ranks of the section `cluster`: one process, torchrun, or a Slurm job.
 
-    python -m flows.launch --dry pretraining.initial --item member=flagship ...
+Examples:
+    herd launch --dry pretraining.initial --item member=flagship ...
 
-`python -m flows.stage` asks this file by itself, so `dvc repro` needs no other command on a cluster; `--dry` prints
-what would be started. Ranks train one large model: the phases of pretraining and post-training. A sweep or an ablation
-trains many small ones, each on a worker of its own (`cluster.runner`); every other stage runs where it is started.
+`python -m flows.stage` calls this module, so `dvc repro` works on a cluster without another command; `--dry` prints the
+command that would be started. Ranks train one large model: the phases of pretraining and post-training. A sweep or an
+ablation trains many small models, each on its own worker (`cluster.runner`). Every other stage runs in one process.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from flows import project
+from flows import command, project
 from flows.parameters import Cluster, Parameters, stage_modules
 from stages.distributed.layout import Layout
 from stages.interface import StageError
@@ -38,27 +39,23 @@ HEAD = "$(scontrol show hostnames $SLURM_JOB_NODELIST | head -n 1):$((20000 + SL
 """Where the nodes of a Slurm job meet: the first of them, at a port that another job there does not use."""
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m flows.launch", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry", action="store_true", help="print what would be started, and start nothing")
     parser.add_argument("stage", metavar="STAGE", help=f"ranks train {', '.join(RANKED)}")
     parser.add_argument("rest", metavar="...", nargs=argparse.REMAINDER, help="as for python -m flows.stage")
-    arguments = parser.parse_args()
-    dry = arguments.dry or "--dry" in arguments.rest
-    words = [arguments.stage, *(word for word in arguments.rest if word != "--dry")]
-    try:
-        cluster = Parameters(project.ROOT).cluster
-        known = [name.removeprefix("stages.") for name in stage_modules(project.ROOT)]
-        if arguments.stage not in known:
-            raise StageError(f"{arguments.stage}: no stage of dvc.yaml; it has {', '.join(known)}")
-        if dry:
-            print(text(cluster, words))
-        else:
-            start(cluster, words)
-    except StageError as error:
-        sys.exit(f"launch: {error}")
+
+
+def main(options: argparse.Namespace) -> None:
+    dry = options.dry or "--dry" in options.rest
+    words = [options.stage, *(word for word in options.rest if word != "--dry")]
+    cluster = Parameters(project.ROOT).cluster
+    known = [name.removeprefix("stages.") for name in stage_modules(project.ROOT)]
+    if options.stage not in known:
+        raise StageError(f"{options.stage}: not a stage of dvc.yaml; its stages are {', '.join(known)}")
+    if dry:
+        print(text(cluster, words))
+    else:
+        start(cluster, words)
 
 
 def needed(cluster: Cluster, stage: str) -> bool:
@@ -205,4 +202,4 @@ def joined(layout: Layout, context: Any) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    main()
+    command.execute(sys.modules[__name__])

@@ -1,11 +1,12 @@
-"""Plans a run on a cluster: what pretraining the flagship of a scale takes, and which layouts fit. No device is needed.
+"""Plan pretraining on a cluster: FLOPs, memory, days, and the layouts that fit. No device is needed.
 
-    python -m flows.plan --scale 405b
-    python -m flows.plan --scale 405b --layout 8x1x16x128    # TP x CP x PP x DP, in every phase
-    python -m flows.plan --scale toy --herd data/herd.json   # the sizes that a run has fitted
-    python -m flows.plan --scale 405b --json -               # everything, as JSON
+Exits with 1 if the planned layout cannot run or does not fit, and prints why.
 
-Ends with 1 where the planned layout cannot run or does not fit, and says why.
+Examples:
+    herd plan --scale 405b
+    herd plan --scale 405b --layout 8x1x16x128    # TP x CP x PP x DP, in every phase
+    herd plan --scale toy --herd data/herd.json   # the sizes that a run has fitted
+    herd plan --scale 405b --json -               # the whole plan as JSON
 """
 
 import argparse
@@ -16,35 +17,32 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from flows import command
 from flows.parameters import Parameters
 from flows.project import ROOT
 from stages.distributed.layout import DIMENSIONS
 from stages.interface import StageError
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m flows.plan", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--scale", help="a file of scales/ (default: the one params.yaml names)")
-    parser.add_argument("--herd", type=Path, metavar="PATH", help="sizes as a run fitted them; else from the ladder")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--scale", help="a file of scales/ (default: the scale in params.yaml)")
+    parser.add_argument("--herd", type=Path, metavar="PATH", help="fitted sizes of the herd (default: from the ladder)")
     parser.add_argument("--layout", metavar="TPxCPxPPxDP", help="check this layout instead of the scale's")
-    parser.add_argument("--json", metavar="PATH", help="also write the plan as JSON; - prints nothing else")
-    arguments = parser.parse_args()
-    try:
-        found = plan(arguments.scale, arguments.herd, arguments.layout)
-    except StageError as error:
-        sys.exit(f"plan: {error}")
+    parser.add_argument("--json", metavar="PATH", help="also write the plan as JSON; - prints only the JSON")
+
+
+def main(options: argparse.Namespace) -> int:
+    found = plan(options.scale, options.herd, options.layout)
     text = json.dumps(found, indent=1, ensure_ascii=False) + "\n"
-    if arguments.json == "-":
+    if options.json == "-":
         sys.stdout.write(text)
     else:
         print("\n".join(lines(found)))
-        if arguments.json:
-            path = Path(arguments.json)
+        if options.json:
+            path = Path(options.json)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
-    sys.exit(1 if found["problems"] else 0)
+    return 1 if found["problems"] else 0
 
 
 def plan(scale: str | None = None, herd: Path | None = None, layout: str | None = None) -> dict[str, Any]:
@@ -85,4 +83,4 @@ def columns(rows: Sequence[Mapping[str, str]]) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    main()
+    command.execute(sys.modules[__name__])

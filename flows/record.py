@@ -1,20 +1,21 @@
-"""Keeps what an ablation found as a record in ablations/results, where the ledger reads it; ends each command of
-ablations/dvc.yaml.
+"""Keep the result of an ablation as a record in ablations/results; ends each command of ablations/dvc.yaml.
 
-    python -m flows.record ablations/runs/arch-02.json
+Examples:
+    herd record ablations/runs/arch-02.json
 
-A run's own file holds no date, so that the same run gives the same bytes; the record adds when it was made, at which
-scale and commit, and a digest of its configuration. Records are committed: an ablation is no part of the default run.
+The file of a run has no date, so the same run gives the same bytes. The record adds the run's date, scale and commit
+and a hash of its configuration. Records are committed: no ablation is part of the default DAG.
 """
 
 import argparse
 import datetime
 import hashlib
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
-from flows import project
+from flows import command, project
 from flows.execution import artifact
 from flows.execution.artifact import canonical_json
 from flows.parameters import Parameters
@@ -33,13 +34,15 @@ def record(run: Path, results: Path, scale: str, date: str, commit: str | None) 
     return path
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m flows.record", description=__doc__.split("\n")[0])
-    parser.add_argument("run", type=Path, help="the metrics of an ablation's stage; its name is the claim's")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, help="the metrics of an ablation's stage, named after the claim")
+
+
+def main(options: argparse.Namespace) -> None:
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
-    path = record(parser.parse_args().run, RESULTS, Parameters(project.ROOT).scale, today, events.commit())
+    path = record(options.run, RESULTS, Parameters(project.ROOT).scale, today, events.commit())
     print(f"recorded in {path.relative_to(project.ROOT)}")
 
 
 if __name__ == "__main__":
-    main()
+    command.execute(sys.modules[__name__])

@@ -1,6 +1,7 @@
-"""Chooses the scale: writes it, and the rounds of post-training that go with it, into params.yaml.
+"""Choose the scale: write it, and its number of post-training rounds, into params.yaml.
 
-    python -m flows.scale smoke
+Examples:
+    herd scale smoke
 
 DVC expands the rounds into stages, and cannot take their number from a file that the scale names; so they stand in
 params.yaml. `check` refuses a params.yaml whose rounds are not those of its scale.
@@ -14,9 +15,9 @@ from typing import Any
 
 import yaml
 
+from flows import command
 from flows.parameters import ParameterError, Parameters
 from flows.project import ROOT
-from stages.interface import StageError
 
 
 def rounds(count: int) -> dict[str, dict[str, str]]:
@@ -103,16 +104,14 @@ def _scalar(value: str) -> str:
     return value if isinstance(yaml.safe_load(value), str) else f'"{value}"'
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m flows.scale", description=__doc__.split("\n")[0])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("scale", help="a file of scales/, for example smoke")
-    arguments = parser.parse_args()
-    try:
-        changed = choose(ROOT, arguments.scale)
-    except StageError as error:
-        sys.exit(f"scale: {error}")
-    print(f"scale: {arguments.scale}{'' if changed else ' (as it was)'}")
+
+
+def main(options: argparse.Namespace) -> None:
+    changed = choose(ROOT, options.scale)
+    print(f"scale: {options.scale}{'' if changed else ' (unchanged)'}")
 
 
 if __name__ == "__main__":
-    main()
+    command.execute(sys.modules[__name__])

@@ -31,9 +31,8 @@ from flows.arguments import named
 from flows.execution import artifact
 from flows.execution.context import StageContext
 from flows.parameters import Parameters, config_keys, result_parameters
-from flows.tracking import events
+from flows.tracking import events, prefect_client
 from flows.tracking import mlflow_sync as tracking
-from flows.tracking import prefect_client as watching
 from stages.interface import Metrics, StageError
 from stages.training.null_context import Silent
 
@@ -56,7 +55,7 @@ def main() -> None:
         code = 130
     except Exception:
         traceback.print_exc()
-    watching.leave(code)
+    prefect_client.exit_process(code)
 
 
 def parse(words: list[str]) -> argparse.Namespace:
@@ -154,7 +153,7 @@ def run(arguments: argparse.Namespace) -> Metrics:
     started = time.monotonic()
     try:
         facts = {"parameters": values, "inputs": arguments.inputs, "outputs": arguments.outputs}
-        metrics = watching.run(arguments.stage, name, context, body, facts)
+        metrics = prefect_client.run_stage(arguments.stage, name, context, body, facts)
     except BaseException as error:
         log.write("end", status="failed", seconds=time.monotonic() - started, error=f"{type(error).__name__}: {error}")
         raise

@@ -1,8 +1,9 @@
-"""The two pages to watch with: a Prefect server and MLflow's UI, both on files in .herd.
+"""Start or stop the pages of Prefect and MLflow, whose data are in .herd.
 
-python -m flows.ui start     starts what is not running, and prints both addresses
-python -m flows.ui status    says what runs where
-python -m flows.ui stop      stops what `start` has started, and nothing else
+Examples:
+    herd ui start     # start the servers that are not running, and print both addresses
+    herd ui status    # print which servers run, and where
+    herd ui stop      # stop the servers that `herd ui start` has started, and no others
 """
 
 import argparse
@@ -18,9 +19,11 @@ from typing import Any
 
 import psutil
 
+from flows import command
 from flows.project import STATE, environment
 from flows.tracking.events import alive, identify
-from flows.tracking.prefect_client import ADDRESSES, answers
+from flows.tracking.prefect_server import ADDRESSES, is_healthy, read_addresses
+from stages.interface import StageError
 
 HOST = "127.0.0.1"
 PORTS = {"prefect": 4200, "mlflow": 5000}
@@ -32,7 +35,7 @@ PATIENCE = 90
 
 def start() -> dict[str, Any]:
     """Starts the servers that are not running; what .herd/ui.json then holds."""
-    servers = {name: server for name, server in read().items() if alive(server)}
+    servers = {name: server for name, server in read_addresses().items() if alive(server)}
     for name in PORTS:
         if name not in servers:
             servers[name] = _launch(name)
@@ -44,7 +47,7 @@ def start() -> dict[str, Any]:
 
 def stop() -> list[str]:
     """Stops the servers that .herd/ui.json names; the names of those that ran."""
-    servers = {name: server for name, server in read().items() if alive(server)}
+    servers = {name: server for name, server in read_addresses().items() if alive(server)}
     for sign, patience in ((signal.SIGTERM, 10), (signal.SIGKILL, 5)):
         for server in servers.values():
             if alive(server):
@@ -54,14 +57,6 @@ def stop() -> list[str]:
             time.sleep(0.1)
     ADDRESSES.unlink(missing_ok=True)
     return list(servers)
-
-
-def read() -> dict[str, Any]:
-    """The servers that .herd/ui.json names, alive or not."""
-    try:
-        return json.loads(ADDRESSES.read_text())
-    except (OSError, ValueError):
-        return {}
 
 
 def _launch(name: str) -> dict[str, Any]:
@@ -126,9 +121,9 @@ def _mlflow(port: int) -> Launch:
 
 def _await(name: str, server: Mapping[str, Any]) -> None:
     deadline = time.monotonic() + PATIENCE
-    while not answers(server["url"] + HEALTH[name]):
+    while not is_healthy(server["url"] + HEALTH[name]):
         if not alive(server) or time.monotonic() > deadline:
-            sys.exit(f"ui: {name} does not answer at {server['url']}; see {server['log']}")
+            raise StageError(f"{name} does not answer at {server['url']}; see {server['log']}")
         time.sleep(0.2)
 
 
@@ -141,7 +136,7 @@ def _free_port(preferred: int) -> int:
             except OSError:
                 continue
             return probe.getsockname()[1]
-    sys.exit("ui: no free port")
+    raise StageError("no free port")
 
 
 def _write(servers: Mapping[str, Any]) -> None:
@@ -150,21 +145,22 @@ def _write(servers: Mapping[str, Any]) -> None:
     draft.replace(ADDRESSES)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m flows.ui", description=__doc__.split("\n")[0])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=["start", "stop", "status"])
-    action = parser.parse_args().action
+
+
+def main(options: argparse.Namespace) -> None:
     STATE.mkdir(exist_ok=True)
-    if action == "stop":
-        print("stopped", " and ".join(stop()) or "nothing: nothing was running")
+    if options.action == "stop":
+        print("stopped", " and ".join(stop()) or "nothing: no server was running")
         return
-    if action == "start":
+    if options.action == "start":
         start()
-    for name, server in read().items():
+    for name, server in read_addresses().items():
         print(f"{name:8} {server['page']}" if alive(server) else f"{name:8} not running")
-    if not read():
-        print("nothing is running; `python -m flows.ui start` starts both")
+    if not read_addresses():
+        print("no server is running; `herd ui start` starts both")
 
 
 if __name__ == "__main__":
-    main()
+    command.execute(sys.modules[__name__])

@@ -1,10 +1,11 @@
-"""Values a small data set by annealing (3.1.3): a half-trained member is annealed with and without it.
+"""Value a small data set by annealing (3.1.3): anneal a half-trained model with it and without it.
 
-    python -m flows.value_data PATH [--member small] [--field text]
+PATH is a file or a directory of documents: text, JSON lines, Parquet or WARC. Prints the gain in held-out loss, over
+all and by bucket, with its 95% interval. Documents of the held-out set are skipped. The half-trained model is kept for
+the next data set.
 
-PATH is a file or a directory of documents: text, JSON lines, Parquet or WARC. What is printed is the gain in held-out
-loss, over all and by bucket, with its 95% interval. Documents that are held out themselves are left out. The
-half-trained model is kept for the next data set.
+Examples:
+    herd value-data recipes.jsonl --member small --field text
 """
 
 import argparse
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from flows import project
+from flows import command, project
 from flows.arguments import between
 from flows.execution import artifact
 from flows.parameters import Parameters, config_keys, result_parameters
@@ -33,23 +34,19 @@ if TYPE_CHECKING:  # torch comes after the number of threads is set
 INPUTS = {"tokens": "data/tokens", "tokenizer": "models/tokenizer", "herd": "data/herd.json"}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m flows.value_data", description=__doc__.split("\n")[0])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", type=Path, help="file or directory of .txt, .md, .jsonl(.gz), .parquet, .warc(.gz)")
     parser.add_argument("--member", default="small", help="whose half-trained model is annealed (default: small)")
     parser.add_argument("--field", default="text", help="where the text is in JSON lines and Parquet (default: text)")
     parser.add_argument(
         "--share", type=between(1e-6, 1 - 1e-6), default=0.3, help="share of the new data (default, paper 3.1.3: 0.3)"
     )
-    arguments = parser.parse_args()
+
+
+def main(options: argparse.Namespace) -> None:
     project.settle()
-    try:
-        for line in told(valued(project.ROOT, arguments.path, arguments.member, arguments.field, arguments.share)):
-            print(line)
-    except StageError as error:
-        sys.exit(f"value_data: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    for line in told(valued(project.ROOT, options.path, options.member, options.field, options.share)):
+        print(line)
 
 
 class Terminal(Silent):
@@ -173,4 +170,4 @@ def _line(name: str, without: Mapping[str, float], having: Mapping[str, float], 
 
 
 if __name__ == "__main__":
-    main()
+    command.execute(sys.modules[__name__])

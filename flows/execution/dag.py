@@ -39,7 +39,7 @@ class Dag:
             needs={stage.addressing: sorted(need.addressing for need in graph.successors(stage)) for stage in plan},
         )
 
-    def chains(self) -> dict[str, int]:
+    def critical_path_lengths(self) -> dict[str, int]:
         """Name -> the number of stages in the longest chain that begins with it: what to start first."""
         length = dict.fromkeys(self.stages, 1)
         for name in reversed(self.stages):  # a stage comes after those it needs
@@ -47,11 +47,11 @@ class Dag:
                 length[need] = max(length[need], 1 + length[name])
         return length
 
-    def queue(self) -> list[str]:
+    def priority_order(self) -> list[str]:
         """All stages in the order in which free workers should look for one to start."""
-        return sorted(self.stages, key=self.chains().__getitem__, reverse=True)
+        return sorted(self.stages, key=self.critical_path_lengths().__getitem__, reverse=True)
 
-    def take(self, waiting: list[str], done: set[str], free: int) -> list[str]:
+    def take_ready(self, waiting: list[str], done: set[str], free: int) -> list[str]:
         """Takes out of `waiting` the first `free` stages whose needs are all `done`."""
         taken = [name for name in waiting if done.issuperset(self.needs[name])][:free]
         for name in taken:
@@ -60,10 +60,10 @@ class Dag:
 
     def makespan(self, seconds: Mapping[str, float], workers: int) -> float:
         """Seconds until all stages are done where `workers` run at a time; those not in `seconds` take no time."""
-        waiting = self.queue()
+        waiting = self.priority_order()
         running, done, now = list[tuple[float, str]](), set[str](), 0.0
         while waiting or running:
-            for name in self.take(waiting, done, workers - len(running)):
+            for name in self.take_ready(waiting, done, workers - len(running)):
                 heapq.heappush(running, (now + seconds.get(name, 0.0), name))
             now, name = heapq.heappop(running)
             done.add(name)
@@ -93,7 +93,7 @@ def is_tracked(stage: Stage) -> bool:
     return isinstance(stage, PipelineStage) and "flows.stage" in str(stage.cmd).split()
 
 
-def order_lock(root: Path, before: Iterable[str], plan: Iterable[str]) -> None:
+def sort_lock(root: Path, before: Iterable[str], plan: Iterable[str]) -> None:
     """Puts the entries that dvc.lock has gained since `before` in the order of `plan`.
 
     DVC appends an entry when its stage is done. Stages that ran side by side are done in any order; this one is that of

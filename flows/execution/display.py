@@ -1,4 +1,4 @@
-"""What the terminal shows of a reproduction: a live bar per stage that runs, or plain lines where nobody looks on."""
+"""Shows a reproduction in the terminal: a live bar per running stage, or plain lines if the output is no terminal."""
 
 import json
 import sys
@@ -14,40 +14,40 @@ from flows.tracking.events import log_of
 TAIL = 1 << 15
 """Bytes at the end of an event log in which the latest progress is looked for."""
 INTERVAL = 0.5
-"""Seconds between two looks."""
+"""Seconds between two reads of the event logs."""
 
 
 class Display:
-    """Says which stages of `total` run and are done. Stages write their progress to the event logs in `folder`."""
+    """Shows which of `total` stages run and are done; reads their progress from the event logs in `folder`."""
 
     def __init__(self, folder: Path, total: int) -> None:
         self._folder, self._total, self._done = folder, total, 0
-        self._lock, self._over = threading.Lock(), threading.Event()
+        self._lock, self._ended = threading.Lock(), threading.Event()
         self._console = Console(file=sys.stdout, highlight=False, markup=False, soft_wrap=True)
-        self.live = self._console.is_terminal
+        self.is_live = self._console.is_terminal
         self._running: dict[str, TaskID] = {}
         columns = (TextColumn("{task.description}"), BarColumn(30), TaskProgressColumn(), TimeElapsedColumn())
-        self._bars = Progress(*columns, console=self._console, transient=True, disable=not self.live)
+        self._bars = Progress(*columns, console=self._console, transient=True, disable=not self.is_live)
         self._follower = threading.Thread(target=self._follow, daemon=True)
 
     def __enter__(self) -> Self:
-        if self.live:
+        if self.is_live:
             self._bars.start()
             self._follower.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._over.set()
-        if self.live:
+        self._ended.set()
+        if self.is_live:
             self._follower.join()
             self._bars.stop()
 
-    def started(self, name: str) -> None:
+    def start(self, name: str) -> None:
         with self._lock:
             self._running[name] = self._bars.add_task(name, total=None)
 
-    def ended(self, name: str, text: str | None) -> None:
-        """Takes the bar of a stage away; counts it as done with `text` if there is one."""
+    def end(self, name: str, text: str | None) -> None:
+        """Removes the bar of a stage; with a `text`, counts the stage as done and prints it."""
         with self._lock:
             if (bar := self._running.pop(name, None)) is not None:
                 self._bars.remove_task(bar)
@@ -55,12 +55,12 @@ class Display:
                 self._done += 1
                 self._console.print(f"[{self._done}/{self._total}] {name}: {text}")
 
-    def line(self, text: str) -> None:
-        """Something a stage said."""
+    def print_line(self, text: str) -> None:
+        """Prints a line of a stage's output above the bars."""
         self._console.print(text.rstrip("\n"))
 
     def _follow(self) -> None:
-        while not self._over.wait(INTERVAL):
+        while not self._ended.wait(INTERVAL):
             with self._lock:
                 for name, bar in self._running.items():
                     if progress := latest_progress(log_of(self._folder, name)):
@@ -69,7 +69,7 @@ class Display:
 
 
 def latest_progress(log: Path) -> dict[str, Any] | None:
-    """The last event `progress` in the tail of an event log, if there is one."""
+    """The last `progress` event in the tail of an event log; None if there is none."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - TAIL))

@@ -14,21 +14,21 @@ from prefect.client.schemas.objects import State, TaskRunResult
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.states import Completed, Failed, Pending
 
-from flows.tracking.prefect_client import PARENT
+from flows.tracking.prefect_server import PARENT
 from flows.tracking.prefect_stage import Outcome, insist, lost, observe
 
 if TYPE_CHECKING:
-    from flows.reproduce import Run, Watch
+    from flows.execution.reproduction import Observer, RunStage
 
 
-class FlowWatch:
-    """Shows a reproduction; satisfies `flows.reproduce.Watch`."""
+class FlowObserver:
+    """Shows a reproduction; satisfies `flows.execution.reproduction.Observer`."""
 
     def __init__(self) -> None:
         self._context = contextvars.copy_context()  # names the flow run to the threads that run the stages
         self._states: dict[str, State] = {}
 
-    def stage(self, name: str, needs: list[str], run: "Run") -> None:
+    def stage(self, name: str, needs: list[str], run: "RunStage") -> None:
         """`run` as the task run `name`, below those of `needs`."""
         made: UUID | None = None
 
@@ -55,13 +55,13 @@ class FlowWatch:
         outcome.under(watcher)
 
 
-def run(name: str, scale: str, work: Callable[["Watch"], None]) -> None:
+def run(name: str, scale: str, work: Callable[["Observer"], None]) -> None:
     """`work` as a run of the flow "reproduce"."""
 
     def reproduce(scale: str) -> None:
         outcome.attempt()
 
-    outcome = Outcome(lambda: work(FlowWatch()))
+    outcome = Outcome(lambda: work(FlowObserver()))
     flow = Flow(reproduce, name="reproduce", persist_result=False, log_prints=False)
     outcome.under(lambda: observe(flow, f"{scale} {name}", {"scale": scale}, [name]))
 

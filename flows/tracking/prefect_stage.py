@@ -31,7 +31,7 @@ from prefect.states import Pending
 
 from flows.execution.context import CRASHES, StageContext
 from flows.tracking.events import numbers
-from flows.tracking.prefect_client import PARENT
+from flows.tracking.prefect_server import PARENT
 from stages.interface import B, Metrics, Row
 
 INTERVAL = 2.0
@@ -197,7 +197,7 @@ def lost(error: Exception) -> None:
         print(f"Prefect is lost, the work goes on: {type(error).__name__}: {error}", file=sys.stderr)
 
 
-def deliver(seconds: float) -> None:
+def flush_events(seconds: float) -> None:
     """Gives the events of this process, which tell the server of its tasks, some time to arrive."""
     if _said.is_set():
         return

@@ -46,7 +46,7 @@ def pages(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         servers = json.loads((project.root / ".herd/ui.json").read_text())
         assert "stopped prefect and mlflow" in project.flows("ui", "stop")
         assert not any(alive(server) for server in servers.values())
-        assert "nothing is running" in project.flows("ui", "status")
+        assert "no server is running" in project.flows("ui", "status")
 
 
 @pytest.fixture(scope="session")

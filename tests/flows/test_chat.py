@@ -1,14 +1,17 @@
-"""`python -m flows.chat`: the answer fits what the model's context leaves."""
+"""`herd chat`: the answer fits what the model's context leaves."""
 
 import io
+import re
 from pathlib import Path
 
 import pytest
 
-from flows import chat as command
+from flows import chat
+from flows.command import run
+from stages.model import generate
 from stages.model.files import save_model
 from stages.model.llama import Llama
-from stages.tokenizer.chat import ChatFormat, Message
+from stages.tokenizer.chat import Message
 from tests.fixtures import World, shape, world
 
 __all__ = ["world"]
@@ -30,9 +33,9 @@ def said(monkeypatch: pytest.MonkeyPatch, *words: str) -> tuple[list[int], int]:
         asked.append((prompts[0], max_new_tokens))
         return []
 
-    monkeypatch.setattr(command.generate, "stream", stream)
-    monkeypatch.setattr("sys.argv", ["chat", *words])
-    command.main()
+    monkeypatch.setattr(generate, "stream", stream)
+    code = run(chat, words)
+    assert code == 0
     return asked[-1]
 
 
@@ -44,8 +47,8 @@ def test_an_answer_has_what_the_prompt_leaves(model: Path, world: World, monkeyp
 
 
 def test_a_large_context_does_not_make_answers_long() -> None:
-    assert command.room([1] * 100, 8192, None) == command.LONGEST
-    assert command.room([1] * 100, 8192, 1000) == 1000
+    assert chat.answer_tokens([1] * 100, 8192, None) == chat.DEFAULT_NEW_TOKENS
+    assert chat.answer_tokens([1] * 100, 8192, 1000) == 1000
 
 
 def test_the_oldest_messages_make_room(model: Path, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,8 +56,8 @@ def test_the_oldest_messages_make_room(model: Path, world: World, monkeypatch: p
     monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(turns)))
     prompt, most = said(monkeypatch, str(model))
     assert most == CONTEXT - len(prompt) >= CONTEXT // 2
-    chat: ChatFormat = world.chat
-    assert chat.tokenizer.decode(prompt).count("+") < len(turns) and turns[-1] in chat.tokenizer.decode(prompt)
+    text = world.chat.tokenizer.decode(prompt)
+    assert text.count("+") < len(turns) and turns[-1] in text
 
 
 def test_the_system_message_stays_however_much_is_asked_for(
@@ -77,8 +80,8 @@ def test_a_line_that_is_too_long_is_said_and_the_dialog_goes_on(
 
 @pytest.mark.parametrize("kind", ["chat", "base"])
 def test_a_question_that_leaves_no_room_is_one_error(
-    kind: str, model: Path, world: World, monkeypatch: pytest.MonkeyPatch
+    kind: str, model: Path, world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
     directory = model if kind == "chat" else world.model
-    with pytest.raises(SystemExit, match=r"chat: the message takes \d+ tokens of the \d+ .* shorten it"):
-        said(monkeypatch, str(directory), "--ask", "the cat sat on a mat " * 30)
+    assert run(chat, [str(directory), "--ask", "the cat sat on a mat " * 30]) == 1
+    assert re.match(r"herd chat: the message takes \d+ tokens of the \d+ .* shorten it\n$", capsys.readouterr().err)

@@ -27,12 +27,12 @@ def test_the_latest_progress_is_read_from_the_tail_of_a_log(tmp_path: Path) -> N
 
 def test_plain_lines_where_nobody_looks_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with Display(tmp_path, 2) as display:
-        display.started("a")
-        display.line("[a] says so\n")
-        display.ended("a", "1.0 s")
-        display.started("b")
-        display.ended("b", None)
-    assert not display.live
+        display.start("a")
+        display.print_line("[a] says so\n")
+        display.end("a", "1.0 s")
+        display.start("b")
+        display.end("b", None)
+    assert not display.is_live
     assert capsys.readouterr().out == "[a] says so\n[1/2] a: 1.0 s\n"
 
 
@@ -45,12 +45,12 @@ def test_a_bar_shows_how_far_a_stage_is_in_a_terminal(tmp_path: Path, monkeypatc
     monkeypatch.setattr(sys, "stdout", terminal)
     monkeypatch.setenv("TERM", "xterm")
     with Display(tmp_path, 1) as display:
-        assert display.live
-        display.started("train@small")
+        assert display.is_live
+        display.start("train@small")
         EventLog(tmp_path, "train@small").write("progress", name="steps", done=30, total=40)
         deadline = time.monotonic() + 10
         while "75%" not in terminal.getvalue() and time.monotonic() < deadline:
             time.sleep(0.05)
-        display.ended("train@small", "2.0 s")
+        display.end("train@small", "2.0 s")
     assert "train@small: steps" in terminal.getvalue() and "75%" in terminal.getvalue()
     assert "[1/1] train@small: 2.0 s" in terminal.getvalue()

@@ -1,4 +1,4 @@
-"""`python -m flows.explain`: what a parameter means, and what is said of a key that is none."""
+"""`herd explain`: what a parameter means, and what is said of a key that is none."""
 
 import re
 import subprocess
@@ -24,7 +24,7 @@ def test_value_limits_and_source_are_given() -> None:
 
 def test_a_key_that_is_none_is_a_failure() -> None:
     run = explain("no such thing")
-    assert run.returncode == 1 and run.stderr == "explain: no parameter has 'no such thing' in its key\n"
+    assert run.returncode == 1 and run.stderr == "herd explain: no parameter has 'no such thing' in its key\n"
 
 
 def test_a_key_is_found_by_what_it_has_in_it_where_none_begins_so() -> None:

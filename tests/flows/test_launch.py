@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from flows import launch, stage
+from flows.command import run
 from flows.parameters import Cluster
 from stages.distributed.layout import Layout
 from stages.interface import StageError
@@ -49,10 +50,10 @@ def train(root: Path, name: str, cluster: dict[str, Any]) -> tuple[list[dict[str
     return ended(started(root, name, cluster), root, name)[:2]
 
 
-def ended(run: subprocess.Popen[str], root: Path, name: str) -> tuple[list[dict[str, float]], dict[str, Any], str]:
+def ended(process: subprocess.Popen[str], root: Path, name: str) -> tuple[list[dict[str, float]], dict[str, Any], str]:
     """Curve, metrics, and what was said."""
-    _, said = run.communicate(timeout=200)
-    assert run.returncode == 0, said
+    _, said = process.communicate(timeout=200)
+    assert process.returncode == 0, said
     with (root / f"{name}.csv").open() as file:
         rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
     return rows, json.loads((root / f"{name}.json").read_text()), said
@@ -190,22 +191,19 @@ def test_the_command_of_one_node() -> None:
 def test_the_command_line_takes_the_stages_words_as_they_are(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["launch", "--dry", *WORDS])
-    launch.main()
+    assert run(launch, ["--dry", *WORDS]) == 0
     assert shlex.split(capsys.readouterr().out)[1:] == ["-m", "flows.stage", *WORDS]
     monkeypatch.setattr(launch, "start", lambda *_: pytest.fail("a dry run starts nothing"))
-    monkeypatch.setattr(sys, "argv", ["launch", *WORDS, "--dry"])
-    launch.main()
+    assert run(launch, [*WORDS, "--dry"]) == 0
     assert shlex.split(capsys.readouterr().out)[1:] == ["-m", "flows.stage", *WORDS]
-    monkeypatch.setattr(sys, "argv", ["launch", "--dry", "pretraining.initials"])
-    with pytest.raises(SystemExit, match=r"launch: pretraining\.initials: no stage of dvc\.yaml; it has curation"):
-        launch.main()
+    assert run(launch, ["--dry", "pretraining.initials"]) == 1
+    message = "herd launch: pretraining.initials: not a stage of dvc.yaml; its stages are curation"
+    assert capsys.readouterr().err.startswith(message)
     for words, code, shown in (["--help"], 0, "[-h] [--dry] STAGE"), ([], 2, "required: STAGE"):
-        monkeypatch.setattr(sys, "argv", ["launch", *words])
         with pytest.raises(SystemExit) as end:
-            launch.main()
+            run(launch, words)
         out, error = capsys.readouterr()
-        assert end.value.code == code and "usage: python -m flows.launch" in out + error and shown in out + error
+        assert end.value.code == code and "usage: herd launch" in out + error and shown in out + error
 
 
 def test_what_slurm_is_asked_for_with_the_papers_layout() -> None:

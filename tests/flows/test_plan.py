@@ -1,4 +1,4 @@
-"""`python -m flows.plan` at every scale that is shipped, and its numbers for 405B against the paper's."""
+"""`herd plan` at every scale that is shipped, and its numbers for 405B against the paper's."""
 
 import json
 from pathlib import Path
@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from flows import plan as command
+from flows.command import run as run_command
 from stages.infrastructure.planner import Plan
 from stages.infrastructure.storage import TEXT_STAGES
 from stages.interface import StageError
@@ -122,7 +123,4 @@ def test_text_is_counted_once_for_each_stage_that_writes_it() -> None:
 
 
 def run(*words: str) -> int:
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as end:
-        patch.setattr("sys.argv", ["plan", *words])
-        command.main()
-    return int(end.value.code or 0)
+    return run_command(command, words)

@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from flows.execution.dag import order_lock
+from flows.execution.dag import sort_lock
 from flows.tracking.events import lock_file
 from tests.flows.project import Project
 
@@ -18,7 +18,7 @@ def lock(project: Project) -> bytes:
 
 def test_leaves_the_bytes_that_dvc_repro_leaves(project: Project, reference: Project) -> None:
     output = project.flows("reproduce", HERD_TRACKING="off")
-    assert "[5/5] report: " in output and "no Prefect server; running plainly" in output
+    assert "[5/5] report: " in output and "no Prefect server; running without" in output
     assert lock(project) == lock(reference)
     assert (project.root / "reports/index.html").read_bytes() == (reference.root / "reports/index.html").read_bytes()
     assert project.repro(HERD_TRACKING="off").count("didn't change") == 5
@@ -46,7 +46,7 @@ def test_a_failure_names_the_stage_and_what_is_done_stays_done(project: Project)
     project.edit("params.yaml", 'member: ""', "member: small")
     output = project.flows("reproduce", "--workers", "1", code=1, HERD_TRACKING="off")
     assert "the loss is not finite; lower train.rate" in output
-    assert "reproduce: stage train@small failed" in output
+    assert "herd repro: stage train@small failed" in output
     assert "Traceback" not in output
     done = list(lock_file(project.root))
     assert done[:2] == ["source", "count"] and "report" not in done
@@ -70,11 +70,11 @@ def test_an_interrupt_stops_it_and_what_is_done_stays_done(project: Project) -> 
 
 def test_new_entries_take_their_place_after_the_old_ones(finished: Project, reference: Project) -> None:
     plan = ["source", "count", "train@small", "train@flagship", "report"]
-    order_lock(finished.root, [], reversed(plan))
+    sort_lock(finished.root, [], reversed(plan))
     assert list(lock_file(finished.root)) == plan[::-1]
-    order_lock(finished.root, ["report", "count"], plan)  # these two were there before, in this order
+    sort_lock(finished.root, ["report", "count"], plan)  # these two were there before, in this order
     assert list(lock_file(finished.root)) == ["report", "count", "source", "train@small", "train@flagship"]
-    order_lock(finished.root, [], plan)
+    sort_lock(finished.root, [], plan)
     assert lock(finished) == lock(reference)
 
 

@@ -3,8 +3,8 @@ import urllib.request
 
 import psutil
 
-from flows.tracking import prefect_client as watching
 from flows.tracking.events import alive
+from flows.tracking.prefect_server import is_healthy
 from tests.flows.project import Project
 
 
@@ -15,7 +15,7 @@ def test_both_pages_answer_and_a_second_start_starts_nothing(pages: Project) -> 
     output = pages.flows("ui", "start")
     assert json.loads(path.read_text()) == before
     for server in before.values():
-        assert server["url"] in output and watching.answers(server["url"])
+        assert server["url"] in output and is_healthy(server["url"])
     with urllib.request.urlopen(
         before["mlflow"]["url"] + "/ajax-api/2.0/mlflow/experiments/get-by-name?experiment_name=herd", timeout=10
     ) as answer:
@@ -27,6 +27,6 @@ def test_stop_spares_a_process_that_has_inherited_a_pid(project: Project) -> Non
         old = {"pid": stranger.pid, "created": stranger.create_time() - 100}  # the pid was another process's then
         (project.root / ".herd").mkdir()
         (project.root / ".herd/ui.json").write_text(json.dumps({"prefect": old}))
-        assert "nothing was running" in project.flows("ui", "stop")
+        assert "no server was running" in project.flows("ui", "stop")
         assert stranger.is_running() and stranger.poll() is None
         stranger.kill()

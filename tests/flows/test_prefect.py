@@ -12,7 +12,7 @@ from threading import Thread
 
 import pytest
 
-from flows.tracking import prefect_client as watching
+from flows.tracking import prefect_server
 from flows.tracking.events import lock_file
 from tests.flows.project import Project
 from tests.flows.test_reproduce import wait_for
@@ -116,7 +116,10 @@ def test_a_server_that_dies_or_hangs_costs_the_stage_nothing(
 
 
 def test_without_a_server_prefect_is_not_even_imported(project: Project) -> None:
-    code = "import sys\nfrom flows import stage, watching\nassert not watching.connect()\nprint(sorted(sys.modules))"
+    code = (
+        "import sys\nfrom flows import stage\nfrom flows.tracking import prefect_server\n"
+        "assert not prefect_server.connect()\nprint(sorted(sys.modules))"
+    )
     modules = project.run([sys.executable, "-c", code])
     assert "'flows.stage'" in modules
     assert not {"prefect", "mlflow", "dvc"} & {name.strip("'[], \n").partition(".")[0] for name in modules.split(" ")}
@@ -132,5 +135,5 @@ def test_a_stranger_that_answers_is_not_taken_for_a_server(monkeypatch: pytest.M
     with ThreadingHTTPServer(("127.0.0.1", 0), Stranger) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{server.server_port}/api")
-        assert watching.server() is None
+        assert prefect_server.find_server() is None
         server.shutdown()
