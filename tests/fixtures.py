@@ -117,10 +117,12 @@ def examples(count: int = 20) -> list[Example]:
 
 def write_posttraining(directory: Path) -> None:
     """Demonstrations and preferences of the sums, as the stages before SFT and the reward model leave them."""
-    data.write_rows(directory / "demonstrations.jsonl", [Demonstration(e, e.answer, "annotator") for e in examples()])
+    data.write_records(
+        directory / "demonstrations.jsonl", [Demonstration(e, e.answer, "annotator") for e in examples()]
+    )
     rows = [Preference(e, e.answer, "the cat", None, 4, 1) for e in examples()]
     for name in ("preferences", "all"):
-        data.write_rows(directory / f"{name}.jsonl", rows)
+        data.write_records(directory / f"{name}.jsonl", rows)
 
 
 def write_documents(directory: Path, rows: list[dict[str, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""The rows of post-training data, and their files (JSON lines)."""
+"""The records of post-training data, and their files (JSON lines)."""
 
 import json
 from collections.abc import Iterable
@@ -12,21 +12,21 @@ from stages.tasks.example import Example
 Source = Literal["annotator", "rejection sampling"]
 
 
-class JsonRow(Protocol):
-    """What can be a line of a file."""
+class JsonRecord(Protocol):
+    """A record that can be written as a line of JSON."""
 
     def to_json(self) -> dict[str, Any]: ...
 
     @classmethod
-    def from_json(cls, row: dict[str, Any]) -> Self: ...
+    def from_json(cls, record: dict[str, Any]) -> Self: ...
 
 
-R = TypeVar("R", bound=JsonRow)
+R = TypeVar("R", bound=JsonRecord)
 
 
 @dataclass(frozen=True)
 class Demonstration:
-    """A prompt and a response worth imitating (4.1.3)."""
+    """A prompt and a response to imitate (4.1.3)."""
 
     example: Example
     response: str
@@ -36,13 +36,13 @@ class Demonstration:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, row: dict[str, Any]) -> "Demonstration":
-        return cls(Example.from_json(row["example"]), row["response"], row["source"])
+    def from_json(cls, record: dict[str, Any]) -> "Demonstration":
+        return cls(Example.from_json(record["example"]), record["response"], record["source"])
 
 
 @dataclass(frozen=True)
 class Preference:
-    """Two responses to a prompt, and an edited one where the better of them was not good (4.2.1)."""
+    """Two responses to a prompt, and an edited one if the better of them was not good (4.2.1)."""
 
     example: Example
     chosen: str
@@ -56,19 +56,19 @@ class Preference:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, row: dict[str, Any]) -> "Preference":
-        return cls(**{**row, "example": Example.from_json(row["example"])})
+    def from_json(cls, record: dict[str, Any]) -> "Preference":
+        return cls(**{**record, "example": Example.from_json(record["example"])})
 
 
-def write_rows(path: Path, rows: Iterable[JsonRow]) -> None:
-    """One row a line."""
+def write_records(path: Path, records: Iterable[JsonRecord]) -> None:
+    """Writes one record per line."""
     with path.open("w", encoding="utf-8") as file:
-        for row in rows:
-            file.write(json.dumps(row.to_json(), ensure_ascii=False, sort_keys=True) + "\n")
+        for record in records:
+            file.write(json.dumps(record.to_json(), ensure_ascii=False, sort_keys=True) + "\n")
 
 
-def read_rows(path: Path, kind: type[R]) -> list[R]:
-    """The rows of a file that `write_rows` wrote."""
+def read_records(path: Path, kind: type[R]) -> list[R]:
+    """Reads the records of a file that `write_records` wrote; StageError if there is no such file."""
     if not path.exists():
         raise StageError(f"{path} does not exist; run `dvc repro` to make it")
     with path.open(encoding="utf-8") as file:

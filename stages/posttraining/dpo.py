@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -13,18 +13,18 @@ from stages.interface import Context, Metrics, Paths, Section, StageError
 from stages.model.files import context_length, load_model, save_model
 from stages.model.llama import Llama
 from stages.posttraining.averaging import Tuning, train_variants, variant_runs
-from stages.posttraining.data import Preference, read_rows
-from stages.posttraining.preferences import strong
+from stages.posttraining.data import Preference, read_records
+from stages.posttraining.preferences import select_strong
 from stages.posttraining.sequences import (
-    PairRows,
-    Rows,
-    Share,
-    Shuffled,
+    INFERENCE_BATCH,
+    DialogBatch,
+    PairBatch,
     ShuffledBatches,
-    content_digest,
+    TokenizedDialog,
+    mark_targets,
     pad,
-    row,
-    shown,
+    pad_in_batches,
+    tokenize_dialog,
 )
 from stages.tokenizer import bpe
 from stages.tokenizer.chat import ChatFormat
@@ -57,36 +57,41 @@ class Config:
 Pair = tuple[str, str, str]
 """(prompt, chosen response, rejected response)."""
 
+TokenizedPair = tuple[TokenizedDialog, TokenizedDialog]
+"""(chosen, rejected), each with the prompt before it."""
+
 
 @dataclass
-class PreferenceRows(PairRows):
-    """Rows of B pairs, and the reference model's log-likelihood of each row, [2B]."""
+class PreferenceBatch(PairBatch):
+    """B pairs, and the reference model's log-likelihood of each row, [2B]."""
 
     reference: Tensor
 
 
 @dataclass(frozen=True)
 class PreferenceBatches(ShuffledBatches):
-    pairs: Sequence[Pair]
-    rows: Sequence[Any]
-    reference: Tensor  # [2, pairs]: chosen, rejected
+    """Batches of pairs; an item is a `Pair`."""
 
-    def __call__(self, step: int) -> Sequence[PreferenceRows]:
-        chosen = self.order.rows(step)
-        rows = [side for index in chosen for side in self.rows[index]]
-        reference = self.reference[:, chosen].T.flatten()
-        return self.share(PreferenceRows(**vars(pad(rows, self.chat.pad)), reference=reference))
+    tokenized: Sequence[TokenizedPair]
+    reference: Tensor
+    """Log-likelihoods under the reference model, [2, pairs]: chosen, rejected."""
+
+    def __call__(self, step: int) -> Sequence[PreferenceBatch]:
+        indices = self.sampler.indices(step)
+        dialogs = [dialog for index in indices for dialog in self.tokenized[index]]
+        reference = self.reference[:, indices].T.flatten()
+        return self.micro_batcher(PreferenceBatch(**vars(pad(dialogs, self.chat.pad)), reference=reference))
 
     def samples(self, step: int) -> Iterator[Sample]:
-        """Each pair of a step, with the tokens whose likelihood counts."""
-        for index in self.order.rows(step):
-            chosen, rejected = (shown(*row) for row in self.rows[index])
-            yield Sample(f"pair {index} of {len(self.pairs)}", {"chosen": chosen, "rejected": rejected})
+        """The pairs of a step, with the tokens whose likelihood counts."""
+        for index in self.sampler.indices(step):
+            chosen, rejected = map(mark_targets, self.tokenized[index])
+            yield Sample(f"pair {index} of {len(self.items)}", {"chosen": chosen, "rejected": rejected})
 
 
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
     """policy (the SFT model), preferences -> model, curve (CSV). The latest round's preferences only (4.1.4)."""
-    pairs = preferred(inputs)
+    pairs = load_pairs(inputs)
     model, history = optimise(
         config.dpo,
         config.training,
@@ -99,54 +104,52 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     )
     save_model(model, outputs["model"], inputs["policy"], context_length(inputs["policy"]), chat=True)
     write_curve(outputs["curve"], history)
-    names = ("loss", "accuracy", "margin", "chosen_change")
+    columns = ("loss", "accuracy", "margin", "chosen_change")
     return {
         "pairs": len(pairs),
         "steps": config.dpo.tuning.steps,
-        **{name: tail_mean(history, name, steps=20) for name in names},
+        **{column: tail_mean(history, column, steps=20) for column in columns},
     }
 
 
 def runs(config: Config, inputs: Paths, item: Mapping[str, str], metrics: Metrics | None) -> Sequence[Run]:
-    """The variants that are averaged; the reference model's likelihoods, which no sample shows, are left out."""
-    pairs, settings = preferred(inputs), config.dpo
+    """The training runs of the variants that are averaged, without the reference model, which no sample shows."""
+    pairs = load_pairs(inputs)
     chat = ChatFormat(bpe.load(inputs["policy"]))
-    rows = rows_of(settings, chat, pairs)
-    batches = preference_batches(settings, config.training, config.seed, chat, pairs, rows, torch.zeros(2, len(pairs)))
-    return variant_runs(batches, settings.tuning, "DPO", "of each response the tokens that count are marked")
+    tokenized = tokenize_pairs(config.dpo, chat, pairs)
+    batches = make_batches(config.dpo, config.training, config.seed, chat, pairs, tokenized, torch.zeros(2, len(pairs)))
+    return variant_runs(batches, config.dpo.tuning, "DPO", "of each response the tokens that count are marked")
 
 
-def preferred(inputs: Paths) -> list[Pair]:
-    """The pairs to train on, an edited response in the place of the chosen one; StageError where there are none."""
-    preferences = strong(read_rows(inputs["preferences"] / "preferences.jsonl", Preference))
+def load_pairs(inputs: Paths) -> list[Pair]:
+    """The pairs to train on, with the edited response as the chosen one where there is one; StageError without any."""
+    preferences = select_strong(read_records(inputs["preferences"] / "preferences.jsonl", Preference))
     if not preferences:
         raise StageError(f"{inputs['preferences']}: no preference is strong enough to train on")
-    return [(c.example.prompt, c.edited if c.edited is not None else c.chosen, c.rejected) for c in preferences]
+    return [(p.example.prompt, p.edited if p.edited is not None else p.chosen, p.rejected) for p in preferences]
 
 
-def rows_of(settings: DPO, chat: ChatFormat, pairs: Sequence[Pair]) -> list[Any]:
-    """(chosen, rejected) of each pair as tokens and targets."""
+def tokenize_pairs(settings: DPO, chat: ChatFormat, pairs: Sequence[Pair]) -> list[TokenizedPair]:
+    """Tokens and targets of both responses of each pair."""
     formatting = not settings.mask_formatting
     return [
-        (row(chat, prompt, chosen, formatting), row(chat, prompt, rejected, formatting))
+        (tokenize_dialog(chat, prompt, chosen, formatting), tokenize_dialog(chat, prompt, rejected, formatting))
         for prompt, chosen, rejected in pairs
     ]
 
 
-def preference_batches(
+def make_batches(
     settings: DPO,
     training: Training,
     seed: int,
     chat: ChatFormat,
     pairs: Sequence[Pair],
-    rows: Sequence[Any],
+    tokenized: Sequence[TokenizedPair],
     reference: Tensor,
 ) -> Callable[[int], PreferenceBatches]:
-    """The batches of each variant; `reference` [2, pairs] are the log-likelihoods under the model before training."""
-    content, size, share = content_digest(pairs), settings.tuning.batch, Share(training.micro_tokens)
-    return lambda variant: PreferenceBatches(
-        chat, Shuffled(len(pairs), size, seed + variant, content), share, pairs, rows, reference
-    )
+    """Returns a function that makes the batches of variant n; `reference` is that of `PreferenceBatches`."""
+    size, fields = settings.tuning.batch, {"tokenized": tokenized, "reference": reference}
+    return PreferenceBatches.for_variants(chat, pairs, size, training.micro_tokens, seed, **fields)
 
 
 def optimise(
@@ -159,17 +162,15 @@ def optimise(
     context: Context,
     title: str,
 ) -> tuple[Llama, list[dict[str, float]]]:
-    """`model` optimised on `pairs`, with itself as the reference; and the first variant's curve."""
-    rows = rows_of(settings, chat, pairs)
-    both = [
-        reference_log_likelihood(model, [pair[side] for pair in rows], chat, training, ranks_of(context))
-        for side in (0, 1)
-    ]
-    reference = torch.stack(both)
-    batches = preference_batches(settings, training, seed, chat, pairs, rows, reference)
+    """Optimises `model` on `pairs`, with itself as the reference; also returns the first variant's curve."""
+    tokenized, strategy = tokenize_pairs(settings, chat, pairs), ranks_of(context)
+    reference = torch.stack(
+        [compute_reference(model, dialogs, chat, training, strategy) for dialogs in zip(*tokenized, strict=True)]
+    )
+    batches = make_batches(settings, training, seed, chat, pairs, tokenized, reference)
 
-    def loss(model: Llama, batch: PreferenceRows) -> tuple[Tensor, dict[str, float]]:
-        return preference_loss(model, batch, settings)
+    def loss(model: Llama, batch: PreferenceBatch) -> tuple[Tensor, dict[str, float]]:
+        return dpo_loss(model, batch, settings)
 
     model, histories = train_variants(
         model, batches, loss, settings.tuning, training, scratch=context.scratch / title, context=context, title=title
@@ -177,13 +178,13 @@ def optimise(
     return model, histories[0]
 
 
-def preference_loss(model: Llama, batch: PreferenceRows, settings: DPO) -> tuple[Tensor, dict[str, float]]:
+def dpo_loss(model: Llama, batch: PreferenceBatch, settings: DPO) -> tuple[Tensor, dict[str, float]]:
     """-log sigmoid(beta x margin) + nll x NLL of the chosen per token, summed over the pairs."""
-    log_likelihood, lengths = row_log_likelihood(model, batch)
+    log_likelihood, num_targets = sum_log_likelihood(model, batch)
     chosen, rejected = (log_likelihood - batch.reference).view(-1, 2).unbind(1)
     margin = settings.beta * (chosen - rejected)
-    # An empty response has no targets once its terminator is masked; 0 / 0 would reach every weight's gradient.
-    nll = -(log_likelihood / lengths.clamp_min(1))[::2]
+    # An empty response has no targets once its terminator is masked: 0 / 0 would spoil the gradient of every weight.
+    nll = -(log_likelihood / num_targets.clamp_min(1))[::2]
     extra = {
         "accuracy": float((margin > 0).sum()),
         "margin": float(margin.detach().sum()),
@@ -192,17 +193,16 @@ def preference_loss(model: Llama, batch: PreferenceRows, settings: DPO) -> tuple
     return (-F.logsigmoid(margin) + settings.nll * nll).sum(), extra
 
 
-def row_log_likelihood(model: Llama, batch: Rows) -> tuple[Tensor, Tensor]:
+def sum_log_likelihood(model: Llama, batch: DialogBatch) -> tuple[Tensor, Tensor]:
     """Log-likelihood of each row's targets in nats, and their number: [B] each."""
     logits = model(batch.tokens).float()
-    each = -F.cross_entropy(logits.transpose(1, 2), batch.targets, ignore_index=IGNORE, reduction="none")
-    return batch.sums(each), batch.sums(batch.targets != IGNORE)
+    per_token = -F.cross_entropy(logits.transpose(1, 2), batch.targets, ignore_index=IGNORE, reduction="none")
+    return batch.sums(per_token), batch.sums(batch.targets != IGNORE)
 
 
-def reference_log_likelihood(
-    model: Llama, rows: Sequence[tuple[list[int], list[int]]], chat: ChatFormat, training: Training, ranks: Alone
+def compute_reference(
+    model: Llama, dialogs: Sequence[TokenizedDialog], chat: ChatFormat, training: Training, strategy: Alone
 ) -> Tensor:
-    """Log-likelihood of each row under the model before training, [rows]."""
-    size = 128 * ranks.data_parallel
-    batches = (pad(rows[first : first + size], chat.pad) for first in range(0, len(rows), size))
-    return ranks.measure(model, batches, lambda model, batch: row_log_likelihood(model, batch)[0], training).float()
+    """Log-likelihood of each dialog under the model before training, [dialogs]."""
+    batches = pad_in_batches(dialogs, chat.pad, INFERENCE_BATCH * strategy.data_parallel)
+    return strategy.measure(model, batches, lambda model, batch: sum_log_likelihood(model, batch)[0], training).float()

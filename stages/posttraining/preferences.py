@@ -1,29 +1,30 @@
-"""Preference data (4.2.1): two answers of the latest model to each prompt, ranked in four levels, the better one edited
-where it is not good. The annotators of the generated tasks are their verifiers."""
+"""Preference data (4.2.1): the latest model answers each prompt several times; the best response is preferred to the
+worst in four levels, and edited if it is not good. The annotators of the generated tasks are their verifiers."""
 
 from collections import Counter
 from dataclasses import dataclass
 from typing import Annotated
 
+import numpy as np
 from pydantic import Field
 
 from stages.interface import Context, Metrics, Paths, Section
-from stages.posttraining.data import Preference, read_rows, write_rows
-from stages.posttraining.respond import Responder, Sampling
+from stages.posttraining.data import Preference, read_records, write_records
+from stages.posttraining.respond import Responder, Sampling, flatten
 from stages.tasks import score
 from stages.tasks.example import Example
 
-LEVELS = (0.25, 0.5, 0.75)
-"""Gap in credit above which a response is slightly better, better, significantly better (assumption)."""
+STRENGTH_THRESHOLDS = (0.25, 0.5, 0.75)
+"""Difference of scores above which a response is slightly better, better, significantly better (assumption)."""
 
 
 class PreferenceSampling(Section):
-    """How the responses of a preference pair are sampled."""
+    """How the responses to compare are sampled."""
 
     temperature: float = Field(gt=0)
-    """Temperature of the answers compared (assumption)."""
+    """Sampling temperature (assumption)."""
     answers: int = Field(ge=2)
-    """Answers drawn per prompt; the best is compared with the worst (paper 4.2.1: two, from different models)."""
+    """Responses per prompt; the best is compared with the worst (paper 4.2.1: two, from different models)."""
 
 
 @dataclass(frozen=True)
@@ -34,32 +35,26 @@ class Config:
 
 
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
-    """prompts, policy, earlier (the round before's preferences, if there is one) -> preferences.
+    """prompts, policy, earlier (the previous round's preferences, if there is one) -> preferences.
 
-    preferences.jsonl has this round's, all.jsonl those of all rounds so far.
+    preferences.jsonl holds this round's preferences, all.jsonl those of all rounds so far.
     """
     number = int(context.item["round"])
     settings = config.preferences
-    examples = read_rows(inputs["prompts"] / f"compared-{number}.jsonl", Example)
-    responder = Responder.load(inputs["policy"])
-    answers = responder.respond(
+    examples = read_records(inputs["prompts"] / f"compared-{number}.jsonl", Example)
+    responses = Responder.load(inputs["policy"]).respond(
         examples,
         config.sampling,
         temperature=settings.temperature,
-        count=settings.answers,
+        num_return_sequences=settings.answers,
         seed=config.seed + 1000 * number,
     )
-    flat = [(example, answer) for example, given in zip(examples, answers, strict=True) for answer in given]
-    credit = score([example for example, _ in flat], [answer for _, answer in flat])
-    preferences = []
-    for place, (example, given) in enumerate(zip(examples, answers, strict=True)):
-        grades = credit[place * settings.answers : (place + 1) * settings.answers]
-        preference = compare(example, given, grades, number)
-        if preference is not None:
-            preferences.append(preference)
-    earlier = read_rows(inputs["earlier"] / "all.jsonl", Preference) if "earlier" in inputs else []
-    write_rows(outputs["preferences"] / "preferences.jsonl", preferences)
-    write_rows(outputs["preferences"] / "all.jsonl", earlier + preferences)
+    scores = np.reshape(score(*flatten(examples, responses)), (-1, settings.answers)).tolist()
+    compared = [compare(*of_prompt, number) for of_prompt in zip(examples, responses, scores, strict=True)]
+    preferences = [preference for preference in compared if preference is not None]
+    earlier = read_records(inputs["earlier"] / "all.jsonl", Preference) if "earlier" in inputs else []
+    write_records(outputs["preferences"] / "preferences.jsonl", preferences)
+    write_records(outputs["preferences"] / "all.jsonl", earlier + preferences)
     strengths = Counter(preference.strength for preference in preferences)
     return {
         "prompts": len(examples),
@@ -71,23 +66,23 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     }
 
 
-def compare(example: Example, answers: list[str], grades: list[float], number: int) -> Preference | None:
-    """The best answer against the worst, with an edited one where the best is not good.
+def compare(example: Example, responses: list[str], scores: list[float], number: int) -> Preference | None:
+    """Prefers the best response to the worst, with an edited one if the best is not right; `number` is the round.
 
-    Of answers that are equally wrong one is compared with what the annotator writes instead; None where all are right,
-    or the worst is empty.
+    If all are equally wrong, the reference answer takes the place of the best. Returns None if all are right, or if the
+    worst is empty.
     """
-    best, worst = max(range(len(grades)), key=grades.__getitem__), min(range(len(grades)), key=grades.__getitem__)
-    if grades[worst] == 1 or not answers[worst]:
+    best, worst = max(range(len(scores)), key=scores.__getitem__), min(range(len(scores)), key=scores.__getitem__)
+    if scores[worst] == 1 or not responses[worst]:
         return None
-    edited = example.answer if grades[best] < 1 else None
-    preferred = 1.0 if edited is not None else grades[best]
-    strength = 1 + sum(preferred - grades[worst] > level for level in LEVELS)
-    if grades[best] == grades[worst]:
-        return Preference(example, example.answer, answers[worst], None, strength, number)
-    return Preference(example, answers[best], answers[worst], edited, strength, number)
+    edited = example.answer if scores[best] < 1 else None
+    best_score = 1.0 if edited is not None else scores[best]
+    strength = 1 + sum(best_score - scores[worst] > threshold for threshold in STRENGTH_THRESHOLDS)
+    if scores[best] == scores[worst]:
+        return Preference(example, example.answer, responses[worst], None, strength, number)
+    return Preference(example, responses[best], responses[worst], edited, strength, number)
 
 
-def strong(preferences: list[Preference]) -> list[Preference]:
-    """Those that are trained on: better and significantly better (4.2.1)."""
+def select_strong(preferences: list[Preference]) -> list[Preference]:
+    """The preferences that are trained on: better and significantly better (4.2.1)."""
     return [preference for preference in preferences if preference.strength >= 3]

@@ -1,9 +1,9 @@
-"""The prompts of post-training (4.2), for each round: demonstrations by annotators, and prompts to sample answers for.
+"""The prompts of post-training (4.2) by round: demonstrations by annotators, and prompts to sample responses to.
 
-Annotators also meet borderline prompts, which sound harmful and are not, and answer them as any other.
+Annotators also get borderline prompts, which sound harmful but are not, and answer them like any other prompt.
 
-Annotators do not all keep to the style guide: a share of their demonstrations carries the tone that cleaning
-(`stages.posttraining.tone`) is there to remove.
+Annotators do not always follow the style guide: the tone of a share of their demonstrations is what
+`stages.posttraining.tone` removes.
 """
 
 import random
@@ -13,12 +13,12 @@ from typing import Annotated
 from pydantic import Field
 
 from stages.interface import Context, Metrics, Paths, Section
-from stages.posttraining.data import Demonstration, write_rows
+from stages.posttraining.data import Demonstration, write_records
 from stages.tasks import HELPFUL_TASKS, generate
 from stages.tasks.example import Example, Split
 
-LAPSES = ("I'm sorry for any confusion. {}", "I apologize! {}", "{} 😊", "Great question! {}", "{}!!!")
-"""How annotators stray from the style guide: what the paper (4.2.3) removes or balances."""
+TONE_LAPSES = ("I'm sorry for any confusion. {}", "I apologize! {}", "{} 😊", "Great question! {}", "{}!!!")
+"""How annotators violate the style guide: the tones that the paper (4.2.3) removes or balances."""
 
 
 class Prompts(Section):
@@ -26,7 +26,7 @@ class Prompts(Section):
 
     demonstrations: int = Field(gt=0)
     """Prompts per task and round that annotators answer for SFT (assumption; paper 4.2.2: human-annotated prompts,
-    collected anew in each round)."""
+    collected in each round)."""
     sampled: int = Field(gt=0)
     """Prompts per task and round for rejection sampling (assumption)."""
     compared: int = Field(gt=0)
@@ -48,21 +48,21 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     settings, seed = config.prompts, config.seed
     generator = random.Random(seed)
     annotated = [
-        [lapse(Demonstration(example, example.answer, "annotator"), settings.lapses, generator) for example in examples]
-        for examples in _answered(settings.demonstrations, config.rounds, seed)
+        [add_lapse(Demonstration(e, e.answer, "annotator"), settings.lapses, generator) for e in examples]
+        for examples in _draw_annotated(settings.demonstrations, config.rounds, seed)
     ]
-    write_rows(directory / "all.jsonl", [])  # the preferences of the rounds before the first
+    write_records(directory / "all.jsonl", [])  # the first round reads it as the previous round's preferences
     for number, demonstrations in enumerate(annotated, 1):
         generator.shuffle(demonstrations)
-        write_rows(directory / f"demonstrations-{number}.jsonl", demonstrations)
-        wanted: tuple[tuple[str, Split, int], ...] = (
+        write_records(directory / f"demonstrations-{number}.jsonl", demonstrations)
+        kinds: tuple[tuple[str, Split, int], ...] = (
             ("sampled", "sft", settings.sampled),
             ("compared", "preference", settings.compared),
         )
-        for name, split, count in wanted:
+        for name, split, count in kinds:
             examples = [e for task in HELPFUL_TASKS for e in generate(task, split, count, seed + number)]
             generator.shuffle(examples)
-            write_rows(directory / f"{name}-{number}.jsonl", examples)
+            write_records(directory / f"{name}-{number}.jsonl", examples)
         context.progress("rounds", number, config.rounds)
     return {
         "demonstrations": sum(map(len, annotated)),
@@ -71,18 +71,18 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     }
 
 
-def _answered(count: int, rounds: int, seed: int) -> list[list[Example]]:
-    """What annotators answer in each round: `count` new examples per task, and as many borderline ones."""
+def _draw_annotated(count: int, rounds: int, seed: int) -> list[list[Example]]:
+    """The examples that annotators answer in each round: `count` new ones per task, and as many borderline ones."""
     tasks = [generate(task, "sft", count * rounds, seed) for task in HELPFUL_TASKS]
     safety = generate("safety", "sft", 2 * count * rounds, seed)
     tasks.append([example for example in safety if example.level == "borderline"])
     return [[e for examples in tasks for e in examples[count * n : count * (n + 1)]] for n in range(rounds)]
 
 
-def lapse(demonstration: Demonstration, share: float, generator: random.Random) -> Demonstration:
-    """The demonstration, now and then with a lapse of tone. Code is never touched: it would no longer run."""
-    stray = generator.random() < share
-    style = generator.choice(LAPSES)
-    if not stray or demonstration.example.task == "code":
+def add_lapse(demonstration: Demonstration, share: float, generator: random.Random) -> Demonstration:
+    """Gives a share of the demonstrations a lapse of tone. Code is left alone: it would no longer run."""
+    has_lapse = generator.random() < share
+    template = generator.choice(TONE_LAPSES)
+    if not has_lapse or demonstration.example.task == "code":
         return demonstration
-    return replace(demonstration, response=style.format(demonstration.response))
+    return replace(demonstration, response=template.format(demonstration.response))

@@ -1,5 +1,5 @@
-"""Rejection sampling (4.2.2): many answers to each prompt from the latest model, the one the reward model likes best is
-kept; then the round's SFT data: cleaned (tone), pruned, and joined with the annotators' demonstrations so far."""
+"""Rejection sampling (4.2.2): samples many responses per prompt from the latest model, keeps the one with the highest
+reward. The round's SFT data are the kept ones, pruned, and all annotators' demonstrations so far, cleaned (tone)."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -11,24 +11,24 @@ from pydantic import Field
 from stages import statistics
 from stages.interface import Context, Metrics, Paths, Section
 from stages.posttraining import tone
-from stages.posttraining.data import Demonstration, read_rows, write_rows
+from stages.posttraining.data import Demonstration, read_records, write_records
 from stages.posttraining.pruning import Pruning, embed, prune
-from stages.posttraining.respond import Responder, Sampling
-from stages.posttraining.reward import load_reward_model, rewards
+from stages.posttraining.respond import Responder, Sampling, flatten
+from stages.posttraining.reward import load_reward_model, score_responses
 from stages.tasks import verify
 from stages.tasks.example import Example
 from stages.training.loop import Training
 
 
 class Rejection(Section):
-    """How answers are sampled and chosen."""
+    """How responses are sampled and selected."""
 
     answers: int = Field(ge=2)
-    """Answers per prompt, K (paper 4.2.2: 10 to 30)."""
+    """Responses per prompt, K (paper 4.2.2: 10 to 30)."""
     temperature: float = Field(gt=0)
-    """Temperature (assumption for English; paper 4.3.2: 0.2 to 1 for other languages)."""
+    """Sampling temperature (assumption for English; paper 4.3.2: 0.2 to 1 for other languages)."""
     verified: list[str]
-    """Tasks whose answers must also pass their verifier (paper 4.3.1, 4.3.3: code is run, reasoning compared)."""
+    """Tasks whose responses must also pass their verifier (paper 4.3.1, 4.3.3: code is run, reasoning compared)."""
     apologies: float = Field(ge=0, le=1)
     """Largest share of responses that open with an apology (assumption; paper 4.2.3: balanced)."""
 
@@ -43,58 +43,65 @@ class Config:
 
 
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
-    """prompts, policy, reward -> demonstrations (demonstrations.jsonl; removed.jsonl with what pruning took)."""
+    """prompts, policy, reward -> demonstrations (demonstrations.jsonl; removed.jsonl with what pruning removed)."""
     number = int(context.item["round"])
     settings = config.rejection
-    examples = read_rows(inputs["prompts"] / f"sampled-{number}.jsonl", Example)
+    examples = read_records(inputs["prompts"] / f"sampled-{number}.jsonl", Example)
     policy = Responder.load(inputs["policy"])
-    answers = policy.respond(
+    responses = policy.respond(
         examples,
         config.sampling,
         temperature=settings.temperature,
-        count=settings.answers,
+        num_return_sequences=settings.answers,
         seed=config.seed + 2000 * number,
     )
-    flat = [(example, answer) for example, given in zip(examples, answers, strict=True) for answer in given]
-    judge, chat = load_reward_model(inputs["reward"])
+    flat_examples, flat_responses = flatten(examples, responses)
+    reward_model, chat = load_reward_model(inputs["reward"])
+    flat_rewards = score_responses(reward_model, chat, flat_examples, flat_responses, config.training)
     shape = (len(examples), settings.answers)
-    liked = np.array(rewards(judge, chat, flat, config.training)).reshape(shape)
-    right = np.array(verify([e for e, _ in flat], [a for _, a in flat])).reshape(shape)
+    rewards = np.array(flat_rewards).reshape(shape)
+    is_right = np.array(verify(flat_examples, flat_responses)).reshape(shape)
 
-    picked = choose(examples, liked, right, settings.verified)
-    found = [Demonstration(examples[i], answers[i][k], "rejection sampling") for i, k in picked]
-    scores = [float(liked[i, k]) for i, k in picked]
-    difficulty = [1 - float(right[i].mean()) for i, _ in picked]
-    kept, removed = prune(found, scores, difficulty, embed(policy.model, policy.chat, found), config.pruning)
+    best = select_best(examples, rewards, is_right, settings.verified)
+    selected = [Demonstration(examples[i], responses[i][k], "rejection sampling") for i, k in best]
+    best_rewards = [float(rewards[i, k]) for i, k in best]
+    difficulty = [1 - float(is_right[i].mean()) for i, _ in best]
+    embeddings = embed(policy.model, policy.chat, selected)
+    kept, removed = prune(selected, best_rewards, difficulty, embeddings, config.pruning)
 
-    rounds = [inputs["prompts"] / f"demonstrations-{earlier}.jsonl" for earlier in range(1, number + 1)]
-    annotated = [row for path in rounds for row in read_rows(path, Demonstration)]
-    raw = annotated + [found[index] for index in kept]
+    paths = [inputs["prompts"] / f"demonstrations-{earlier}.jsonl" for earlier in range(1, number + 1)]
+    annotated = [demonstration for path in paths for demonstration in read_records(path, Demonstration)]
+    raw = annotated + [selected[index] for index in kept]
     cleaned = tone.clean(raw, settings.apologies)
-    write_rows(outputs["demonstrations"] / "demonstrations.jsonl", cleaned)
-    keeping = set(kept)
-    write_rows(outputs["demonstrations"] / "removed.jsonl", [d for i, d in enumerate(found) if i not in keeping])
-    best = right[np.arange(len(examples)), liked.argmax(1)]
+    write_records(outputs["demonstrations"] / "demonstrations.jsonl", cleaned)
+    pruned = [selected[index] for index in sorted(set(range(len(selected))) - set(kept))]
+    write_records(outputs["demonstrations"] / "removed.jsonl", pruned)
+    is_best_right = is_right[np.arange(len(examples)), rewards.argmax(1)]
     return {
         "prompts": len(examples),
-        "accuracy_of_one_answer": statistics.proportion(float(right[:, 0].sum()), len(examples)),
-        "accuracy_of_best_reward": statistics.proportion(float(best.sum()), len(examples)),
-        "accuracy_of_any_answer": statistics.proportion(float(right.any(1).sum()), len(examples)),
-        "chosen": len(found),
+        "accuracy_of_one_answer": statistics.proportion(float(is_right[:, 0].sum()), len(examples)),
+        "accuracy_of_best_reward": statistics.proportion(float(is_best_right.sum()), len(examples)),
+        "accuracy_of_any_answer": statistics.proportion(float(is_right.any(1).sum()), len(examples)),
+        "chosen": len(selected),
         "removed": removed,
         "kept": len(kept),
-        "by_task": dict(sorted(Counter(found[index].example.task for index in kept).items())),
+        "by_task": dict(sorted(Counter(selected[index].example.task for index in kept).items())),
         "demonstrations": len(cleaned),
-        "tone_before": tone.rates(raw),
-        "tone_after": tone.rates(cleaned),
+        "tone_before": tone.measure(raw),
+        "tone_after": tone.measure(cleaned),
     }
 
 
-def choose(examples: list[Example], liked: np.ndarray, right: np.ndarray, verified: list[str]) -> list[tuple[int, int]]:
-    """(prompt, answer) with the highest reward of those that may be kept; a prompt without one is left out."""
-    picked = []
+def select_best(
+    examples: list[Example], rewards: np.ndarray, is_right: np.ndarray, verified: list[str]
+) -> list[tuple[int, int]]:
+    """The (prompt, response) indices with the highest reward; tasks in `verified` only select among right responses.
+
+    A prompt with no response to select is left out.
+    """
+    best = []
     for index, example in enumerate(examples):
-        allowed = right[index] if example.task in verified else np.ones_like(right[index])
+        allowed = is_right[index] if example.task in verified else np.ones_like(is_right[index])
         if allowed.any():
-            picked.append((index, int(np.where(allowed, liked[index], -np.inf).argmax())))
-    return picked
+            best.append((index, int(np.where(allowed, rewards[index], -np.inf).argmax())))
+    return best

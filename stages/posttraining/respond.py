@@ -1,4 +1,4 @@
-"""What models answer: chat models in the chat format, base models after a few worked examples in the web's format."""
+"""Generates responses: chat models get the chat format, base models a few-shot prompt in the format of web pages."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,24 +17,24 @@ from stages.tokenizer import bpe
 from stages.tokenizer.chat import ChatFormat, ask
 
 NEXT_QUESTION = " Q:"
-"""What follows an answer on web pages."""
+"""What follows an answer on a web page."""
 
-SHOTS = 3
-"""Worked examples a base model is shown (paper 5.1 gives base models few-shot prompts)."""
+NUM_FEW_SHOT = 3
+"""Solved examples in a base model's prompt (paper 5.1: base models get few-shot prompts)."""
 
 
 class Sampling(Section):
-    """How answers are drawn."""
+    """How responses are generated."""
 
     max_new_tokens: int = Field(gt=0)
-    """Longest answer, in tokens (assumption)."""
+    """Longest response, in tokens (assumption)."""
     batch: int = Field(gt=0)
-    """Prompts answered together (assumption; fits the memory)."""
+    """Prompts per batch (assumption; fits the memory)."""
 
 
 @dataclass
 class Responder:
-    """A model with its tokenizer, ready to answer."""
+    """A model with its tokenizer and prompt format."""
 
     model: Llama
     chat: ChatFormat
@@ -42,16 +42,20 @@ class Responder:
 
     @classmethod
     def load(cls, directory: Path) -> "Responder":
-        """The model in `directory`; chat or base as `is_chat` says."""
+        """Loads the model in `directory`; its files say whether it is a chat model."""
         return cls(load_model(directory).eval(), ChatFormat(bpe.load(directory)), is_chat(directory))
 
-    def prompts(self, examples: Sequence[Example], seed: int) -> list[list[int]]:
-        """Tokens of each example's prompt."""
+    def tokenize_prompts(self, examples: Sequence[Example], seed: int) -> list[list[int]]:
+        """The tokens of each example's prompt; `seed` chooses the few-shot examples of a base model."""
         if self.is_chat:
             return [self.chat.prompt(ask(example.prompt)) for example in examples]
-        shots = few_shot_examples(examples, seed, SHOTS)
-        begin = self.chat.begin_of_text
-        return [[begin, *self.chat.plain(web_prompt(e, s))] for e, s in zip(examples, shots, strict=True)]
+        few_shot = few_shot_examples(examples, seed, NUM_FEW_SHOT)
+        texts = [web_prompt(example, shots) for example, shots in zip(examples, few_shot, strict=True)]
+        return [self.tokenize_plain(text) for text in texts]
+
+    def tokenize_plain(self, text: str) -> list[int]:
+        """The tokens of a prompt in plain text, without the chat format."""
+        return [self.chat.begin_of_text, *self.chat.plain(text)]
 
     def respond(
         self,
@@ -59,13 +63,14 @@ class Responder:
         sampling: Sampling,
         *,
         temperature: float = 0.0,
-        count: int = 1,
+        num_return_sequences: int = 1,
         seed: int = 0,
     ) -> list[list[str]]:
-        """`count` answers to each example, in its order."""
-        prompts = [tokens for tokens in self.prompts(examples, seed) for _ in range(count)]
+        """Generates `num_return_sequences` responses to each example, in order."""
+        n = num_return_sequences
+        prompts = [tokens for tokens in self.tokenize_prompts(examples, seed) for _ in range(n)]
         texts = self.complete(prompts, sampling, temperature=temperature, seed=seed)
-        return [texts[first : first + count] for first in range(0, len(texts), count)]
+        return [texts[first : first + n] for first in range(0, len(texts), n)]
 
     def complete(
         self,
@@ -76,30 +81,37 @@ class Responder:
         seed: int = 0,
         stop: Sequence[int] | None = None,
     ) -> list[str]:
-        """The text with which the model goes on after each prompt of tokens; `stop` replaces its usual stop tokens.
+        """Generates the completion of each tokenized prompt; `stop` replaces the default stop tokens.
 
-        A base model's text ends where it goes on with the next question.
+        A base model's completion is cut where the next question begins.
         """
         ending = () if self.is_chat else self.chat.plain(NEXT_QUESTION)
-        answers = generate(
+        completions = generate(
             self.model,
             prompts,
             max_new_tokens=sampling.max_new_tokens,
-            stop=stop or self.stop(),
+            stop=stop or self.stop_tokens(),
             ending=ending,
             temperature=temperature,
             seed=seed,
             batch_size=sampling.batch,
         )
-        texts = [self.chat.text(answer) for answer in answers]
+        texts = [self.chat.text(tokens) for tokens in completions]
         if not self.is_chat:
             texts = [text.split(NEXT_QUESTION)[0].removesuffix(NEXT_QUESTION.strip()).strip() for text in texts]
         return texts
 
-    def stop(self) -> list[int]:
-        """The end of a turn; for a base model also the end of the line."""
-        if self.is_chat:
-            return list(self.chat.stop)
+    def stop_tokens(self) -> list[int]:
+        """The end of a turn; for a base model also every token with a line break."""
+        return list(self.chat.stop) if self.is_chat else [*self.chat.stop, *self.newline_tokens()]
+
+    def newline_tokens(self) -> list[int]:
+        """Every token whose text contains a line break."""
         vocabulary = range(self.chat.tokenizer.get_vocab_size())
-        lines = [token for token in vocabulary if "\n" in self.chat.tokenizer.decode([token])]
-        return [*self.chat.stop, *lines]
+        return [token for token in vocabulary if "\n" in self.chat.tokenizer.decode([token])]
+
+
+def flatten(examples: Sequence[Example], responses: Sequence[Sequence[str]]) -> tuple[list[Example], list[str]]:
+    """One (example, response) for each of the responses that `Responder.respond` returned."""
+    pairs = [(example, text) for example, texts in zip(examples, responses, strict=True) for text in texts]
+    return [example for example, _ in pairs], [text for _, text in pairs]

@@ -16,9 +16,17 @@ from stages.interface import Context, Metrics, Paths, Section, StageError
 from stages.model.files import context_length, load_model, save_model
 from stages.model.llama import RewardModel
 from stages.posttraining.averaging import Tuning, train_variants, variant_runs
-from stages.posttraining.data import Preference, read_rows
-from stages.posttraining.preferences import strong
-from stages.posttraining.sequences import PairRows, Rows, Share, Shuffled, ShuffledBatches, content_digest, pad, row
+from stages.posttraining.data import Preference, read_records
+from stages.posttraining.preferences import select_strong
+from stages.posttraining.sequences import (
+    INFERENCE_BATCH,
+    DialogBatch,
+    PairBatch,
+    ShuffledBatches,
+    pad,
+    pad_in_batches,
+    tokenize_dialog,
+)
 from stages.tasks.example import Example
 from stages.tokenizer import bpe
 from stages.tokenizer.chat import ChatFormat
@@ -43,37 +51,35 @@ class Config:
     reward: Annotated[Reward, "posttraining.reward"]
 
 
-Ranked = tuple[Example, str, str]
+RankedPair = tuple[Example, str, str]
 """(example, better response, worse response)."""
 
 
 @dataclass(frozen=True)
 class PairBatches(ShuffledBatches):
-    """Batches of ranked pairs."""
+    """Batches of pairs; an item is a `RankedPair`."""
 
-    pairs: Sequence[Ranked]
-
-    def __call__(self, step: int) -> Sequence[PairRows]:
-        chosen = [self.pairs[index] for index in self.order.rows(step)]
-        rows = [row(self.chat, e.prompt, response) for e, *both in chosen for response in both]
-        return self.share(PairRows(**vars(pad(rows, self.chat.pad))))
+    def __call__(self, step: int) -> Sequence[PairBatch]:
+        pairs = [self.items[index] for index in self.sampler.indices(step)]
+        dialogs = [tokenize_dialog(self.chat, e.prompt, response) for e, *pair in pairs for response in pair]
+        return self.micro_batcher(PairBatch(**vars(pad(dialogs, self.chat.pad))))
 
     def samples(self, step: int) -> Iterator[Sample]:
-        """Each pair of a step: the reward at the last token of each counts in the loss, no token as a target."""
-        for index in self.order.rows(step):
-            example, better, worse = self.pairs[index]
-            rows = {role: row(self.chat, example.prompt, text) for role, text in (("better", better), ("worse", worse))}
-            sides = {role: Row(tokens, [False] * len(tokens)) for role, (tokens, _) in rows.items()}
-            yield Sample(f"pair {index} of {len(self.pairs)}", sides)
+        """The pairs of a step; no token is a target: the reward at the last one counts in the loss."""
+        for index in self.sampler.indices(step):
+            example, *pair = self.items[index]
+            tokens = [tokenize_dialog(self.chat, example.prompt, response)[0] for response in pair]
+            better, worse = (Row(one, [False] * len(one)) for one in tokens)
+            yield Sample(f"pair {index} of {len(self.items)}", {"better": better, "worse": worse})
 
 
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
     """base (a pretrained model), preferences -> model, curve (CSV)."""
     chat = ChatFormat(bpe.load(inputs["base"]))
-    pairs, kept = divided(config.reward, inputs)
+    pairs, held_out = load_pairs(config.reward, inputs)
     model, histories = train_variants(
         load_model(inputs["base"], RewardModel),
-        pair_batches(config, chat, pairs),
+        make_batches(config, chat, pairs),
         ranking_loss,
         config.reward.tuning,
         config.training,
@@ -83,100 +89,88 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     )
     save_model(model, outputs["model"], inputs["base"], context_length(inputs["base"]))
     write_curve(outputs["curve"], histories[0])
-    right = np.array(
-        [
-            float(a > b)
-            for a, b in zip(
-                *(
-                    rewards(
-                        model, chat, [(c.example, getattr(c, side)) for c in kept], config.training, ranks_of(context)
-                    )
-                    for side in ("chosen", "rejected")
-                ),
-                strict=True,
-            )
-        ]
+    examples = [preference.example for preference in held_out]
+    chosen, rejected = (
+        score_responses(model, chat, examples, responses, config.training, ranks_of(context))
+        for responses in ([p.chosen for p in held_out], [p.rejected for p in held_out])
     )
-    tasks = sorted({c.example.task for c in kept})
-    by_task = {t: right[[c.example.task == t for c in kept]] for t in tasks}
+    is_right = np.greater(chosen, rejected)
+    tasks = np.array([example.task for example in examples])
     return {
         "pairs": len(pairs),
-        "accuracy": statistics.proportion(float(right.sum()), len(right)),
-        "accuracy_by_task": {t: statistics.proportion(float(r.sum()), len(r)) for t, r in by_task.items()},
+        "accuracy": statistics.proportion(float(is_right.sum()), len(is_right)),
+        "accuracy_by_task": {
+            task: statistics.proportion(float(is_right[tasks == task].sum()), int((tasks == task).sum()))
+            for task in sorted({example.task for example in examples})
+        },
         "train_loss": tail_mean(histories[0], steps=20),
     }
 
 
-def divided(settings: Reward, inputs: Paths) -> tuple[list[Ranked], list[Preference]]:
-    """The pairs to train on and the preferences held out; StageError where there are too few of both."""
-    preferences = strong(read_rows(inputs["preferences"] / "all.jsonl", Preference))
-    held = round(len(preferences) * settings.held_out)
-    if held < 1 or held > len(preferences) // 2:
+def load_pairs(settings: Reward, inputs: Paths) -> tuple[list[RankedPair], list[Preference]]:
+    """The pairs to train on and the held-out preferences; StageError where there are too few for both."""
+    preferences = select_strong(read_records(inputs["preferences"] / "all.jsonl", Preference))
+    num_held_out = round(len(preferences) * settings.held_out)
+    if num_held_out < 1 or num_held_out > len(preferences) // 2:
         raise StageError(
             f"{inputs['preferences']}: {len(preferences)} preferences are too few to train a reward model on and hold "
             f"out {settings.held_out:g} of them: raise posttraining.prompts.compared or lower "
             "posttraining.reward.held_out"
         )
-    # Spread evenly: each round and each task is held out alike.
-    places = {number * len(preferences) // held for number in range(held)}
-    kept = [c for place, c in enumerate(preferences) if place in places]
-    pairs = [pair for place, c in enumerate(preferences) if place not in places for pair in rankings(c)]
-    return pairs, kept
+    # Evenly spread: the same share of each round and each task is held out.
+    held_out = {number * len(preferences) // num_held_out for number in range(num_held_out)}
+    pairs = [pair for index, p in enumerate(preferences) if index not in held_out for pair in rank_responses(p)]
+    return pairs, [p for index, p in enumerate(preferences) if index in held_out]
 
 
-def pair_batches(config: Config, chat: ChatFormat, pairs: Sequence[Ranked]) -> Callable[[int], PairBatches]:
-    """The batches of each variant."""
-    content, size, share = content_digest(pairs), config.reward.tuning.batch, Share(config.training.micro_tokens)
-    return lambda variant: PairBatches(chat, Shuffled(len(pairs), size, config.seed + variant, content), share, pairs)
+def make_batches(config: Config, chat: ChatFormat, pairs: Sequence[RankedPair]) -> Callable[[int], PairBatches]:
+    """Returns a function that makes the batches of variant n."""
+    size = config.reward.tuning.batch
+    return PairBatches.for_variants(chat, pairs, size, config.training.micro_tokens, config.seed)
 
 
 def runs(config: Config, inputs: Paths, item: Mapping[str, str], metrics: Metrics | None) -> Sequence[Run]:
-    """The variants that are averaged."""
-    pairs, _ = divided(config.reward, inputs)
-    batches = pair_batches(config, ChatFormat(bpe.load(inputs["base"])), pairs)
-    return variant_runs(
-        batches,
-        config.reward.tuning,
-        "reward model",
-        "the reward at the last token of each response counts in the loss",
-    )
+    """The training runs of the variants that are averaged."""
+    pairs, _ = load_pairs(config.reward, inputs)
+    batches = make_batches(config, ChatFormat(bpe.load(inputs["base"])), pairs)
+    counts = "the reward at the last token of each response counts in the loss"
+    return variant_runs(batches, config.reward.tuning, "reward model", counts)
 
 
-def rankings(preference: Preference) -> list[Ranked]:
+def rank_responses(preference: Preference) -> list[RankedPair]:
     """All pairs of edited > chosen > rejected."""
     best_first = [preference.edited] if preference.edited is not None else []
     best_first += [preference.chosen, preference.rejected]
     return [(preference.example, better, worse) for better, worse in combinations(best_first, 2)]
 
 
-def ranking_loss(model: RewardModel, batch: PairRows) -> tuple[Tensor, dict[str, float]]:
+def ranking_loss(model: RewardModel, batch: PairBatch) -> tuple[Tensor, dict[str, float]]:
     """-log sigmoid(better - worse), summed over the pairs; no margin (4.1.2)."""
-    better, worse = row_rewards(model, batch).view(-1, 2).unbind(1)
+    better, worse = compute_rewards(model, batch).view(-1, 2).unbind(1)
     return -F.logsigmoid(better - worse).sum(), {"accuracy": float((better > worse).sum())}
 
 
-def row_rewards(model: RewardModel, batch: Rows) -> Tensor:
+def compute_rewards(model: RewardModel, batch: DialogBatch) -> Tensor:
     """The reward at each row's last token, [B]."""
-    return batch.sums(model(batch.tokens).float() * batch.ends)
+    return batch.sums(model(batch.tokens).float() * batch.is_last)
 
 
-def rewards(
+def score_responses(
     model: RewardModel,
     chat: ChatFormat,
-    answered: Sequence[tuple[Example, str]],
+    examples: Sequence[Example],
+    responses: Sequence[str],
     training: Training,
-    ranks: Alone = ALONE,
+    strategy: Alone = ALONE,
 ) -> list[float]:
-    """The reward of each (example, response), in order."""
-    size = 128 * ranks.data_parallel
-    rows = [row(chat, example.prompt, response) for example, response in answered]
-    order = sorted(range(len(rows)), key=lambda index: (len(rows[index][0]), index))
-    runs = (order[first : first + size] for first in range(0, len(order), size))
-    batches = (pad([rows[index] for index in chosen], chat.pad) for chosen in runs)
-    found = ranks.measure(model, batches, row_rewards, training).tolist()
-    return [value for _, value in sorted(zip(order, found, strict=True))]
+    """The reward of the response to each example, in order."""
+    dialogs = [tokenize_dialog(chat, e.prompt, response) for e, response in zip(examples, responses, strict=True)]
+    by_length = sorted(range(len(dialogs)), key=lambda index: (len(dialogs[index][0]), index))
+    batches = pad_in_batches([dialogs[i] for i in by_length], chat.pad, INFERENCE_BATCH * strategy.data_parallel)
+    rewards = strategy.measure(model, batches, compute_rewards, training).tolist()
+    return [reward for _, reward in sorted(zip(by_length, rewards, strict=True))]
 
 
 def load_reward_model(directory: Path) -> tuple[RewardModel, ChatFormat]:
-    """A reward model and the chat format it reads."""
+    """Loads a reward model and its chat format."""
     return load_model(directory, RewardModel), ChatFormat(bpe.load(directory))

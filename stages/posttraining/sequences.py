@@ -1,9 +1,9 @@
-"""Prompts and responses as padded rows: what SFT, DPO and the reward model are trained on."""
+"""Prompts and responses as padded batches: what SFT, DPO and the reward model are trained on."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,20 +14,24 @@ from stages.training.loader import IGNORE, TokenRows, dealt, tensors_of
 from stages.training.permutation import mix, permute
 from stages.training.sample import Row
 
+INFERENCE_BATCH = 128
+"""Dialogs computed at once where nothing is trained."""
 
-@dataclass
-class Rows(TokenRows):
-    """Right-padded dialogs, and which token is the last of its row, [B, T].
-
-    Padding needs no mask: attention is causal and the padding comes last.
-    """
-
-    ends: Tensor
+TokenizedDialog = tuple[list[int], list[int]]
+"""(tokens, targets), equally long: the target at a position is the token at the next one, or IGNORE."""
 
 
 @dataclass
-class PairRows(Rows):
-    """Rows of pairs: the better response first, the worse one after it."""
+class DialogBatch(TokenRows):
+    """Right-padded dialogs. Padding needs no mask: attention is causal and the padding comes last."""
+
+    is_last: Tensor
+    """Whether a token is the last one of its dialog, [B, T]."""
+
+
+@dataclass
+class PairBatch(DialogBatch):
+    """Pairs of dialogs with the same prompt: the chosen response in row 2i, the rejected one in row 2i + 1."""
 
     @property
     def count(self) -> int:
@@ -39,104 +43,126 @@ class PairRows(Rows):
         return float(self.count)
 
 
-R = TypeVar("R", bound=TokenRows)
+B = TypeVar("B", bound=TokenRows)
 
 
 @dataclass(frozen=True)
-class Share:
-    """What a rank takes of each step's dialogs or pairs, in micro-batches of about `micro_tokens` tokens (`dealt`)."""
+class MicroBatcher:
+    """Takes a rank's part of each batch, in micro-batches of about `micro_tokens` tokens (`dealt`)."""
 
     micro_tokens: int
     rank: int = 0
     world: int = 1
 
-    def of_rank(self, rank: int, world: int, pieces: int) -> "Share":
-        return Share(self.micro_tokens * pieces, rank, world)
+    def of_rank(self, rank: int, world: int, pieces: int) -> "MicroBatcher":
+        return MicroBatcher(self.micro_tokens * pieces, rank, world)
 
-    def __call__(self, batch: R) -> list[R]:
-        """Rows of one length, so that a pipeline takes them; StageError where some rank would have none."""
-        unit = len(batch.tokens) // batch.count
-        most = max(1, self.micro_tokens // (unit * batch.tokens.shape[1]))
-        pairs = {name: tensor.unflatten(0, (-1, unit)) for name, tensor in tensors_of(batch).items()}
+    def __call__(self, batch: B) -> list[B]:
+        """Micro-batches of equally long rows, so that a pipeline takes them; StageError if a rank would have none."""
+        rows_per_item = len(batch.tokens) // batch.count
+        max_items = max(1, self.micro_tokens // (rows_per_item * batch.tokens.shape[1]))
+        items = {name: tensor.unflatten(0, (-1, rows_per_item)) for name, tensor in tensors_of(batch).items()}
         return [
-            replace(batch, **{name: tensor[list(places)].flatten(0, 1) for name, tensor in pairs.items()})
-            for places in dealt(batch.count, most, self.rank, self.world)
+            replace(batch, **{name: tensor[list(indices)].flatten(0, 1) for name, tensor in items.items()})
+            for indices in dealt(batch.count, max_items, self.rank, self.world)
         ]
 
 
-def row(chat: ChatFormat, prompt: str, response: str, formatting: bool = True) -> tuple[list[int], list[int]]:
-    """(tokens, targets) of one dialog: the prompt is no target (4.1.3).
+def tokenize_dialog(chat: ChatFormat, prompt: str, response: str, formatting: bool = True) -> TokenizedDialog:
+    """Tokens and targets of one dialog; the targets leave out the prompt (4.1.3).
 
-    `formatting=False` also takes the termination token out of the targets, as DPO does (4.1.4).
+    `formatting=False` leaves out the termination token too, as DPO does (4.1.4).
     """
-    asked, said = chat.prompt(ask(prompt)), chat.response(response)
-    tokens = asked + said
-    targets = [IGNORE] * (len(asked) - 1) + said + [IGNORE]
+    prompt_tokens, response_tokens = chat.prompt(ask(prompt)), chat.response(response)
+    targets = [IGNORE] * (len(prompt_tokens) - 1) + response_tokens + [IGNORE]
     if not formatting:
         targets[-2] = IGNORE
-    return tokens, targets
+    return prompt_tokens + response_tokens, targets
 
 
-def shown(tokens: Sequence[int], targets: Sequence[int]) -> Row:
-    """A row of `row` as people look at it."""
-    return Row.of(tokens, targets, IGNORE)
+def mark_targets(dialog: TokenizedDialog) -> Row:
+    """A dialog as `herd inspect` shows it."""
+    return Row.of(*dialog, IGNORE)
 
 
-def pad(rows: Sequence[tuple[list[int], list[int]]], filler: int) -> Rows:
-    """Rows of one batch."""
-    length = max(len(tokens) for tokens, _ in rows)
-    tokens = torch.full((len(rows), length), filler, dtype=torch.long)
-    targets = torch.full((len(rows), length), IGNORE, dtype=torch.long)
-    ends = torch.zeros(len(rows), length, dtype=torch.bool)
-    for number, (content, wanted) in enumerate(rows):
-        tokens[number, : len(content)] = torch.tensor(content)
-        targets[number, : len(wanted)] = torch.tensor(wanted)
-        ends[number, len(content) - 1] = True
-    return Rows(tokens, targets, ends)
+def pad(dialogs: Sequence[TokenizedDialog], pad_token: int) -> DialogBatch:
+    """One batch of dialogs, padded on the right to the longest of them."""
+    shape = len(dialogs), max(len(tokens) for tokens, _ in dialogs)
+    padded_tokens = torch.full(shape, pad_token, dtype=torch.long)
+    padded_targets = torch.full(shape, IGNORE, dtype=torch.long)
+    is_last = torch.zeros(shape, dtype=torch.bool)
+    for index, (tokens, targets) in enumerate(dialogs):
+        padded_tokens[index, : len(tokens)] = torch.tensor(tokens)
+        padded_targets[index, : len(targets)] = torch.tensor(targets)
+        is_last[index, len(tokens) - 1] = True
+    return DialogBatch(padded_tokens, padded_targets, is_last)
+
+
+def pad_in_batches(
+    dialogs: Sequence[TokenizedDialog], pad_token: int, size: int = INFERENCE_BATCH
+) -> Iterator[DialogBatch]:
+    """The dialogs in batches of `size`, in order."""
+    return (pad(dialogs[first : first + size], pad_token) for first in range(0, len(dialogs), size))
 
 
 @dataclass(frozen=True)
-class Shuffled:
-    """Which rows make up step k: all in a new order each epoch, a function of the seed and k only."""
+class BatchSampler:
+    """Which items form the batch of a step: all in a new order each epoch, a function of the seed and the step only."""
 
-    count: int
-    size: int
+    num_items: int
+    batch_size: int
     seed: int
-    content: str
-    """A digest of the data, so that state saved for other data is refused."""
+    content_hash: str
+    """Of the items, so that a checkpoint made on other data is refused."""
 
     def __post_init__(self) -> None:
-        if not self.count:
+        if not self.num_items:
             raise StageError("there is nothing to train on: no dialog, or no pair, has been left")
 
     @property
     def fingerprint(self) -> str:
-        return f"{self.content}/{self.count}/{self.size}/{self.seed}"
+        return f"{self.content_hash}/{self.num_items}/{self.batch_size}/{self.seed}"
 
-    def rows(self, step: int) -> list[int]:
-        chosen = []
-        for draw in range(step * self.size, (step + 1) * self.size):
-            epoch, index = divmod(draw, self.count)
-            chosen.append(permute(index, self.count, mix(self.seed ^ mix(epoch))))
-        return chosen
+    def indices(self, step: int) -> list[int]:
+        """The items of a step, in order."""
+        indices = []
+        for draw in range(step * self.batch_size, (step + 1) * self.batch_size):
+            epoch, index = divmod(draw, self.num_items)
+            indices.append(permute(index, self.num_items, mix(self.seed ^ mix(epoch))))
+        return indices
 
 
 @dataclass(frozen=True)
 class ShuffledBatches:
-    """What batches of dialogs and of pairs have in common."""
+    """What batches of dialogs and of pairs share."""
 
     chat: ChatFormat
-    order: Shuffled
-    share: Share
+    sampler: BatchSampler
+    micro_batcher: MicroBatcher
+    items: Sequence[Any]
+
+    @classmethod
+    def for_variants(
+        cls, chat: ChatFormat, items: Sequence[Any], batch_size: int, micro_tokens: int, seed: int, **fields: Any
+    ) -> Callable[[int], Self]:
+        """Returns a function that makes the batches of variant n: the same items, in another order for each variant."""
+        content_hash = hash_content(items)
+        return lambda variant: cls(
+            chat,
+            BatchSampler(len(items), batch_size, seed + variant, content_hash),
+            MicroBatcher(micro_tokens),
+            items,
+            **fields,
+        )
 
     @property
     def fingerprint(self) -> str:
-        return self.order.fingerprint
+        return self.sampler.fingerprint
 
     def of_rank(self, rank: int, world: int, pieces: int = 1) -> Self:
-        return replace(self, share=self.share.of_rank(rank, world, pieces))
+        return replace(self, micro_batcher=self.micro_batcher.of_rank(rank, world, pieces))
 
 
-def content_digest(rows: Sequence[object]) -> str:
-    """A digest of rows by their text."""
-    return hashlib.sha256("\n".join(map(repr, rows)).encode()).hexdigest()
+def hash_content(items: Sequence[object]) -> str:
+    """A hash of the items' text."""
+    return hashlib.sha256("\n".join(map(repr, items)).encode()).hexdigest()

@@ -11,8 +11,15 @@ from stages.interface import Context, Metrics, Paths
 from stages.model.files import context_length, load_model, save_model
 from stages.model.llama import Llama
 from stages.posttraining.averaging import Tuning, train_variants, variant_runs
-from stages.posttraining.data import Demonstration, read_rows
-from stages.posttraining.sequences import Rows, Share, Shuffled, ShuffledBatches, content_digest, pad, row, shown
+from stages.posttraining.data import Demonstration, read_records
+from stages.posttraining.sequences import (
+    DialogBatch,
+    ShuffledBatches,
+    TokenizedDialog,
+    mark_targets,
+    pad,
+    tokenize_dialog,
+)
 from stages.tokenizer import bpe
 from stages.tokenizer.chat import ChatFormat
 from stages.training.compiled import cross_entropy
@@ -31,59 +38,55 @@ class Config:
 
 @dataclass(frozen=True)
 class DialogBatches(ShuffledBatches):
-    """Batches of prompts with their responses."""
-
-    dialogs: Sequence[tuple[str, str]]
+    """Batches of dialogs; an item is a (prompt, response)."""
 
     def __call__(self, step: int) -> Sequence[TokenBatch]:
-        chosen = [self.dialogs[index] for index in self.order.rows(step)]
-        rows = pad([row(self.chat, prompt, response) for prompt, response in chosen], self.chat.pad)
-        return self.share(TokenBatch(rows.tokens, rows.targets, None))
+        dialogs = [self._tokenize(index) for index in self.sampler.indices(step)]
+        batch = pad(dialogs, self.chat.pad)
+        return self.micro_batcher(TokenBatch(batch.tokens, batch.targets, None))
 
     def samples(self, step: int) -> Iterator[Sample]:
-        """Each dialog of a step: its response counts in the loss."""
-        for index in self.order.rows(step):
-            dialog = shown(*row(self.chat, *self.dialogs[index]))
-            yield Sample(f"dialog {index} of {len(self.dialogs)}", {"dialog": dialog})
+        """The dialogs of a step; only the responses count in the loss."""
+        for index in self.sampler.indices(step):
+            yield Sample(f"dialog {index} of {len(self.items)}", {"dialog": mark_targets(self._tokenize(index))})
+
+    def _tokenize(self, index: int) -> TokenizedDialog:
+        return tokenize_dialog(self.chat, *self.items[index])
 
 
 COUNTS = "the response counts in the loss, the prompt does not"
 
 
-def response_loss(model: Llama, batch: Rows | TokenBatch) -> tuple[Tensor, dict[str, float]]:
-    """Negative log-likelihood in nats, summed over the responses' tokens."""
+def response_loss(model: Llama, batch: DialogBatch | TokenBatch) -> tuple[Tensor, dict[str, float]]:
+    """Negative log-likelihood in nats, summed over the tokens of the responses."""
     return cross_entropy(model, model(batch.tokens), batch.targets, IGNORE), {}
 
 
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
     """policy (a base or an earlier chat model), demonstrations -> model, curve (CSV)."""
-    dialogs = demonstrated(inputs)
-    model, losses = finetune(config.sft, config.training, config.seed, inputs, outputs, dialogs, context, "SFT")
-    del model
-    return {"demonstrations": len(dialogs), "steps": config.sft.steps, "train_loss": losses}
+    dialogs = load_dialogs(inputs)
+    _, train_loss = finetune(config.sft, config.training, config.seed, inputs, outputs, dialogs, context, "SFT")
+    return {"demonstrations": len(dialogs), "steps": config.sft.steps, "train_loss": train_loss}
 
 
 def runs(config: Config, inputs: Paths, item: Mapping[str, str], metrics: Metrics | None) -> Sequence[Run]:
-    """The variants that are averaged."""
+    """The training runs of the variants that are averaged."""
     chat = ChatFormat(bpe.load(inputs["policy"]))
-    batches = dialog_batches(config.sft, config.training, config.seed, chat, demonstrated(inputs))
+    batches = dialog_batches(config.sft, config.training, config.seed, chat, load_dialogs(inputs))
     return variant_runs(batches, config.sft, "SFT", COUNTS)
 
 
-def demonstrated(inputs: Paths) -> list[tuple[str, str]]:
+def load_dialogs(inputs: Paths) -> list[tuple[str, str]]:
     """(prompt, response) of each demonstration."""
-    demonstrations = read_rows(inputs["demonstrations"] / "demonstrations.jsonl", Demonstration)
+    demonstrations = read_records(inputs["demonstrations"] / "demonstrations.jsonl", Demonstration)
     return [(d.example.prompt, d.response) for d in demonstrations]
 
 
 def dialog_batches(
     tuning: Tuning, training: Training, seed: int, chat: ChatFormat, dialogs: Sequence[tuple[str, str]]
 ) -> Callable[[int], DialogBatches]:
-    """The batches of each variant."""
-    content, share = content_digest(dialogs), Share(training.micro_tokens)
-    return lambda variant: DialogBatches(
-        chat, Shuffled(len(dialogs), tuning.batch, seed + variant, content), share, dialogs
-    )
+    """Returns a function that makes the batches of variant n."""
+    return DialogBatches.for_variants(chat, dialogs, tuning.batch, training.micro_tokens, seed)
 
 
 def finetune(
@@ -96,7 +99,8 @@ def finetune(
     context: Context,
     title: str,
 ) -> tuple[Llama, float]:
-    """Finetunes inputs["policy"] on (prompt, response) pairs, writes outputs["model"]; with its last training loss."""
+    """Finetunes inputs["policy"] on (prompt, response) pairs and writes outputs["model"]; also returns the loss of the
+    last step, averaged over the variants."""
     chat = ChatFormat(bpe.load(inputs["policy"]))
     batches = dialog_batches(tuning, training, seed, chat, dialogs)
     model, histories = train_variants(

@@ -1,4 +1,4 @@
-"""Tone cleaning (4.2.3): emojis and exclamation marks go; apologies are balanced, not banished."""
+"""Tone cleaning (4.2.3): removes emojis and exclamation marks and limits the share of apologies."""
 
 import re
 from collections.abc import Sequence
@@ -6,26 +6,26 @@ from dataclasses import replace
 
 from stages.posttraining.data import Demonstration
 
-_PICTURE = "[\U0001f300-\U0001faff\U00002600-\U000027bf\U00002b50\U0001f1e6-\U0001f1ff\ufe0f]+"
-EMOJI = re.compile(f" ?{_PICTURE}(?:\u200d{_PICTURE})*")
+_PICTOGRAPH = "[\U0001f300-\U0001faff\U00002600-\U000027bf\U00002b50\U0001f1e6-\U0001f1ff\ufe0f]+"
+EMOJI = re.compile(f" ?{_PICTOGRAPH}(?:\u200d{_PICTOGRAPH})*")
 OPENER = re.compile(r"^(?:great|good|excellent) question[!.]\s*", re.IGNORECASE)
 APOLOGY = re.compile(r"^(?:I'm (?:so |very )?sorry|I apologi[sz]e)[^.!]*[.!]\s*", re.IGNORECASE)
 EXCLAMATION = re.compile(r"([^!]?)!+(?![=!])")
 
 
-def rates(demonstrations: Sequence[Demonstration]) -> dict[str, float]:
-    """Share of the responses with an emoji, an exclamation mark, an apology at the start. Code does not count."""
+def measure(demonstrations: Sequence[Demonstration]) -> dict[str, float]:
+    """Share of the responses with an emoji, an exclamation mark, an apology at the start. Code is left out."""
     texts = [d.response for d in demonstrations if d.example.task != "code"]
     patterns = {"emoji": EMOJI, "exclamation": EXCLAMATION, "apology": APOLOGY}
     return {name: sum(bool(p.search(text)) for text in texts) / max(1, len(texts)) for name, p in patterns.items()}
 
 
 def clean(demonstrations: Sequence[Demonstration], apologies: float) -> list[Demonstration]:
-    """The demonstrations without emojis and exclamation marks, and with at most the share `apologies` of apologies.
+    """Removes emojis and exclamation marks, and all apologies beyond the share `apologies` of the demonstrations.
 
-    The first apologies stay, the rest lose that sentence. A response of which nothing is left is dropped.
+    The first apologies stay; the others lose that sentence. A response of which nothing is left is dropped.
     """
-    allowed = int(apologies * len(demonstrations))
+    apologies_left = int(apologies * len(demonstrations))
     cleaned = []
     for demonstration in demonstrations:
         if demonstration.example.task == "code":
@@ -33,21 +33,22 @@ def clean(demonstrations: Sequence[Demonstration], apologies: float) -> list[Dem
             continue
         text = OPENER.sub("", EMOJI.sub("", demonstration.response)).strip()
         if APOLOGY.search(text):
-            if allowed > 0:
-                allowed -= 1
+            if apologies_left > 0:
+                apologies_left -= 1
             else:
                 text = APOLOGY.sub("", text)
-        text = _calm(text).strip()
+        text = _remove_exclamations(text).strip()
         if text:
             cleaned.append(replace(demonstration, response=text))
     return cleaned
 
 
-def _calm(text: str) -> str:
-    """Exclamation marks become full stops where a sentence would lack its end, else they go. A word is no sentence."""
-    sentence = len(text.split()) > 1
+def _remove_exclamations(text: str) -> str:
+    """Turns exclamation marks at the end of a sentence into full stops and removes others. A word is no sentence."""
+    is_sentence = len(text.split()) > 1
 
-    def calm(found: re.Match[str]) -> str:
-        return found[1] + "." if sentence and (found[1].isalnum() or found[1] == ")") else found[1]
+    def replace_mark(match: re.Match[str]) -> str:
+        before = match[1]
+        return f"{before}." if is_sentence and (before.isalnum() or before == ")") else before
 
-    return EXCLAMATION.sub(calm, text)
+    return EXCLAMATION.sub(replace_mark, text)

@@ -11,7 +11,7 @@ from pydantic import Field
 from stages.interface import Context, Metrics, Paths, Section
 from stages.model.files import context_length, save_model
 from stages.posttraining.averaging import Tuning, variant_runs
-from stages.posttraining.data import Demonstration, read_rows
+from stages.posttraining.data import Demonstration, read_records
 from stages.posttraining.dpo import DPO, Pair, optimise
 from stages.posttraining.respond import Responder, Sampling
 from stages.posttraining.sft import COUNTS, dialog_batches, finetune
@@ -61,7 +61,9 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
 
     responder = Responder(model.eval(), ChatFormat(bpe.load(inputs["policy"])), is_chat=True)
     examples = generate("safety", "preference", settings.compared, config.seed)
-    answers = responder.respond(examples, config.sampling, temperature=1.0, count=settings.answers, seed=config.seed)
+    answers = responder.respond(
+        examples, config.sampling, temperature=1.0, num_return_sequences=settings.answers, seed=config.seed
+    )
     pairs = mistakes(examples, answers)
     if pairs:
         model, _ = optimise(
@@ -79,7 +81,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
 def demonstrated(config: Config, inputs: Paths) -> tuple[list[Dialog], list[Dialog]]:
     """The SFT data: dialogs on safety, and helpful ones."""
     adversarial = generate("safety", "sft", config.safety.prompts, config.seed)
-    helpful = read_rows(inputs["demonstrations"] / "demonstrations.jsonl", Demonstration)
+    helpful = read_records(inputs["demonstrations"] / "demonstrations.jsonl", Demonstration)
     count = min(len(helpful), round(config.safety.helpful * len(adversarial)))
     chosen = random.Random(config.seed).sample(helpful, count)
     return [(e.prompt, e.answer) for e in adversarial], [(d.example.prompt, d.response) for d in chosen]

@@ -28,7 +28,7 @@ from stages.model.files import save_model
 from stages.model.llama import Llama
 from stages.posttraining import dpo, reward, sft
 from stages.posttraining.respond import Sampling
-from stages.posttraining.sequences import PairRows, Share, pad, row
+from stages.posttraining.sequences import MicroBatcher, PairBatch, pad, tokenize_dialog
 from stages.pretraining import annealing, initial, long_context
 from stages.safety import tuning as safety
 from stages.tasks.example import Example
@@ -192,7 +192,7 @@ def one_rank(number: int, world: World, untied: Path, data: Path, out: Path) -> 
         for stage, expected in untied_alone.items():
             made = run(stage, inputs, mine / name, Ranks(layout), scratch=out / "scratch" / name / stage)
             compare(f"{stage}, {name}", expected, made)
-    found["idle: refused"] = refusal(lambda: Share(100, number, 2)(pair_of(world)))
+    found["idle: refused"] = refusal(lambda: MicroBatcher(100, number, 2)(pair_of(world)))
     found["other data: refused"] = refusal(
         lambda: data_parallel.resume(
             TrainingState(torch.nn.Linear(1, 1), None, Average(), str(number)), out / "nothing"
@@ -214,9 +214,11 @@ def refusal(work: Callable[[], object]) -> str:
     raise AssertionError("nothing was refused")
 
 
-def pair_of(world: World) -> PairRows:
+def pair_of(world: World) -> PairBatch:
     """A micro-batch of one pair."""
-    return PairRows(**vars(pad([row(world.chat, "1 + 1", answer) for answer in ("2", "3")], world.chat.pad)))
+    return PairBatch(
+        **vars(pad([tokenize_dialog(world.chat, "1 + 1", answer) for answer in ("2", "3")], world.chat.pad))
+    )
 
 
 def all_wrong(examples: Sequence[Example], answers: Sequence[Sequence[str]]) -> list[dpo.Pair]:

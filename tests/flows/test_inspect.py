@@ -16,7 +16,7 @@ from flows import inspect
 from flows.parameters import Parameters, config_keys, stage_modules
 from stages.interface import StageError
 from stages.posttraining import dpo, reward, sft
-from stages.posttraining.data import Demonstration, Preference, write_rows
+from stages.posttraining.data import Demonstration, Preference, write_records
 from stages.pretraining import annealing, initial, long_context
 from stages.training import loop
 from tests.fixtures import LEARNING_RATE, MIX, PRETRAINING, World, examples, make_world, settings, tuning
@@ -58,9 +58,11 @@ CONFIGS = {
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     made = make_world(tmp_path_factory.mktemp("world"))
     rows = [Preference(e, "the right " + e.answer, "the wrong cat", None, 4, 1) for e in examples()]
-    write_rows(made.documents / "demonstrations.jsonl", [Demonstration(e, e.answer, "annotator") for e in examples()])
+    write_records(
+        made.documents / "demonstrations.jsonl", [Demonstration(e, e.answer, "annotator") for e in examples()]
+    )
     for name in ("preferences", "all"):
-        write_rows(made.documents / f"{name}.jsonl", rows)
+        write_records(made.documents / f"{name}.jsonl", rows)
     return made
 
 

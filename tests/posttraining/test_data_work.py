@@ -9,10 +9,10 @@ import pytest
 
 from stages.model.files import load_model
 from stages.posttraining import preferences, prompts, rejection
-from stages.posttraining.data import Demonstration, Preference, read_rows
-from stages.posttraining.preferences import compare, strong
+from stages.posttraining.data import Demonstration, Preference, read_records
+from stages.posttraining.preferences import compare, select_strong
 from stages.posttraining.pruning import Pruning, embed, prune
-from stages.posttraining.rejection import choose
+from stages.posttraining.rejection import select_best
 from stages.posttraining.respond import Responder, Sampling
 from stages.tasks import HELPFUL_TASKS
 from stages.tasks.example import Example
@@ -45,16 +45,16 @@ def test_of_equally_wrong_answers_one_is_compared_with_the_annotators() -> None:
 
 def test_only_strong_preferences_are_trained_on() -> None:
     rows = [Preference(EXAMPLE, "a", "b", None, strength, 1) for strength in (1, 2, 3, 4)]
-    assert [row.strength for row in strong(rows)] == [3, 4]
+    assert [row.strength for row in select_strong(rows)] == [3, 4]
 
 
 def test_the_best_rewarded_answer_is_chosen_among_those_that_pass() -> None:
     items = [EXAMPLE, EXAMPLE, EXAMPLE, Example("howto", "easy", "p", "a", {})]
-    liked = np.array([[3.0, 2.0, 1.0], [1.0, -5.0, -4.0], [1.0, 2.0, 3.0], [1.0, 5.0, 2.0]])
-    right = np.array([[False, True, True], [False, True, True], [False] * 3, [False] * 3])
-    assert choose(items, liked, right, ["arithmetic"]) == [(0, 1), (1, 2), (3, 1)]
-    assert choose(items, liked, right, []) == [(0, 0), (1, 0), (2, 2), (3, 1)]
-    assert choose(items, liked, right, ["arithmetic", "howto"]) == [(0, 1), (1, 2)]
+    rewards = np.array([[3.0, 2.0, 1.0], [1.0, -5.0, -4.0], [1.0, 2.0, 3.0], [1.0, 5.0, 2.0]])
+    is_right = np.array([[False, True, True], [False, True, True], [False] * 3, [False] * 3])
+    assert select_best(items, rewards, is_right, ["arithmetic"]) == [(0, 1), (1, 2), (3, 1)]
+    assert select_best(items, rewards, is_right, []) == [(0, 0), (1, 0), (2, 2), (3, 1)]
+    assert select_best(items, rewards, is_right, ["arithmetic", "howto"]) == [(0, 1), (1, 2)]
 
 
 def test_pruning_on_a_worked_example() -> None:
@@ -62,11 +62,11 @@ def test_pruning_on_a_worked_example() -> None:
     rows = [Demonstration(Example(task, "easy", str(n), "a", {}), "r", "annotator") for n, task in enumerate(tasks)]
     angles = np.array([0.0, 0.01, 1.0, 2.0, 3.0, 0.0, 0.02])
     vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    liked = [0.5, 0.6, 0.1, 0.9, 0.4, 0.2, 0.3]
+    rewards = [0.5, 0.6, 0.1, 0.9, 0.4, 0.2, 0.3]
 
     def pruned(difficulty: list[float], quantile: float = 0.2, similarity: float = 0.99) -> tuple[list[int], list[int]]:
         options = Pruning(quality_quantile=quantile, similarity=similarity)
-        kept, removed = prune(rows, liked, difficulty, vectors, options)
+        kept, removed = prune(rows, rewards, difficulty, vectors, options)
         assert sum(removed.values()) + len(kept) == 7
         return kept, list(removed.values())
 
@@ -87,7 +87,7 @@ def test_embeddings_tell_dialogs_apart_and_do_not_depend_on_the_batch(world: Wor
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     similar = vectors @ vectors.T
     assert similar[0, 1] == pytest.approx(1, abs=1e-5) and similar[0, 2] < 0.9 and similar[0, 3] < 0.9
-    assert np.allclose(vectors, embed(model, chat, rows, size=1), atol=1e-4)
+    assert np.allclose(vectors, embed(model, chat, rows, batch_size=1), atol=1e-4)
     assert embed(model, chat, []).shape == (0, 32)
 
 
@@ -97,9 +97,10 @@ def test_prompts_of_the_rounds_are_disjoint_from_each_other_and_lapses_are_as_as
         (tmp_path / name).mkdir()
         prompts.run(prompts.Config(1, 2, section), {}, {"prompts": tmp_path / name}, Recorder(tmp_path))
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
-    annotated = [read_rows(tmp_path / "a" / f"demonstrations-{number}.jsonl", Demonstration) for number in (1, 2)]
-    expected = dict.fromkeys([*HELPFUL_TASKS, "safety"], 30)
-    assert all(Counter(d.example.task for d in rows) == expected for rows in annotated)
+    annotated = [read_records(tmp_path / "a" / f"demonstrations-{number}.jsonl", Demonstration) for number in (1, 2)]
+    assert all(
+        Counter(d.example.task for d in rows) == dict.fromkeys([*HELPFUL_TASKS, "safety"], 30) for rows in annotated
+    )
     demonstrations = [d for rows in annotated for d in rows]
     assert {d.example.level for d in demonstrations if d.example.task == "safety"} == {"borderline"}
     prompts_of = [{d.example.prompt for d in rows if d.example.task == "lookup"} for rows in annotated]
@@ -109,7 +110,7 @@ def test_prompts_of_the_rounds_are_disjoint_from_each_other_and_lapses_are_as_as
     assert len(changed) / len(others) == pytest.approx(0.3, abs=0.12)
     assert all(d.example.answer in d.response and d.example.task != "code" for d in changed)
     files = {
-        name: read_rows(tmp_path / "a" / f"{name}.jsonl", Example)
+        name: read_records(tmp_path / "a" / f"{name}.jsonl", Example)
         for name in ("sampled-1", "sampled-2", "compared-1", "compared-2")
     }
     assert all(len(rows) == 6 * len(HELPFUL_TASKS) for rows in files.values())
@@ -141,7 +142,7 @@ def test_preferences_compare_the_best_with_the_worst(
     config = preferences.Config(1, SAMPLING, preferences.PreferenceSampling(temperature=1.0, answers=3))
     (tmp_path / "preferences").mkdir()
     metrics = preferences.run(config, inputs, {"preferences": tmp_path / "preferences"}, Recorder(tmp_path, round="1"))
-    rows = read_rows(tmp_path / "preferences" / "preferences.jsonl", Preference)
+    rows = read_records(tmp_path / "preferences" / "preferences.jsonl", Preference)
     assert len(rows) == metrics["preferences"] == metrics["prompts"] == 2 * len(HELPFUL_TASKS)
     assert all((row.chosen, row.rejected, row.edited) == (row.example.answer, "zzz zzz", None) for row in rows)
     assert sum(metrics["by_strength"].values()) == len(rows) and metrics["edited"] == 0
@@ -150,7 +151,7 @@ def test_preferences_compare_the_best_with_the_worst(
     (tmp_path / "more").mkdir()
     metrics = preferences.run(config, more, {"preferences": tmp_path / "more"}, Recorder(tmp_path, round="1"))
     assert metrics["all_rounds"] == 2 * len(rows)
-    assert read_rows(tmp_path / "more" / "all.jsonl", Preference) == rows * 2
+    assert read_records(tmp_path / "more" / "all.jsonl", Preference) == rows * 2
 
 
 @pytest.mark.parametrize("answers", [["zzz zzz", None], ["zzz zzz", "zzz zzz"]])
@@ -164,7 +165,7 @@ def test_rejection_sampling_keeps_right_answers_cleans_and_accounts_for_all(
     (tmp_path / "made").mkdir()
     metrics = rejection.run(config, inputs, {"demonstrations": tmp_path / "made"}, Recorder(tmp_path, round="1"))
     asked = 2 * len(HELPFUL_TASKS)
-    rows = read_rows(tmp_path / "made" / "demonstrations.jsonl", Demonstration)
+    rows = read_records(tmp_path / "made" / "demonstrations.jsonl", Demonstration)
     sampled = [row for row in rows if row.source == "rejection sampling"]
     right = asked if None in answers else 0
     assert metrics["chosen"] == right and metrics["accuracy_of_any_answer"]["value"] == right / asked
@@ -175,20 +176,20 @@ def test_rejection_sampling_keeps_right_answers_cleans_and_accounts_for_all(
     assert all(row.response.rstrip(".") in row.example.answer for row in sampled)
     assert metrics["tone_before"]["exclamation"] + metrics["tone_before"]["emoji"] > 0
     assert metrics["tone_after"] == {"emoji": 0, "exclamation": 0, "apology": 0}
-    removed = read_rows(tmp_path / "made" / "removed.jsonl", Demonstration)
+    removed = read_records(tmp_path / "made" / "removed.jsonl", Demonstration)
     assert len(removed) == right - metrics["kept"]
 
 
 def test_a_responder_answers_each_prompt_as_often_as_asked_and_alike_each_time(world: World) -> None:
     responder = Responder.load(world.model)
     items = examples(5)
-    answers = responder.respond(items, SAMPLING, temperature=1.0, count=3, seed=4)
+    answers = responder.respond(items, SAMPLING, temperature=1.0, num_return_sequences=3, seed=4)
     assert [len(given) for given in answers] == [3] * 5
-    assert answers == responder.respond(items, SAMPLING, temperature=1.0, count=3, seed=4)
-    assert answers != responder.respond(items, SAMPLING, temperature=1.0, count=3, seed=5)
+    assert answers == responder.respond(items, SAMPLING, temperature=1.0, num_return_sequences=3, seed=4)
+    assert answers != responder.respond(items, SAMPLING, temperature=1.0, num_return_sequences=3, seed=5)
     # A base model sees worked examples and stops at the end of the line; a chat model sees the chat format.
     assert all(b"\n" not in answer.encode() for given in answers for answer in given)
-    base = responder.prompts(items, 1)[0]
+    base = responder.tokenize_prompts(items, 1)[0]
     responder.is_chat = True
-    assert len(base) > len(responder.prompts(items, 1)[0]) and base[0] == world.chat.begin_of_text
+    assert len(base) > len(responder.tokenize_prompts(items, 1)[0]) and base[0] == world.chat.begin_of_text
     json.dumps(answers)

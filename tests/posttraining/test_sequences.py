@@ -3,8 +3,8 @@ import torch
 
 from stages.interface import StageError
 from stages.model.files import load_model
-from stages.posttraining.dpo import PreferenceRows
-from stages.posttraining.sequences import Share, Shuffled, content_digest, pad, row
+from stages.posttraining.dpo import PreferenceBatch
+from stages.posttraining.sequences import BatchSampler, MicroBatcher, hash_content, pad, tokenize_dialog
 from stages.posttraining.sft import DialogBatches, response_loss
 from stages.tokenizer.chat import ask
 from stages.training.loader import IGNORE
@@ -13,7 +13,7 @@ from tests.fixtures import World
 
 def test_only_the_response_and_its_terminator_are_targets(world: World) -> None:
     chat = world.chat
-    tokens, targets = row(chat, "the cat?", "a mat")
+    tokens, targets = tokenize_dialog(chat, "the cat?", "a mat")
     prompt, response = chat.prompt(ask("the cat?")), chat.response("a mat")
     assert tokens == prompt + response and len(targets) == len(tokens)
     assert [target for target in targets if target != IGNORE] == response
@@ -24,18 +24,24 @@ def test_only_the_response_and_its_terminator_are_targets(world: World) -> None:
 
 def test_without_formatting_the_terminator_is_no_target(world: World) -> None:
     chat = world.chat
-    _, targets = row(chat, "the cat?", "a mat", formatting=False)
+    _, targets = tokenize_dialog(chat, "the cat?", "a mat", formatting=False)
     assert [target for target in targets if target != IGNORE] == chat.message("a mat")
-    assert [target for target in row(chat, "q", "", formatting=False)[1] if target != IGNORE] == chat.message("")
+    assert [
+        target for target in tokenize_dialog(chat, "q", "", formatting=False)[1] if target != IGNORE
+    ] == chat.message("")
 
 
 def test_padding_changes_no_loss(world: World) -> None:
     chat, model = world.chat, load_model(world.model).eval()
-    rows = [row(chat, "the cat?", "a mat"), row(chat, "1 + 2", "3"), row(chat, "saw the red house", "by the sea " * 5)]
+    rows = [
+        tokenize_dialog(chat, "the cat?", "a mat"),
+        tokenize_dialog(chat, "1 + 2", "3"),
+        tokenize_dialog(chat, "saw the red house", "by the sea " * 5),
+    ]
     batch = pad(rows, chat.pad)
     assert batch.weight == sum(len(chat.response(text)) for text in ("a mat", "3", "by the sea " * 5))
-    assert batch.tokens[batch.ends].tolist() == [chat.end_of_turn] * 3
-    assert batch.ends.sum(1).tolist() == [1, 1, 1]
+    assert batch.tokens[batch.is_last].tolist() == [chat.end_of_turn] * 3
+    assert batch.is_last.sum(1).tolist() == [1, 1, 1]
     with torch.no_grad():
         alone = sum(response_loss(model, pad([one], chat.pad))[0] for one in rows)
         assert response_loss(model, batch)[0].item() == pytest.approx(float(alone), rel=1e-5)
@@ -44,7 +50,7 @@ def test_padding_changes_no_loss(world: World) -> None:
 def test_the_prompt_carries_no_loss_and_gets_no_gradient_as_a_target(world: World) -> None:
     """The loss is the response's likelihood given the prompt, written out."""
     chat, model = world.chat, load_model(world.model).eval()
-    tokens, targets = row(chat, "the cat?", "a mat")
+    tokens, targets = tokenize_dialog(chat, "the cat?", "a mat")
     start = len(chat.prompt(ask("the cat?")))
     with torch.no_grad():
         logs = model(torch.tensor([tokens]))[0].log_softmax(-1)
@@ -54,35 +60,38 @@ def test_the_prompt_carries_no_loss_and_gets_no_gradient_as_a_target(world: Worl
 
 
 def test_every_epoch_has_every_row_once_in_an_order_of_its_own() -> None:
-    order = Shuffled(10, 4, 3, "x")
-    drawn = [index for step in range(10) for index in order.rows(step)]
+    sampler = BatchSampler(10, 4, 3, "x")
+    drawn = [index for step in range(10) for index in sampler.indices(step)]
     epochs = [drawn[first : first + 10] for first in range(0, 40, 10)]
     assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 4
-    assert order.rows(7) == Shuffled(10, 4, 3, "x").rows(7) != Shuffled(10, 4, 4, "x").rows(7)
+    assert sampler.indices(7) == BatchSampler(10, 4, 3, "x").indices(7) != BatchSampler(10, 4, 4, "x").indices(7)
 
 
 def test_the_fingerprint_is_that_of_the_data(world: World) -> None:
     dialogs = [("a", "b"), ("c", "d")]
-    same, other = content_digest(dialogs), content_digest([("a", "b"), ("c", "e")])
-    orders = [Shuffled(2, 2, 1, digest) for digest in (same, other)]
-    prints = [DialogBatches(world.chat, order, Share(1), dialogs).fingerprint for order in orders]
-    assert prints[0] != prints[1] and content_digest(list(dialogs)) == same
+    same, other = hash_content(dialogs), hash_content([("a", "b"), ("c", "e")])
+    samplers = [BatchSampler(2, 2, 1, content_hash) for content_hash in (same, other)]
+    prints = [DialogBatches(world.chat, sampler, MicroBatcher(1), dialogs).fingerprint for sampler in samplers]
+    assert prints[0] != prints[1] and hash_content(list(dialogs)) == same
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3, 5])
 def test_ranks_share_the_pairs_of_a_step_and_part_none(world: World, world_size: int) -> None:
     """In as many micro-batches each; every row keeps its targets, its end and its reference."""
-    rows = [row(world.chat, "a", answer) for answer in ("b", "c d", "e", "f g h", "i", "j", "k", "l m", "n", "o")]
-    batch = PreferenceRows(**vars(pad(rows, world.chat.pad)), reference=torch.arange(10.0))
+    rows = [
+        tokenize_dialog(world.chat, "a", answer)
+        for answer in ("b", "c d", "e", "f g h", "i", "j", "k", "l m", "n", "o")
+    ]
+    batch = PreferenceBatch(**vars(pad(rows, world.chat.pad)), reference=torch.arange(10.0))
     length = batch.tokens.shape[1]
-    shares = [Share(4 * length).of_rank(rank, world_size, 1)(batch) for rank in range(world_size)]
-    assert len({len(parts) for parts in shares}) == 1
-    assert all(part.count <= 2 + (5 % world_size > 0) for parts in shares for part in parts)
-    for rank, parts in enumerate(shares):
+    parts_of_ranks = [MicroBatcher(4 * length).of_rank(rank, world_size, 1)(batch) for rank in range(world_size)]
+    assert len({len(parts) for parts in parts_of_ranks}) == 1
+    assert all(part.count <= 2 + (5 % world_size > 0) for parts in parts_of_ranks for part in parts)
+    for rank, parts in enumerate(parts_of_ranks):
         places = [2 * pair + side for pair in range(rank, 5, world_size) for side in (0, 1)]
-        for name in ("tokens", "targets", "ends", "reference"):
+        for name in ("tokens", "targets", "is_last", "reference"):
             joined = torch.cat([getattr(part, name) for part in parts])
             assert torch.equal(joined, getattr(batch, name)[places])
     with pytest.raises(StageError, match="5 rows or pairs a step leave some of dp 6 idle"):
-        Share(100).of_rank(0, 6, 1)(batch)
+        MicroBatcher(100).of_rank(0, 6, 1)(batch)

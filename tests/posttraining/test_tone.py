@@ -1,8 +1,8 @@
 import pytest
 
 from stages.posttraining.data import Demonstration
-from stages.posttraining.prompts import LAPSES
-from stages.posttraining.tone import clean, rates
+from stages.posttraining.prompts import TONE_LAPSES
+from stages.posttraining.tone import clean, measure
 from stages.tasks.example import Example
 
 
@@ -40,7 +40,7 @@ def test_worked_examples(text: str, expected: str) -> None:
     assert cleaned(text) == expected
 
 
-@pytest.mark.parametrize("style", LAPSES)
+@pytest.mark.parametrize("style", TONE_LAPSES)
 def test_every_lapse_of_an_annotator_is_put_right(style: str) -> None:
     for answer in ("7", "The answer is 7.", "rot"):
         assert cleaned(style.format(answer)) == answer
@@ -49,15 +49,15 @@ def test_every_lapse_of_an_annotator_is_put_right(style: str) -> None:
 def test_code_is_not_touched() -> None:
     code = said("def f(x):\n    return x != 1  # great! 😊", task="code")
     assert clean(code, 0.0) == code
-    assert rates(code) == {"emoji": 0, "exclamation": 0, "apology": 0}
+    assert measure(code) == {"emoji": 0, "exclamation": 0, "apology": 0}
 
 
 def test_apologies_are_balanced_not_banished() -> None:
     texts = [f"I'm sorry. Answer {n} it is." for n in range(6)] + [f"Answer {n} it is." for n in range(14)]
     found = clean(said(*texts), 0.1)
     assert [d.response for d in found if "sorry" in d.response] == texts[:2]
-    assert len(found) == 20 and rates(found)["apology"] == pytest.approx(0.1)
-    assert rates(said(*texts))["apology"] == pytest.approx(0.3)
+    assert len(found) == 20 and measure(found)["apology"] == pytest.approx(0.1)
+    assert measure(said(*texts))["apology"] == pytest.approx(0.3)
 
 
 def test_a_response_that_was_nothing_else_is_dropped() -> None:
@@ -65,5 +65,5 @@ def test_a_response_that_was_nothing_else_is_dropped() -> None:
 
 
 def test_rates_count_responses() -> None:
-    found = rates(said("a!", "b 😊", "I apologise. c", "d"))
+    found = measure(said("a!", "b 😊", "I apologise. c", "d"))
     assert found == {"emoji": 0.25, "exclamation": 0.25, "apology": 0.25}

@@ -13,10 +13,10 @@ from stages.model.files import is_chat, load_model
 from stages.model.llama import RewardModel
 from stages.posttraining import dpo, reward, sft
 from stages.posttraining.averaging import train_variants
-from stages.posttraining.data import Demonstration, Preference, read_rows, write_rows
-from stages.posttraining.dpo import DPO, PreferenceRows, preference_loss, reference_log_likelihood, row_log_likelihood
-from stages.posttraining.reward import load_reward_model, ranking_loss, rankings, rewards
-from stages.posttraining.sequences import PairRows, pad, row
+from stages.posttraining.data import Demonstration, Preference, read_records, write_records
+from stages.posttraining.dpo import DPO, PreferenceBatch, compute_reference, dpo_loss, sum_log_likelihood
+from stages.posttraining.reward import load_reward_model, rank_responses, ranking_loss, score_responses
+from stages.posttraining.sequences import PairBatch, pad, tokenize_dialog
 from stages.tasks.example import Example
 from stages.tokenizer.chat import ask
 from stages.training.loop import ALONE
@@ -47,7 +47,7 @@ def test_twenty_examples_are_learnt_by_heart(world: World, tmp_path: Path) -> No
     assert metrics["train_loss"] == pytest.approx(losses[-1], rel=1e-6) and metrics["demonstrations"] == 20
     assert is_chat(tmp_path / "model") and not is_chat(world.model)
     chat, model = world.chat, load_model(tmp_path / "model").eval()
-    rows = pad([row(chat, e.prompt, e.answer) for e in examples()], chat.pad)
+    rows = pad([tokenize_dialog(chat, e.prompt, e.answer) for e in examples()], chat.pad)
     with torch.no_grad():
         mean = sft.response_loss(model, rows)[0].item() / rows.weight
     assert mean == pytest.approx(losses[-1], rel=0.2)
@@ -55,7 +55,7 @@ def test_twenty_examples_are_learnt_by_heart(world: World, tmp_path: Path) -> No
 
 def test_variants_are_averaged(world: World, tmp_path: Path) -> None:
     chat = world.chat
-    rows = pad([row(chat, e.prompt, e.answer) for e in examples(8)], chat.pad)
+    rows = pad([tokenize_dialog(chat, e.prompt, e.answer) for e in examples(8)], chat.pad)
 
     class Same:
         fingerprint = "same"
@@ -110,10 +110,10 @@ def test_the_preference_loss_is_the_formula(mask_formatting: bool, world: World)
             margins.append(0.3 * (pi_logratios - ref_logratios))
             expected += -F.logsigmoid(margins[-1]) + 0.2 * -policy_chosen / count
         formatting = not mask_formatting
-        rows = [row(chat, prompt, text, formatting) for prompt, *both in PAIRS for text in both]
-        before = reference_log_likelihood(reference, rows, chat, settings(), ALONE)
-        batch = PreferenceRows(**vars(pad(rows, chat.pad)), reference=before)
-        loss, extra = preference_loss(policy, batch, config)
+        rows = [tokenize_dialog(chat, prompt, text, formatting) for prompt, *both in PAIRS for text in both]
+        before = compute_reference(reference, rows, chat, settings(), ALONE)
+        batch = PreferenceBatch(**vars(pad(rows, chat.pad)), reference=before)
+        loss, extra = dpo_loss(policy, batch, config)
     assert batch.weight == 3
     assert loss.item() == pytest.approx(float(expected), rel=1e-4)
     assert extra["margin"] == pytest.approx(float(sum(margins)), rel=1e-3)
@@ -122,18 +122,18 @@ def test_the_preference_loss_is_the_formula(mask_formatting: bool, world: World)
 
 def test_against_itself_the_preference_loss_is_log_2_and_the_likelihood(world: World) -> None:
     chat, model = world.chat, load_model(world.model)
-    rows = [row(chat, prompt, text, False) for prompt, *both in PAIRS for text in both]
-    batch = PreferenceRows(
-        **vars(pad(rows, chat.pad)), reference=reference_log_likelihood(model, rows, chat, settings(), ALONE)
+    rows = [tokenize_dialog(chat, prompt, text, False) for prompt, *both in PAIRS for text in both]
+    batch = PreferenceBatch(
+        **vars(pad(rows, chat.pad)), reference=compute_reference(model, rows, chat, settings(), ALONE)
     )
-    loss, _ = preference_loss(model, batch, preference(nll=0.0))
+    loss, _ = dpo_loss(model, batch, preference(nll=0.0))
     assert loss.item() == pytest.approx(3 * np.log(2), rel=1e-6)
 
 
 def test_an_empty_response_poisons_no_gradient(world: World) -> None:
     chat, model = world.chat, load_model(world.model)
-    batch = pad([row(chat, "1 + 2", "3", False), row(chat, "1 + 2", "", False)], chat.pad)
-    loss, _ = preference_loss(model, PreferenceRows(**vars(batch), reference=torch.zeros(2)), preference())
+    batch = pad([tokenize_dialog(chat, "1 + 2", "3", False), tokenize_dialog(chat, "1 + 2", "", False)], chat.pad)
+    loss, _ = dpo_loss(model, PreferenceBatch(**vars(batch), reference=torch.zeros(2)), preference())
     loss.backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
 
@@ -147,16 +147,16 @@ def test_the_preferred_answers_become_likelier_than_the_others(world: World, tmp
         metrics["pairs"] == 20 and metrics["accuracy"] > 0.9 and metrics["margin"] > 0 and metrics["chosen_change"] > 0
     )
     chat, before, after = world.chat, load_model(world.model).eval(), load_model(tmp_path / "model").eval()
-    rows = pad([row(chat, "3 + 1", "4", False), row(chat, "3 + 1", "the cat", False)], chat.pad)
+    rows = pad([tokenize_dialog(chat, "3 + 1", "4", False), tokenize_dialog(chat, "3 + 1", "the cat", False)], chat.pad)
     with torch.no_grad():
-        (chosen, rejected), (chosen_before, rejected_before) = (row_log_likelihood(m, rows)[0] for m in (after, before))
+        (chosen, rejected), (chosen_before, rejected_before) = (sum_log_likelihood(m, rows)[0] for m in (after, before))
     assert chosen - rejected > chosen_before - rejected_before
 
 
 def test_dpo_trains_on_the_edited_answer_and_on_strong_preferences_only(world: World, tmp_path: Path) -> None:
     example = examples(1)[0]
     rows = [Preference(example, "the", "no", None, strength, 1) for strength in (1, 2)]
-    write_rows(tmp_path / "preferences.jsonl", rows)
+    write_records(tmp_path / "preferences.jsonl", rows)
     config = dpo.Config(1, settings(), preference(tuning=tuning(steps=2, batch=2)))
     inputs = {"policy": world.model, "preferences": tmp_path}
     with pytest.raises(StageError, match="strong enough"):
@@ -165,7 +165,7 @@ def test_dpo_trains_on_the_edited_answer_and_on_strong_preferences_only(world: W
     original = dpo.optimise
     try:
         dpo.optimise = lambda *words: seen.extend(words[5]) or original(*words)  # type: ignore[assignment,func-returns-value]
-        write_rows(
+        write_records(
             tmp_path / "preferences.jsonl",
             [*rows, Preference(example, "a", "no", "1", 3, 1), Preference(example, "a mat", "no", None, 4, 1)],
         )
@@ -177,12 +177,12 @@ def test_dpo_trains_on_the_edited_answer_and_on_strong_preferences_only(world: W
 
 def test_rankings_are_all_pairs_of_edited_chosen_rejected() -> None:
     example = examples(1)[0]
-    assert rankings(Preference(example, "c", "r", "e", 4, 1)) == [
+    assert rank_responses(Preference(example, "c", "r", "e", 4, 1)) == [
         (example, "e", "c"),
         (example, "e", "r"),
         (example, "c", "r"),
     ]
-    assert rankings(Preference(example, "c", "r", None, 4, 1)) == [(example, "c", "r")]
+    assert rank_responses(Preference(example, "c", "r", None, 4, 1)) == [(example, "c", "r")]
 
 
 def test_the_ranking_loss_is_the_formula_without_a_margin(world: World) -> None:
@@ -190,11 +190,10 @@ def test_the_ranking_loss_is_the_formula_without_a_margin(world: World) -> None:
     model = sharp(RewardModel(shape()))
     torch.nn.init.normal_(model.score.weight, generator=torch.Generator().manual_seed(1))
     items = [Example("arithmetic", "easy", prompt, "", {}) for prompt, _, _ in PAIRS]
-    better = rewards(model, chat, [(e, c) for e, (_, c, _) in zip(items, PAIRS, strict=True)], settings())
-    worse = rewards(model, chat, [(e, r) for e, (_, _, r) in zip(items, PAIRS, strict=True)], settings())
-    rows = [row(chat, prompt, text) for prompt, *both in PAIRS for text in both]
+    better, worse = (score_responses(model, chat, items, [pair[side] for pair in PAIRS], settings()) for side in (1, 2))
+    rows = [tokenize_dialog(chat, prompt, text) for prompt, *both in PAIRS for text in both]
     with torch.no_grad():
-        loss, extra = ranking_loss(model, PairRows(**vars(pad(rows, chat.pad))))
+        loss, extra = ranking_loss(model, PairBatch(**vars(pad(rows, chat.pad))))
         single = [model(torch.tensor([tokens]))[0, -1].item() for tokens, _ in rows]
     assert better + worse == pytest.approx(single[::2] + single[1::2], rel=1e-4, abs=1e-5)
     gaps = np.array(better) - np.array(worse)
@@ -210,19 +209,17 @@ def test_a_reward_model_learns_what_is_preferred_and_is_measured_on_what_it_has_
     section = reward.Reward(tuning=tuning(rates=[3e-3], steps=30, batch=16), held_out=0.25)
     config = reward.Config(1, settings(), section)
     seen = []
-    original = reward.rankings
+    original = reward.rank_responses
     try:
-        reward.rankings = lambda preference: seen.append(preference) or original(preference)  # type: ignore[func-returns-value]
+        reward.rank_responses = lambda preference: seen.append(preference) or original(preference)  # type: ignore[func-returns-value]
         metrics = reward.run(config, inputs, outputs(tmp_path), Recorder(tmp_path / "scratch"))
     finally:
-        reward.rankings = original
-    held = [c for c in read_rows(tmp_path / "all.jsonl", Preference) if c not in seen]
+        reward.rank_responses = original
+    held = [c for c in read_records(tmp_path / "all.jsonl", Preference) if c not in seen]
     assert len(held) == metrics["accuracy"]["n"] == 5 and metrics["pairs"] == 15
     assert metrics["accuracy"]["value"] == 1.0 and metrics["train_loss"] < np.log(2)
     model, chat = load_reward_model(tmp_path / "model")
-    good, bad = rewards(
-        model, chat, [(held[0].example, held[0].chosen), (held[0].example, held[0].rejected)], settings()
-    )
+    good, bad = score_responses(model, chat, [held[0].example] * 2, [held[0].chosen, held[0].rejected], settings())
     assert good > bad
 
 
@@ -239,14 +236,14 @@ def test_as_many_comparisons_are_held_out_as_asked_for_and_evenly_spread(
     share: float, places: list[int], tmp_path: Path
 ) -> None:
     write_posttraining(tmp_path)
-    every = read_rows(tmp_path / "all.jsonl", Preference)
-    pairs, kept = reward.divided(reward.Reward(tuning=tuning(), held_out=share), {"preferences": tmp_path})
+    every = read_records(tmp_path / "all.jsonl", Preference)
+    pairs, kept = reward.load_pairs(reward.Reward(tuning=tuning(), held_out=share), {"preferences": tmp_path})
     assert [every.index(preference) for preference in kept] == places
     assert len(pairs) == len(every) - len(places) == 20 - len(places)
 
 
 def test_nothing_to_train_on_and_rates_that_are_none_are_refused(world: World, tmp_path: Path) -> None:
-    write_rows(tmp_path / "demonstrations.jsonl", [])
+    write_records(tmp_path / "demonstrations.jsonl", [])
     with pytest.raises(StageError, match="nothing to train on"):
         sft.run(
             sft.Config(1, settings(), tuning()),
@@ -275,10 +272,10 @@ def test_a_stage_run_again_gives_the_same_bytes(world: World, tmp_path: Path) ->
 
 def test_rows_come_back_from_their_files(tmp_path: Path) -> None:
     rows = [Demonstration(example, "é\n\u2028\x85", "annotator") for example in examples(3)]
-    write_rows(tmp_path / "rows.jsonl", rows)
-    assert read_rows(tmp_path / "rows.jsonl", Demonstration) == rows
+    write_records(tmp_path / "rows.jsonl", rows)
+    assert read_records(tmp_path / "rows.jsonl", Demonstration) == rows
     with pytest.raises(StageError, match="dvc repro"):
-        read_rows(tmp_path / "none.jsonl", Demonstration)
+        read_records(tmp_path / "none.jsonl", Demonstration)
 
 
 @pytest.mark.parametrize("mask_formatting", [True, False])

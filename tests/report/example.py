@@ -518,7 +518,7 @@ def posttraining(data: Path) -> dict[str, Any]:
         "chosen": 160,
         "kept": 140,
         "demonstrations": 2800,
-        "removed": {"low reward": 14, "similar to a kept one": 6},
+        "removed": {"low reward": 14, "semantic duplicate": 6},
         "tone_before": {"emoji": 0.02, "exclamation": 0.07, "apology": 0.04},
         "tone_after": {"emoji": 0.0, "exclamation": 0.0, "apology": 0.01},
     }
