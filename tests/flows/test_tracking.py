@@ -5,12 +5,11 @@ import shutil
 import time
 from pathlib import Path
 
+import mlflow
 import pytest
 import yaml
 
 from tests.flows.project import Project
-
-mlflow = pytest.importorskip("mlflow")
 
 
 class Records:

@@ -7,7 +7,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from stages.distributed.layout import Layout, Recompute
-from stages.infrastructure import paper
+from stages.infrastructure import paper, sharded_memory
 from stages.infrastructure.layout_search import Work, balanced, candidates, problems, slots
 from stages.infrastructure.memory_model import Memory, in_flight, rank_memory, rank_parameters, stage_memory
 from stages.infrastructure.step_time import Speeds, attention_flops, best, per_device, step_time
@@ -62,8 +62,7 @@ def test_what_is_computed_again_takes_its_time() -> None:
 @pytest.mark.parametrize("stage", [1, 8])
 def test_a_rank_needs_what_the_sharded_model_needs(layout: Layout, work: Work, row: dict, stage: int) -> None:
     """Against the real sharding on the meta device under a process group that only pretends."""
-    sharded = pytest.importorskip("stages.infrastructure.sharded_memory", reason="needs the sharded model")
-    counted = sharded.rank_memory(FLAGSHIP, layout, work.length, work.micro_batches(layout), stage)
+    counted = sharded_memory.rank_memory(FLAGSHIP, layout, work.length, work.micro_batches(layout), stage)
     found = stage_memory(FLAGSHIP, layout, work, FUSED, stage)
     assert sum(found.values()) == pytest.approx(sum(counted.values()), rel=0.1)
     for kind, name in (
@@ -142,14 +141,13 @@ def test_bubble_and_pieces_in_flight() -> None:
 @pytest.mark.parametrize("layout", [Layout(pp=4), Layout(pp=4, virtual_stages=2), Layout(pp=2, virtual_stages=3)])
 def test_micro_batches_are_those_that_torchs_schedule_takes(layout: Layout) -> None:
     """Every number up to 30: taken or refused, and how many pieces a rank then holds at once."""
-    sharded = pytest.importorskip("stages.infrastructure.sharded_memory", reason="needs the sharded model")
     from torch.distributed.pipelining import PipelineStage, ScheduleInterleaved1F1B
 
     from stages.distributed.pipeline import in_flight as held
 
     taken = set()
     for rank in range(layout.pp):
-        with sharded.pretended(layout.ranks, rank):
+        with sharded_memory.pretended(layout.ranks, rank):
             for count in range(1, 31):
                 stages: list[Any] = [
                     PipelineStage(torch.nn.Identity(), rank + part * layout.pp, layout.stages, torch.device("cpu"))

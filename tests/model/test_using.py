@@ -6,7 +6,6 @@ import re
 import shlex
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -50,7 +49,6 @@ def test_transformers_and_our_own_generation_answer_as_the_page_shows(
     assert {"0", "1"} == {line.split()[0] for line in lines if re.fullmatch(r"[01] \d+", line)}
 
 
-@pytest.mark.skipif(not find_spec("lm_eval"), reason='lm-eval is not installed: pip install "lm_eval[hf]==0.4.13"')
 def test_lm_eval_runs_offline_and_finds_our_likelihoods(home: Path, world: World) -> None:
     (home / "sums.yaml").write_text(block("yaml", "task: sums"))
     (home / "sums.jsonl").write_text(block("json", "question"))
