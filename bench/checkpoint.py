@@ -23,10 +23,11 @@ from flows.parameters import Parameters
 from stages.model.llama import Llama
 from stages.pretraining import initial
 from stages.scaling import isoflops
-from stages.training.checkpoint import Average, Checkpoints, TrainingState
+from stages.training.checkpoint import AsyncCheckpointer, Average, TrainingState
 from stages.training.language_modelling import next_token_loss
-from stages.training.loader import batch_of
-from stages.training.loop import Training, optimizer_for, step
+from stages.training.loader import make_batch
+from stages.training.loop import step
+from stages.training.parameters import Training, make_optimizer
 
 BAR = 2.0
 """Percent of the training time that checkpoints may cost."""
@@ -70,11 +71,11 @@ def trainer(parameters: Parameters) -> tuple[TrainingState, Callable[[], None], 
     sweep, config = parameters.load_config(isoflops.Config), parameters.load_config(initial.Config)
     vocabulary = parameters.resolved["tokenizer"]["vocab_size"]
     model = Llama(sweep.architecture.config(sweep.ladder[-3], vocabulary)).initialise(1)
-    state = TrainingState(model, optimizer_for(model, config.training), Average(), "bench")
+    state = TrainingState(model, make_optimizer(model, config.training), Average(), "bench")
     state.average.add(model)  # as while annealing, when a checkpoint is largest
     size, length = config.pretraining.batch_tokens // config.pretraining.length, config.pretraining.length
     rows = torch.from_numpy(np.random.default_rng(0).integers(2, vocabulary, (size, length + 1)))
-    batch = batch_of(rows, begin_of_text=1)
+    batch = make_batch(rows, begin_of_text=1)
 
     def advance() -> None:
         step(model, [batch], next_token_loss, state.optimizer, 1e-4, config.training)
@@ -90,7 +91,7 @@ def measure(state: TrainingState, advance: Callable[[], None], directory: Path, 
         advance()
     steps = max(4, round(SECONDS * 5 / (time.perf_counter() - start)))
     seconds: dict[str, list[float]] = {"none": [], "background": [], "waited for": []}
-    with Checkpoints(directory) as checkpoints:
+    with AsyncCheckpointer(directory) as checkpoints:
         for _ in range(rounds):
             for kind, times in seconds.items():
                 start = time.perf_counter()

@@ -32,8 +32,8 @@ from stages.pretraining import annealing, initial, long_context
 from stages.pretraining.phase import Validation
 from stages.scaling import isoflops
 from stages.training.loader import TokenShards
-from stages.training.loop import Training
-from stages.training.null_context import Silent
+from stages.training.null_context import NullContext
+from stages.training.parameters import Training
 
 PRECISIONS = ("fp32", "bf16")
 NAMES = {"fp32": "float32", "bf16": "bfloat16"}
@@ -135,7 +135,7 @@ def pretrain(job: Job) -> Pretrained:
                 common["annealing"] = config.annealing.model_copy(update={"control": False})
             outputs = {"model": place / phase / "model", "curve": place / phase / "curve.csv"}
             outputs["model"].mkdir(parents=True)
-            context = Silent(place / phase / "scratch", {"member": job.member})
+            context = NullContext(place / phase / "scratch", {"member": job.member})
             context.scratch.mkdir()
             stage.run(replace(config, **common), inputs, outputs, context)
             inputs["model"] = outputs["model"]

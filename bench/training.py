@@ -28,7 +28,8 @@ from stages.model.llama import Llama, LlamaConfig, document_starts
 from stages.training.compiled import compiled
 from stages.training.language_modelling import next_token_loss
 from stages.training.loader import TokenBatch
-from stages.training.loop import Training, optimizer_for, step
+from stages.training.loop import step
+from stages.training.parameters import Training, make_optimizer
 
 RATE, DOCUMENT = 1e-3, 100
 Precision = Literal["fp32", "bf16"]
@@ -98,7 +99,7 @@ def ours(scale: Scale, precision: Precision, mask: bool = True, compile_it: bool
     """The loop's step on one batch."""
     model = Llama(scale.config).initialise(1).train()
     settings, given = training(precision), [batch(scale, mask)]
-    optimizer = optimizer_for(model, settings)
+    optimizer = make_optimizer(model, settings)
     KEPT.enter_context(compiled(model, compile_it))
     torch.use_deterministic_algorithms(False)  # peers run without
 

@@ -83,7 +83,7 @@ def training_command(stage: "Stage | None") -> argparse.Namespace | None:
         return None
     words = str(stage.cmd).split()
     command = parse(words[words.index("flows.stage") + 1 :])
-    return command if hasattr(importlib.import_module(f"stages.{command.stage}"), "runs") else None
+    return command if hasattr(importlib.import_module(f"stages.{command.stage}"), "training_runs") else None
 
 
 def read(path: Path, stage: str) -> Any:
@@ -105,7 +105,7 @@ def printed(
     directory = next(inputs[name] for name in ("tokenizer", "policy", "base") if name in inputs)
     if not directory.exists():
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(directory))
-    tokenizer, runs = bpe.load(directory), module.runs(config, inputs, item, metrics)
+    tokenizer, runs = bpe.load(directory), module.training_runs(config, inputs, item, metrics)
     total, place = sum(run.steps for run in runs), step - 1
     if not 0 <= place < total:
         raise StageError(f"--step {step}: there are the steps 1 to {total}")
@@ -113,7 +113,7 @@ def printed(
         if place < run.steps:
             break
         place -= run.steps
-    yield f"step {step} of {total}: {run.title}, its step {place + 1} of {run.steps}; {run.counts}"
+    yield f"step {step} of {total}: {run.title}, its step {place + 1} of {run.steps}; {run.loss_scope}"
     for sample in islice(run.batches.samples(place), samples):
         yield f"\n--- {sample.name}"
         for role, count, tokens in parts(sample):
@@ -123,11 +123,11 @@ def printed(
 
 def parts(sample: "Sample") -> Iterator[tuple[str, bool | None, list[int]]]:
     """(role, whether it counts in the loss, tokens): of a text, which counts as a whole, one piece and None."""
-    for role, row in sample.rows.items():
+    for role, row in sample.sequences.items():
         if role == "text":
             yield role, None, list(row.tokens)
         else:
-            yield from ((role, count, tokens) for count, tokens in row.runs())
+            yield from ((role, count, tokens) for count, tokens in row.segments())
 
 
 if __name__ == "__main__":

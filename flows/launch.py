@@ -182,20 +182,20 @@ def _folder() -> str:
 
 @contextmanager
 def joined(layout: Layout, context: Any) -> Iterator[None]:
-    """Makes this process one of the ranks that torchrun has started, and tells the context; else does nothing."""
+    """Joins the process group if torchrun started this process, and sets `context.strategy`; else does nothing."""
     if number() is None:
         yield
         return
     import torch
     from torch import distributed as dist
 
-    from stages.distributed.ranks import Ranks
+    from stages.distributed.parallel_strategy import ParallelStrategy
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     dist.init_process_group("nccl" if device == "cuda" else "gloo")
-    context.ranks = Ranks(layout, device)
+    context.strategy = ParallelStrategy(layout, device)
     yield
     dist.barrier()  # the first rank clears away what the others may still read
     dist.destroy_process_group()

@@ -34,7 +34,7 @@ from flows.parameters import Parameters, config_keys, result_parameters
 from flows.tracking import events, prefect_client
 from flows.tracking import mlflow_sync as tracking
 from stages.interface import Metrics, StageError
-from stages.training.null_context import Silent
+from stages.training.null_context import NullContext
 
 EXAMPLE = "curation.dedup"
 
@@ -106,7 +106,7 @@ def run(arguments: argparse.Namespace) -> Metrics:
 
     name = os.environ.get("DVC_STAGE", "-".join([arguments.stage, *arguments.item.values()])).rpartition(":")[2]
     if launch.number() is not None:
-        importlib.import_module("stages.distributed.ranks")  # what ranks compute depends on it too
+        importlib.import_module("stages.distributed.parallel_strategy")  # what ranks compute depends on it too
     key = artifact.identity(arguments.stage, arguments.item, result_parameters(module.Config, values), inputs)
     rank, layout = launch.number() or 0, cluster.layout_of(arguments.stage, arguments.item.values())
     scratch, partial = project.STATE / "scratch" / key, project.STATE / "partial" / (f"{key}-{rank}" if rank else key)
@@ -120,9 +120,9 @@ def run(arguments: argparse.Namespace) -> Metrics:
     cache = project.STATE / "cache" / arguments.stage / artifact.code()[:24]
     cache.mkdir(parents=True, exist_ok=True)
     if rank:  # the first rank reports, and its outputs are the stage's
-        silent = Silent(scratch, arguments.item)
-        with launch.joined(layout, silent):
-            metrics = module.run(config, inputs, outputs, silent)
+        null_context = NullContext(scratch, arguments.item)
+        with launch.joined(layout, null_context):
+            metrics = module.run(config, inputs, outputs, null_context)
         shutil.rmtree(partial, ignore_errors=True)
         return metrics
 

@@ -25,7 +25,7 @@ from flows.arguments import between
 from flows.execution import artifact
 from flows.parameters import Parameters, config_keys, result_parameters
 from stages.interface import Metrics, StageError
-from stages.training.null_context import Silent
+from stages.training.null_context import NullContext
 
 if TYPE_CHECKING:  # torch comes after the number of threads is set
     from stages.pretraining.data_value import Start, Valuation
@@ -49,7 +49,7 @@ def main(options: argparse.Namespace) -> None:
         print(line)
 
 
-class Terminal(Silent):
+class Terminal(NullContext):
     """The context of a command: a bar, and what is noted, on the screen."""
 
     def __init__(self, scratch: Path) -> None:
@@ -115,7 +115,7 @@ def started(
     """The half-trained model, trained unless it lies there for the same parameters, tokens and code; and where."""
     from stages.model.files import load_model, save_model
     from stages.pretraining.data_value import Start, half_trained
-    from stages.training.optimizer import load_moments, save_moments
+    from stages.training.optimizer import load_optimizer_state, save_optimizer_state
 
     values = Parameters(root).select(config_keys(type(config))) | {"trained": valuation.trained}
     inputs = {name: root / place for name, place in INPUTS.items()}
@@ -128,10 +128,10 @@ def started(
     if not (rate.exists() and whole(rate)):
         start = half_trained(config, shards, plan, valuation, Terminal(scratch))
         save_model(start.model, kept, inputs["tokenizer"], config.pretraining.length)
-        save_moments(start.moments, kept)
+        save_optimizer_state(start.optimizer_state, kept)
         artifact.write_json(rate, start.rate)
         shutil.rmtree(scratch / "half-trained", ignore_errors=True)
-    return Start(load_model(kept), load_moments(kept) or {}, json.loads(rate.read_text())), scratch
+    return Start(load_model(kept), load_optimizer_state(kept) or {}, json.loads(rate.read_text())), scratch
 
 
 def whole(path: Path) -> bool:

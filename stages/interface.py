@@ -23,12 +23,12 @@ from pydantic import BaseModel, ConfigDict
 
 Paths = Mapping[str, Path]
 Metrics = dict[str, Any]
-Row = Mapping[str, Any]
+Record = Mapping[str, Any]
 Curve = Sequence[tuple[int, float]]
 """(step, value), in order."""
-Kind = Literal["thread", "process"]
-A = TypeVar("A")
-B = TypeVar("B")
+WorkerKind = Literal["thread", "process"]
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Section(BaseModel):
@@ -36,7 +36,7 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
-    inert: ClassVar[frozenset[str]] = frozenset()
+    result_neutral: ClassVar[frozenset[str]] = frozenset()
     """Fields that change no result: partial state of a run with others is gone on with."""
 
 
@@ -44,7 +44,7 @@ class StageError(Exception):
     """The stage cannot go on: says what, where, and what to do. Printed without a traceback."""
 
 
-def is_full(error: BaseException) -> bool:
+def is_disk_full(error: BaseException) -> bool:
     """Whether a disk or a quota is full; safetensors hands the system's error on in words only."""
     full = (errno.ENOSPC, errno.EDQUOT)
     if isinstance(error, OSError):
@@ -72,17 +72,17 @@ class Context(Protocol):
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """A point on each named curve."""
 
-    def table(self, name: str, rows: Sequence[Row]) -> None:
+    def table(self, name: str, rows: Sequence[Record]) -> None:
         """A small table for people."""
 
     def note(self, text: str) -> None:
         """One line for people."""
 
-    def part(self, name: str, parameters: Row, values: Row, curve: Curve = ()) -> None:
+    def log_child_run(self, name: str, parameters: Record, values: Record, curve: Curve = ()) -> None:
         """A finished part of the work that people look at by itself, such as one model of a sweep: kept as a run below
         the stage's, with its parameters, its results, and its loss over the steps."""
 
-    def map(self, name: str, function: Callable[[A], B], items: Iterable[A], kind: Kind = "thread") -> list[B]:
+    def map(self, name: str, function: Callable[[T], R], items: Iterable[T], kind: WorkerKind = "thread") -> list[R]:
         """`[function(i) for i in items]`, in order, on the workers of this run; `name` and the index name a task.
 
         "process" needs a function and items that pickle; its results must not depend on which worker ran them.

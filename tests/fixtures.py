@@ -28,7 +28,7 @@ from stages.tokenizer import bpe, encode, train
 from stages.tokenizer.chat import ChatFormat
 from stages.tokenizer.corpus import BUCKETS, Mix
 from stages.training.loader import TokenShards
-from stages.training.loop import Training
+from stages.training.parameters import Training
 from tests.recorder import Recorder
 
 # Matrices as small as these are slower on two threads than on one, many times so on a busy machine.

@@ -5,15 +5,19 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from tqdm import tqdm
 
 from flows.execution.executors import Crew, hire
 from flows.parameters import Cluster
 from flows.tracking.events import EventLog
-from stages.interface import A, B, Curve, Kind, Row
+from stages.interface import Curve, R, Record, T, WorkerKind
+
+if TYPE_CHECKING:
+    from stages.training.strategy import Strategy
 
 CRASHES = (BrokenExecutor, OSError)
 """What is worth a second try: a worker process that died, a file that could not be read; not a stage's own error."""
@@ -30,13 +34,13 @@ class Watch(Protocol):
 
     def progress(self, name: str, done: float, total: float) -> None: ...
 
-    def table(self, name: str, rows: Sequence[Row]) -> None: ...
+    def table(self, name: str, rows: Sequence[Record]) -> None: ...
 
-    def task(self, name: str, call: Callable[[], B]) -> B: ...
+    def task(self, name: str, call: Callable[[], R]) -> R: ...
 
 
 class StageContext:
-    """Satisfies `stages.interface.Context`."""
+    """Implements `stages.training.strategy.TrainingContext`."""
 
     def __init__(
         self, name: str, item: Mapping[str, str], scratch: Path, cache: Path, log: EventLog, cluster: Cluster
@@ -50,10 +54,17 @@ class StageContext:
         self._name = name
         self._log = log
         self._cluster = cluster
-        self._crews: dict[Kind, Crew] = {}
+        self._crews: dict[WorkerKind, Crew] = {}
         self._bar: tqdm | None = None
         self._title = ""
         self._told = 0.0
+
+    @cached_property
+    def strategy(self) -> "Strategy":
+        """A single process, unless `flows.launch.joined` has set the strategy of a process group."""
+        from stages.distributed.single_process import ReshardingSingleProcess  # imports torch; not every stage needs it
+
+        return ReshardingSingleProcess()
 
     def progress(self, name: str, done: float, total: float) -> None:
         title = f"{self._name}: {name}"
@@ -81,7 +92,7 @@ class StageContext:
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         self._log.write("scalars", step=step, values=dict(values))
 
-    def table(self, name: str, rows: Sequence[Row]) -> None:
+    def table(self, name: str, rows: Sequence[Record]) -> None:
         self._log.write("table", name=name, rows=[dict(row) for row in rows])
         if self.watch:
             self.watch.table(name, rows)
@@ -91,12 +102,12 @@ class StageContext:
         self.notes.append(text)
         tqdm.write(f"{self._name}: {text}", file=sys.stderr)
 
-    def part(self, name: str, parameters: Row, values: Row, curve: Curve = ()) -> None:
+    def log_child_run(self, name: str, parameters: Record, values: Record, curve: Curve = ()) -> None:
         self._log.write("part", name=name, parameters=dict(parameters), values=dict(values), curve=list(curve))
 
-    def map(self, name: str, function: Callable[[A], B], items: Iterable[A], kind: Kind = "thread") -> list[B]:
+    def map(self, name: str, function: Callable[[T], R], items: Iterable[T], kind: WorkerKind = "thread") -> list[R]:
         work = list(items)
-        results: list[B] = []
+        results: list[R] = []
         workers = min(self._cluster.at_a_time, len(work) or 1)
         run = self.watch.task if self.watch and len(work) <= TASKS else _twice
         if kind not in self._crews:  # for the whole stage: to start a process takes a second
@@ -104,7 +115,7 @@ class StageContext:
         crew = self._crews[kind]
         with ThreadPoolExecutor(workers) as threads:
 
-            def task(index: int) -> B:
+            def task(index: int) -> R:
                 return run(f"{name}-{index}", lambda: crew.run(function, work[index]))
 
             for result in threads.map(task, range(len(work))):
@@ -125,7 +136,7 @@ class StageContext:
             self._bar = None
 
 
-def _twice(name: str, call: Callable[[], B]) -> B:
+def _twice(name: str, call: Callable[[], R]) -> R:
     """`call()`, once more if it crashed."""
     try:
         return call()

@@ -11,7 +11,7 @@ from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from typing import TYPE_CHECKING, Protocol
 
 from flows.parameters.cluster import Cluster
-from stages.interface import A, B, Kind, StageError
+from stages.interface import R, StageError, T, WorkerKind
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -25,10 +25,10 @@ class Crew(Protocol):
 
     def close(self) -> None: ...
 
-    def run(self, function: Callable[[A], B], item: A) -> B: ...
+    def run(self, function: Callable[[T], R], item: T) -> R: ...
 
 
-def hire(kind: Kind, workers: int, cluster: Cluster) -> Crew:
+def hire(kind: WorkerKind, workers: int, cluster: Cluster) -> Crew:
     """The crew for `workers` items at a time."""
     if kind == "thread":
         return Here()
@@ -40,7 +40,7 @@ class Here:
 
     def close(self) -> None: ...
 
-    def run(self, function: Callable[[A], B], item: A) -> B:
+    def run(self, function: Callable[[T], R], item: T) -> R:
         return function(item)
 
 
@@ -55,7 +55,7 @@ class Processes:
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)
 
-    def run(self, function: Callable[[A], B], item: A) -> B:
+    def run(self, function: Callable[[T], R], item: T) -> R:
         pool = self._pool
         try:
             return pool.submit(function, item).result()
@@ -83,8 +83,8 @@ class Dask:
         if cluster is not None:  # none of ours
             cluster.close()
 
-    def run(self, function: Callable[[A], B], item: A) -> B:
-        result: B = self._client.submit(function, item, pure=False).result()
+    def run(self, function: Callable[[T], R], item: T) -> R:
+        result: R = self._client.submit(function, item, pure=False).result()
         return result
 
     @staticmethod

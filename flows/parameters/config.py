@@ -35,9 +35,11 @@ def build_config(config_class: type, values: Mapping[str, Any]) -> Any:
 
 
 def result_parameters(config_class: type, values: Mapping[str, Any]) -> Tree:
-    """The values of a stage's sections without the fields that change no result (`Section.inert`)."""
+    """The values of a stage's sections without the fields that change no result (`Section.result_neutral`)."""
     neutral = {
-        f"{key}.{field}" for _, key, kind in config_sections(config_class) for field in getattr(kind, "inert", ())
+        f"{key}.{field}"
+        for _, key, kind in config_sections(config_class)
+        for field in getattr(kind, "result_neutral", ())
     }
 
     def strip(key: str, section: Any) -> Any:

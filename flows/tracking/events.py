@@ -16,7 +16,7 @@ import psutil
 import yaml
 
 from flows.project import ROOT, STATE
-from stages.interface import StageError, is_full
+from stages.interface import StageError, is_disk_full
 
 EVENTS = STATE / "events"
 FACTS = "reproduction.json"
@@ -136,7 +136,7 @@ class EventLog:
         try:
             self._file.write(line)
         except OSError as error:
-            if not is_full(error):
+            if not is_disk_full(error):
                 raise
             raise StageError(f"{self.path}: no space left to note what happens; free some and run again") from None
 

@@ -32,7 +32,7 @@ from prefect.states import Pending
 from flows.execution.context import CRASHES, StageContext
 from flows.tracking.events import numbers
 from flows.tracking.prefect_server import PARENT
-from stages.interface import B, Metrics, Row
+from stages.interface import Metrics, R, Record
 
 INTERVAL = 2.0
 """Seconds between two updates of a progress artifact."""
@@ -44,13 +44,13 @@ TRIES = 10
 _said = threading.Event()
 
 
-class Outcome(Generic[B]):
+class Outcome(Generic[R]):
     """What a function has come to, whatever happened to whoever watched it run."""
 
-    def __init__(self, call: Callable[[], B]) -> None:
+    def __init__(self, call: Callable[[], R]) -> None:
         self._call = call
         self._done = False
-        self.value: B
+        self.value: R
         self.error: BaseException | None = None
 
     def attempt(self) -> None:
@@ -63,7 +63,7 @@ class Outcome(Generic[B]):
             raise
         self._done = True
 
-    def under(self, watcher: Callable[[], Any]) -> B:
+    def under(self, watcher: Callable[[], Any]) -> R:
         """The function's value or its own exception, with `watcher` expected to call `attempt`."""
         try:
             watcher()
@@ -94,10 +94,10 @@ class FlowWatch:
     def progress(self, name: str, done: float, total: float) -> None:
         self._progress[name] = 100 * done / total if total else 100.0
 
-    def table(self, name: str, rows: Sequence[Row]) -> None:
+    def table(self, name: str, rows: Sequence[Record]) -> None:
         self._tables.append((name, [dict(row) for row in rows[:ROWS]]))
 
-    def task(self, name: str, call: Callable[[], B]) -> B:
+    def task(self, name: str, call: Callable[[], R]) -> R:
         """`call()` as the task run `name`."""
         outcome = Outcome(call)
         task = Task(
@@ -177,7 +177,7 @@ def observe(
     run_flow(flow, flow_run=flow_run, parameters=parameters)
 
 
-def insist(request: Callable[[], B]) -> B:
+def insist(request: Callable[[], R]) -> R:
     """`request()`, again where the server says that it is busy: two writers at once are too many for SQLite, often for
     some milliseconds. Prefect's own second try comes after seconds, and also where there is no server any more."""
     for _ in range(TRIES):

@@ -25,7 +25,7 @@ from stages.pretraining.phase import Validation, member_of
 from stages.tasks import HELPFUL_TASKS
 from stages.training.language_modelling import MixtureBatches
 from stages.training.loader import Mixture, Part, TokenShards
-from stages.training.optimizer import load_moments
+from stages.training.optimizer import load_optimizer_state
 from stages.training.schedule import Schedule
 
 POINTS = "percentage points"
@@ -145,7 +145,7 @@ def measure(job: Annealed) -> Values:
     model = load_model(job.model)
     peak = config.learning_rate.at(model.config.parameters) * config.annealing.start
     schedule = Schedule(peak, job.steps, decay="linear")
-    follow(job, config.training, model, job.batches(), schedule, moments=load_moments(job.model))
+    follow(job, config.training, model, job.batches(), schedule, optimizer_state=load_optimizer_state(job.model))
     shards = TokenShards(job.tokens)
     held_out = Validation(shards, config.mix.shares(), config.pretraining, config.training, config.seed)
     by_task = accuracies(model, job.tokenizer, config.comparison.skills, config.seed)

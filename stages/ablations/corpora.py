@@ -14,7 +14,7 @@ from stages.curation import documents as curated
 from stages.interface import Context, Section, StageError
 from stages.tokenizer import bpe
 from stages.tokenizer.chat import ChatFormat
-from stages.tokenizer.corpus import Document, held_out
+from stages.tokenizer.corpus import Document, is_held_out
 from stages.tokenizer.encode import chunks, write_index
 from stages.training.loader import TokenShards
 
@@ -120,4 +120,4 @@ def certain(value: float, n: int) -> dict[str, float]:
 
 def unseen(row: Mapping[str, Any], per_mille: int) -> bool:
     """Whether a document is held out."""
-    return held_out(Document(row["id"], "general", 0.0, ""), per_mille)
+    return is_held_out(Document(row["id"], "general", 0.0, ""), per_mille)

@@ -127,6 +127,6 @@ def measure(job: Valuation) -> Values:
         mixture = Mixture(job.shards, "train", shares, job.trials.length, job.seed + 100)
         batches = MixtureBatches(mixture, job.trials.batch, config.training.micro_tokens)
         schedule = Schedule(peak, steps, decay="linear")
-        follow(job, config.training, model, batches, schedule, title=name, moments=trained.moments)
+        follow(job, config.training, model, batches, schedule, title=name, optimizer_state=trained.optimizer_state)
         sets[name] = {"loss": job.loss(model, {"good": 1.0}), "mix_loss": job.loss(model)}
     return {"sets": sets}

@@ -10,7 +10,7 @@ from typing import Annotated
 from stages.ablations.trial import NATS, Trial, TrialConfig, Trials, Values, compare, entry, findings, of
 from stages.interface import Context, Metrics, Paths, Section
 from stages.tokenizer.corpus import Mix
-from stages.training.language_modelling import held_out
+from stages.training.language_modelling import validation_mixture
 
 
 class DocumentMask(Section):
@@ -61,7 +61,7 @@ def measure(trial: Trial) -> Values:
 
 def documents_per_window(trial: Trial) -> float:
     """Mean number of documents in a held-out window: what there is for the mask to hide."""
-    windows = held_out(trial.shards, trial.shares, trial.trials.length, trial.config.seed)
-    batch = windows.batch(0, windows.distinct(trial.trials.validation_windows))
+    windows = validation_mixture(trial.shards, trial.shares, trial.trials.length, trial.config.seed)
+    batch = windows.batch(0, windows.count_distinct(trial.trials.validation_windows))
     begins = batch.tokens[:, 1:] == windows.shards.begin_of_text
     return 1 + float(begins.sum(1).double().mean())

@@ -15,14 +15,16 @@ import numpy as np
 from pydantic import Field
 
 from stages import statistics
-from stages.interface import Context, Metrics, Row, Section
+from stages.interface import Context, Metrics, Record, Section
 from stages.model.llama import Llama, LlamaConfig
 from stages.scaling.ladder import Architecture, LearningRate, Shape
-from stages.training.language_modelling import MixtureBatches, held_out, held_out_losses, next_token_loss
+from stages.training.batches import Loss
+from stages.training.language_modelling import MixtureBatches, held_out_losses, next_token_loss, validation_mixture
 from stages.training.loader import Mixture, TokenShards
-from stages.training.loop import Loss, Trained, Training, train
-from stages.training.null_context import Silent
-from stages.training.optimizer import Moments
+from stages.training.loop import TrainingResult, train
+from stages.training.null_context import NullContext
+from stages.training.optimizer import OptimizerState
+from stages.training.parameters import Training
 from stages.training.schedule import Schedule
 
 Values = dict[str, Any]
@@ -123,7 +125,7 @@ class Trial:
         shape = config.architecture.config(trials.shape, TokenShards(tokens).vocab_size)
         return cls(config, trials, "", config.seed, context.scratch, tokens, shares, shape, trials.tokens, **more)
 
-    def runs(self, context: Context, measure: Callable[[Self], Values], variants: Mapping[str, Row]) -> list[Values]:
+    def runs(self, context: Context, measure: Callable[[Self], Values], variants: Mapping[str, Record]) -> list[Values]:
         """What `measure` finds for each seed and variant, in this order; `variants`: the fields in which each differs
         from this trial, by its name."""
         jobs = [
@@ -137,7 +139,7 @@ class Trial:
     def shards(self) -> TokenShards:
         return TokenShards(self.tokens)
 
-    def train(self, model: Llama | None = None, loss: Loss = next_token_loss) -> tuple[Llama, Trained]:
+    def train(self, model: Llama | None = None, loss: Loss = next_token_loss) -> tuple[Llama, TrainingResult]:
         """The model after its tokens; a fresh Llama of this shape unless one is given."""
         model = model or Llama(self.shape).initialise(self.seed)
         steps = self.trials.steps(self.budget)
@@ -150,7 +152,7 @@ class Trial:
 
     def loss(self, model: Llama, shares: Mapping[str, float] | None = None, mask: bool = True) -> float:
         """Mean held-out loss in nats per token; the same windows for every run."""
-        windows = held_out(self.shards, shares or self.shares, self.trials.length, self.config.seed)
+        windows = validation_mixture(self.shards, shares or self.shares, self.trials.length, self.config.seed)
         windows.mask = mask
         (losses,) = held_out_losses(model, [windows], self.trials.validation_windows, self.config.training)
         return float(losses.mean())
@@ -164,8 +166,8 @@ def follow(
     schedule: Schedule,
     title: str = "trial",
     loss: Loss = next_token_loss,
-    moments: Moments | None = None,
-) -> Trained:
+    optimizer_state: OptimizerState | None = None,
+) -> TrainingResult:
     """Trains `model` in place; its partial state lies under `title` in the job's own directory."""
     scratch = job.scratch / title
     return train(
@@ -175,10 +177,10 @@ def follow(
         schedule,
         training,
         scratch=scratch,
-        context=Silent(scratch),
+        context=NullContext(scratch),
         title=f"{job.variant}, {title}",
-        moments=moments,
-        keep_moments=True,
+        optimizer_state=optimizer_state,
+        return_optimizer_state=True,
     )
 
 

@@ -11,7 +11,7 @@ from stages.interface import Context, Metrics, Paths
 from stages.model.files import load_model
 from stages.scaling.questions import Question, Questions, questions, right_answers, surprise
 from stages.tasks import HELPFUL_TASKS
-from stages.training.loop import Training
+from stages.training.parameters import Training
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,15 @@ from typing import TypeVar
 
 from pydantic import Field, PositiveFloat
 
-from stages.interface import Context, Section
+from stages.interface import Section
 from stages.model.files import adopt
 from stages.model.llama import Llama, RewardModel
+from stages.training.batches import Batches, History, Loss, TrainingRun
 from stages.training.checkpoint import Average
-from stages.training.loop import Batches, History, Loss, Run, Training, ranks_of, train
+from stages.training.loop import train
+from stages.training.parameters import Training
 from stages.training.schedule import Schedule
+from stages.training.strategy import TrainingContext
 
 M = TypeVar("M", Llama, RewardModel)
 
@@ -30,10 +33,10 @@ class Tuning(Section):
     """Share of the steps in which the learning rate rises (assumption)."""
 
 
-def variant_runs(batches: Callable[[int], Batches], tuning: Tuning, title: str, counts: str) -> list[Run]:
+def variant_runs(batches: Callable[[int], Batches], tuning: Tuning, title: str, counts: str) -> list[TrainingRun]:
     """The training runs of `train_variants`, one per learning rate."""
     return [
-        Run(variant_title(title, number, tuning), batches(number), tuning.steps, counts)
+        TrainingRun(variant_title(title, number, tuning), batches(number), tuning.steps, counts)
         for number in range(len(tuning.rates))
     ]
 
@@ -50,7 +53,7 @@ def train_variants(
     training: Training,
     *,
     scratch: Path,
-    context: Context,
+    context: TrainingContext,
     title: str,
 ) -> tuple[M, Sequence[History]]:
     """Trains `model` once with each learning rate and averages the weights; also returns each variant's curve.
@@ -61,7 +64,7 @@ def train_variants(
     histories = []
     start = {name: parameter.detach() for name, parameter in model.named_parameters()}
     for number, rate in enumerate(tuning.rates):
-        adopt(model, ranks_of(context).own(start))
+        adopt(model, context.strategy.copy_weights(start))
         schedule = Schedule(rate, tuning.steps, max(1, round(tuning.warmup_share * tuning.steps)), "linear")
         history, *_ = train(
             model,
@@ -76,6 +79,6 @@ def train_variants(
         )
         histories.append(history)
         if len(tuning.rates) > 1:
-            ranks_of(context).add(average, model, scratch)
+            context.strategy.update_average(average, model, scratch)
     adopt(model, average.mean)  # empty where there is one variant only: the model holds its weights
     return model, histories

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from stages.interface import Context, Metrics, Paths, Section, StageError
+from stages.interface import Metrics, Paths, Section, StageError
 from stages.model.files import context_length, load_model, save_model
 from stages.model.llama import Llama
 from stages.posttraining.averaging import Tuning, train_variants, variant_runs
@@ -28,10 +28,12 @@ from stages.posttraining.sequences import (
 )
 from stages.tokenizer import bpe
 from stages.tokenizer.chat import ChatFormat
+from stages.training.batches import TrainingRun
 from stages.training.curve import tail_mean, write_curve
-from stages.training.loader import IGNORE
-from stages.training.loop import Alone, Run, Training, ranks_of
+from stages.training.loader import IGNORE_INDEX
+from stages.training.parameters import Training
 from stages.training.sample import Sample
+from stages.training.strategy import Strategy, TrainingContext
 
 
 class DPO(Section):
@@ -89,7 +91,7 @@ class PreferenceBatches(ShuffledBatches):
             yield Sample(f"pair {index} of {len(self.items)}", {"chosen": chosen, "rejected": rejected})
 
 
-def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
+def run(config: Config, inputs: Paths, outputs: Paths, context: TrainingContext) -> Metrics:
     """policy (the SFT model), preferences -> model, curve (CSV). The latest round's preferences only (4.1.4)."""
     pairs = load_pairs(inputs)
     model, history = optimise(
@@ -112,7 +114,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     }
 
 
-def runs(config: Config, inputs: Paths, item: Mapping[str, str], metrics: Metrics | None) -> Sequence[Run]:
+def training_runs(config: Config, inputs: Paths, item: Mapping[str, str], metrics: Metrics | None) -> list[TrainingRun]:
     """The training runs of the variants that are averaged, without the reference model, which no sample shows."""
     pairs = load_pairs(inputs)
     chat = ChatFormat(bpe.load(inputs["policy"]))
@@ -159,11 +161,11 @@ def optimise(
     model: Llama,
     chat: ChatFormat,
     pairs: Sequence[Pair],
-    context: Context,
+    context: TrainingContext,
     title: str,
 ) -> tuple[Llama, list[dict[str, float]]]:
     """Optimises `model` on `pairs`, with itself as the reference; also returns the first variant's curve."""
-    tokenized, strategy = tokenize_pairs(settings, chat, pairs), ranks_of(context)
+    tokenized, strategy = tokenize_pairs(settings, chat, pairs), context.strategy
     reference = torch.stack(
         [compute_reference(model, dialogs, chat, training, strategy) for dialogs in zip(*tokenized, strict=True)]
     )
@@ -196,13 +198,13 @@ def dpo_loss(model: Llama, batch: PreferenceBatch, settings: DPO) -> tuple[Tenso
 def sum_log_likelihood(model: Llama, batch: DialogBatch) -> tuple[Tensor, Tensor]:
     """Log-likelihood of each row's targets in nats, and their number: [B] each."""
     logits = model(batch.tokens).float()
-    per_token = -F.cross_entropy(logits.transpose(1, 2), batch.targets, ignore_index=IGNORE, reduction="none")
-    return batch.sums(per_token), batch.sums(batch.targets != IGNORE)
+    per_token = -F.cross_entropy(logits.transpose(1, 2), batch.targets, ignore_index=IGNORE_INDEX, reduction="none")
+    return batch.sum_rows(per_token), batch.sum_rows(batch.targets != IGNORE_INDEX)
 
 
 def compute_reference(
-    model: Llama, dialogs: Sequence[TokenizedDialog], chat: ChatFormat, training: Training, strategy: Alone
+    model: Llama, dialogs: Sequence[TokenizedDialog], chat: ChatFormat, training: Training, strategy: Strategy
 ) -> Tensor:
     """Log-likelihood of each dialog under the model before training, [dialogs]."""
-    batches = pad_in_batches(dialogs, chat.pad, INFERENCE_BATCH * strategy.data_parallel)
-    return strategy.measure(model, batches, lambda model, batch: sum_log_likelihood(model, batch)[0], training).float()
+    batches = pad_in_batches(dialogs, chat.pad, INFERENCE_BATCH * strategy.dp_size)
+    return strategy.evaluate(model, batches, lambda model, batch: sum_log_likelihood(model, batch)[0], training).float()

@@ -17,7 +17,7 @@ from stages.posttraining.respond import Responder, Sampling, flatten
 from stages.posttraining.reward import load_reward_model, score_responses
 from stages.tasks import verify
 from stages.tasks.example import Example
-from stages.training.loop import Training
+from stages.training.parameters import Training
 
 
 class Rejection(Section):

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stages import statistics
-from stages.interface import Context, Metrics, Paths, Section, StageError
+from stages.interface import Metrics, Paths, Section, StageError
 from stages.model.files import context_length, load_model, save_model
 from stages.model.llama import RewardModel
 from stages.posttraining.averaging import Tuning, train_variants, variant_runs
@@ -30,9 +30,11 @@ from stages.posttraining.sequences import (
 from stages.tasks.example import Example
 from stages.tokenizer import bpe
 from stages.tokenizer.chat import ChatFormat
+from stages.training.batches import TrainingRun
 from stages.training.curve import tail_mean, write_curve
-from stages.training.loop import ALONE, Alone, Run, Training, ranks_of
-from stages.training.sample import Row, Sample
+from stages.training.parameters import Training
+from stages.training.sample import LabeledSequence, Sample
+from stages.training.strategy import SINGLE_PROCESS, Strategy, TrainingContext
 
 
 class Reward(Section):
@@ -69,11 +71,11 @@ class PairBatches(ShuffledBatches):
         for index in self.sampler.indices(step):
             example, *pair = self.items[index]
             tokens = [tokenize_dialog(self.chat, example.prompt, response)[0] for response in pair]
-            better, worse = (Row(one, [False] * len(one)) for one in tokens)
+            better, worse = (LabeledSequence(one, [False] * len(one)) for one in tokens)
             yield Sample(f"pair {index} of {len(self.items)}", {"better": better, "worse": worse})
 
 
-def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
+def run(config: Config, inputs: Paths, outputs: Paths, context: TrainingContext) -> Metrics:
     """base (a pretrained model), preferences -> model, curve (CSV)."""
     chat = ChatFormat(bpe.load(inputs["base"]))
     pairs, held_out = load_pairs(config.reward, inputs)
@@ -91,7 +93,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     write_curve(outputs["curve"], histories[0])
     examples = [preference.example for preference in held_out]
     chosen, rejected = (
-        score_responses(model, chat, examples, responses, config.training, ranks_of(context))
+        score_responses(model, chat, examples, responses, config.training, context.strategy)
         for responses in ([p.chosen for p in held_out], [p.rejected for p in held_out])
     )
     is_right = np.greater(chosen, rejected)
@@ -129,7 +131,7 @@ def make_batches(config: Config, chat: ChatFormat, pairs: Sequence[RankedPair]) 
     return PairBatches.for_variants(chat, pairs, size, config.training.micro_tokens, config.seed)
 
 
-def runs(config: Config, inputs: Paths, item: Mapping[str, str], metrics: Metrics | None) -> Sequence[Run]:
+def training_runs(config: Config, inputs: Paths, item: Mapping[str, str], metrics: Metrics | None) -> list[TrainingRun]:
     """The training runs of the variants that are averaged."""
     pairs, _ = load_pairs(config.reward, inputs)
     batches = make_batches(config, ChatFormat(bpe.load(inputs["base"])), pairs)
@@ -152,7 +154,7 @@ def ranking_loss(model: RewardModel, batch: PairBatch) -> tuple[Tensor, dict[str
 
 def compute_rewards(model: RewardModel, batch: DialogBatch) -> Tensor:
     """The reward at each row's last token, [B]."""
-    return batch.sums(model(batch.tokens).float() * batch.is_last)
+    return batch.sum_rows(model(batch.tokens).float() * batch.is_last)
 
 
 def score_responses(
@@ -161,13 +163,13 @@ def score_responses(
     examples: Sequence[Example],
     responses: Sequence[str],
     training: Training,
-    strategy: Alone = ALONE,
+    strategy: Strategy = SINGLE_PROCESS,
 ) -> list[float]:
     """The reward of the response to each example, in order."""
     dialogs = [tokenize_dialog(chat, e.prompt, response) for e, response in zip(examples, responses, strict=True)]
     by_length = sorted(range(len(dialogs)), key=lambda index: (len(dialogs[index][0]), index))
-    batches = pad_in_batches([dialogs[i] for i in by_length], chat.pad, INFERENCE_BATCH * strategy.data_parallel)
-    rewards = strategy.measure(model, batches, compute_rewards, training).tolist()
+    batches = pad_in_batches([dialogs[i] for i in by_length], chat.pad, INFERENCE_BATCH * strategy.dp_size)
+    rewards = strategy.evaluate(model, batches, compute_rewards, training).tolist()
     return [reward for _, reward in sorted(zip(by_length, rewards, strict=True))]
 
 

@@ -3,22 +3,22 @@
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import torch
 from torch import Tensor
 
 from stages.interface import StageError
 from stages.tokenizer.chat import ChatFormat, ask
-from stages.training.loader import IGNORE, TokenRows, dealt, tensors_of
-from stages.training.permutation import mix, permute
-from stages.training.sample import Row
+from stages.training.loader import IGNORE_INDEX, TokenRows, batch_tensors, split_micro_batches
+from stages.training.permutation import hash64, permute
+from stages.training.sample import LabeledSequence
 
 INFERENCE_BATCH = 128
 """Dialogs computed at once where nothing is trained."""
 
 TokenizedDialog = tuple[list[int], list[int]]
-"""(tokens, targets), equally long: the target at a position is the token at the next one, or IGNORE."""
+"""(tokens, targets), equally long: the target at a position is the token at the next one, or IGNORE_INDEX."""
 
 
 @dataclass
@@ -48,23 +48,23 @@ B = TypeVar("B", bound=TokenRows)
 
 @dataclass(frozen=True)
 class MicroBatcher:
-    """Takes a rank's part of each batch, in micro-batches of about `micro_tokens` tokens (`dealt`)."""
+    """Takes a rank's part of each batch, in micro-batches of about `micro_tokens` tokens (`split_micro_batches`)."""
 
     micro_tokens: int
     rank: int = 0
     world: int = 1
 
-    def of_rank(self, rank: int, world: int, pieces: int) -> "MicroBatcher":
+    def for_rank(self, rank: int, world: int, pieces: int) -> "MicroBatcher":
         return MicroBatcher(self.micro_tokens * pieces, rank, world)
 
     def __call__(self, batch: B) -> list[B]:
         """Micro-batches of equally long rows, so that a pipeline takes them; StageError if a rank would have none."""
         rows_per_item = len(batch.tokens) // batch.count
         max_items = max(1, self.micro_tokens // (rows_per_item * batch.tokens.shape[1]))
-        items = {name: tensor.unflatten(0, (-1, rows_per_item)) for name, tensor in tensors_of(batch).items()}
+        items = {name: tensor.unflatten(0, (-1, rows_per_item)) for name, tensor in batch_tensors(batch).items()}
         return [
             replace(batch, **{name: tensor[list(indices)].flatten(0, 1) for name, tensor in items.items()})
-            for indices in dealt(batch.count, max_items, self.rank, self.world)
+            for indices in split_micro_batches(batch.count, max_items, self.rank, self.world)
         ]
 
 
@@ -74,22 +74,22 @@ def tokenize_dialog(chat: ChatFormat, prompt: str, response: str, formatting: bo
     `formatting=False` leaves out the termination token too, as DPO does (4.1.4).
     """
     prompt_tokens, response_tokens = chat.prompt(ask(prompt)), chat.response(response)
-    targets = [IGNORE] * (len(prompt_tokens) - 1) + response_tokens + [IGNORE]
+    targets = [IGNORE_INDEX] * (len(prompt_tokens) - 1) + response_tokens + [IGNORE_INDEX]
     if not formatting:
-        targets[-2] = IGNORE
+        targets[-2] = IGNORE_INDEX
     return prompt_tokens + response_tokens, targets
 
 
-def mark_targets(dialog: TokenizedDialog) -> Row:
+def mark_targets(dialog: TokenizedDialog) -> LabeledSequence:
     """A dialog as `herd inspect` shows it."""
-    return Row.of(*dialog, IGNORE)
+    return LabeledSequence.from_targets(*dialog, IGNORE_INDEX)
 
 
 def pad(dialogs: Sequence[TokenizedDialog], pad_token: int) -> DialogBatch:
     """One batch of dialogs, padded on the right to the longest of them."""
     shape = len(dialogs), max(len(tokens) for tokens, _ in dialogs)
     padded_tokens = torch.full(shape, pad_token, dtype=torch.long)
-    padded_targets = torch.full(shape, IGNORE, dtype=torch.long)
+    padded_targets = torch.full(shape, IGNORE_INDEX, dtype=torch.long)
     is_last = torch.zeros(shape, dtype=torch.bool)
     for index, (tokens, targets) in enumerate(dialogs):
         padded_tokens[index, : len(tokens)] = torch.tensor(tokens)
@@ -128,7 +128,7 @@ class BatchSampler:
         indices = []
         for draw in range(step * self.batch_size, (step + 1) * self.batch_size):
             epoch, index = divmod(draw, self.num_items)
-            indices.append(permute(index, self.num_items, mix(self.seed ^ mix(epoch))))
+            indices.append(permute(index, self.num_items, hash64(self.seed ^ hash64(epoch))))
         return indices
 
 
@@ -140,6 +140,7 @@ class ShuffledBatches:
     sampler: BatchSampler
     micro_batcher: MicroBatcher
     items: Sequence[Any]
+    few_shapes: ClassVar[bool] = False
 
     @classmethod
     def for_variants(
@@ -159,8 +160,8 @@ class ShuffledBatches:
     def fingerprint(self) -> str:
         return self.sampler.fingerprint
 
-    def of_rank(self, rank: int, world: int, pieces: int = 1) -> Self:
-        return replace(self, micro_batcher=self.micro_batcher.of_rank(rank, world, pieces))
+    def for_rank(self, rank: int, world: int, pieces: int = 1) -> Self:
+        return replace(self, micro_batcher=self.micro_batcher.for_rank(rank, world, pieces))
 
 
 def hash_content(items: Sequence[object]) -> str:

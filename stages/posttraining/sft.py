@@ -7,7 +7,7 @@ from typing import Annotated
 import numpy as np
 from torch import Tensor
 
-from stages.interface import Context, Metrics, Paths
+from stages.interface import Metrics, Paths
 from stages.model.files import context_length, load_model, save_model
 from stages.model.llama import Llama
 from stages.posttraining.averaging import Tuning, train_variants, variant_runs
@@ -22,11 +22,13 @@ from stages.posttraining.sequences import (
 )
 from stages.tokenizer import bpe
 from stages.tokenizer.chat import ChatFormat
+from stages.training.batches import TrainingRun
 from stages.training.compiled import cross_entropy
 from stages.training.curve import write_curve
-from stages.training.loader import IGNORE, TokenBatch
-from stages.training.loop import Run, Training
+from stages.training.loader import IGNORE_INDEX, TokenBatch
+from stages.training.parameters import Training
 from stages.training.sample import Sample
+from stages.training.strategy import TrainingContext
 
 
 @dataclass(frozen=True)
@@ -54,26 +56,26 @@ class DialogBatches(ShuffledBatches):
         return tokenize_dialog(self.chat, *self.items[index])
 
 
-COUNTS = "the response counts in the loss, the prompt does not"
+LOSS_SCOPE = "the response counts in the loss, the prompt does not"
 
 
 def response_loss(model: Llama, batch: DialogBatch | TokenBatch) -> tuple[Tensor, dict[str, float]]:
     """Negative log-likelihood in nats, summed over the tokens of the responses."""
-    return cross_entropy(model, model(batch.tokens), batch.targets, IGNORE), {}
+    return cross_entropy(model, model(batch.tokens), batch.targets, IGNORE_INDEX), {}
 
 
-def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
+def run(config: Config, inputs: Paths, outputs: Paths, context: TrainingContext) -> Metrics:
     """policy (a base or an earlier chat model), demonstrations -> model, curve (CSV)."""
     dialogs = load_dialogs(inputs)
     _, train_loss = finetune(config.sft, config.training, config.seed, inputs, outputs, dialogs, context, "SFT")
     return {"demonstrations": len(dialogs), "steps": config.sft.steps, "train_loss": train_loss}
 
 
-def runs(config: Config, inputs: Paths, item: Mapping[str, str], metrics: Metrics | None) -> Sequence[Run]:
+def training_runs(config: Config, inputs: Paths, item: Mapping[str, str], metrics: Metrics | None) -> list[TrainingRun]:
     """The training runs of the variants that are averaged."""
     chat = ChatFormat(bpe.load(inputs["policy"]))
     batches = dialog_batches(config.sft, config.training, config.seed, chat, load_dialogs(inputs))
-    return variant_runs(batches, config.sft, "SFT", COUNTS)
+    return variant_runs(batches, config.sft, "SFT", LOSS_SCOPE)
 
 
 def load_dialogs(inputs: Paths) -> list[tuple[str, str]]:
@@ -96,7 +98,7 @@ def finetune(
     inputs: Paths,
     outputs: Paths,
     dialogs: Sequence[tuple[str, str]],
-    context: Context,
+    context: TrainingContext,
     title: str,
 ) -> tuple[Llama, float]:
     """Finetunes inputs["policy"] on (prompt, response) pairs and writes outputs["model"]; also returns the loss of the

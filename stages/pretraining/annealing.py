@@ -4,27 +4,30 @@ final pretrained model.
 Beside it a control is trained: the same tokens at the rate annealing starts from, on the default mix.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import Field
 
 from stages import statistics
-from stages.interface import Context, Metrics, Paths, Section
+from stages.interface import Metrics, Paths, Section
 from stages.model.files import adopt, context_length, load_model, save_model
 from stages.model.llama import Llama
 from stages.pretraining.phase import Pretraining, Validation, member_of
 from stages.scaling.ladder import LearningRate
 from stages.tokenizer.corpus import Mix
 from stages.training import spikes
+from stages.training.batches import History, TrainingRun
 from stages.training.checkpoint import Average
 from stages.training.curve import write_curve
-from stages.training.language_modelling import COUNTS, MixtureBatches, next_token_loss
+from stages.training.language_modelling import LOSS_SCOPE, MixtureBatches, next_token_loss
 from stages.training.loader import Mixture, Part, TokenShards
-from stages.training.loop import History, Run, Training, ranks_of, train
-from stages.training.optimizer import load_moments
+from stages.training.loop import train
+from stages.training.optimizer import load_optimizer_state
+from stages.training.parameters import Training
 from stages.training.schedule import Decay, Schedule
+from stages.training.strategy import TrainingContext
 
 
 class Annealing(Section):
@@ -50,14 +53,14 @@ class Config:
     annealing: Annotated[Annealing, "pretraining.annealing"]
 
 
-def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
+def run(config: Config, inputs: Paths, outputs: Paths, context: TrainingContext) -> Metrics:
     """tokens, tokenizer, herd, model -> model (the average), curve (CSV)."""
     shards = TokenShards(inputs["tokens"])
     steps, annealed, default = phase_batches(config, shards, member_of(inputs["herd"], context.item["member"]))
     count = config.annealing.checkpoints
     checkpoints = [steps * number // count for number in range(1, count + 1)]
     held_out = Validation(
-        shards, config.mix.shares(), config.pretraining, config.training, config.seed, ranks_of(context)
+        shards, config.mix.shares(), config.pretraining, config.training, config.seed, context.strategy
     )
 
     def continued(
@@ -77,7 +80,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
             title=title,
             average_at=average_at,
             first_step=first_step,
-            moments=load_moments(inputs["model"]),
+            optimizer_state=load_optimizer_state(inputs["model"]),
         )
         return model, history, average
 
@@ -91,7 +94,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     metrics: Metrics = {
         "steps": steps,
         "tokens": steps * annealed.size * annealed.mixture.length,
-        "spikes": spikes.count(history),
+        "spikes": spikes.count_spikes(history),
         "averaged_checkpoints": average.count,
         "loss_before": statistics.mean(before),
         "loss_last_checkpoint": statistics.mean(last),
@@ -108,12 +111,12 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     return metrics
 
 
-def runs(config: Config, inputs: Paths, item: Mapping[str, str], metrics: Metrics | None) -> Sequence[Run]:
+def training_runs(config: Config, inputs: Paths, item: Mapping[str, str], metrics: Metrics | None) -> list[TrainingRun]:
     """Annealing, and the control after it."""
     plan = member_of(inputs["herd"], item["member"])
     steps, annealed, default = phase_batches(config, TokenShards(inputs["tokens"]), plan)
-    found = [Run("annealing", annealed, steps, COUNTS)]
-    return [*found, Run("control", default, steps, COUNTS)] if config.annealing.control else found
+    found = [TrainingRun("annealing", annealed, steps, LOSS_SCOPE)]
+    return [*found, TrainingRun("control", default, steps, LOSS_SCOPE)] if config.annealing.control else found
 
 
 def phase_batches(

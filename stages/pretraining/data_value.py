@@ -14,15 +14,16 @@ import numpy as np
 from pydantic import Field
 
 from stages import statistics
-from stages.interface import Context, Metrics, Section, StageError
+from stages.interface import Metrics, Section, StageError
 from stages.model.llama import Llama, LlamaConfig
 from stages.pretraining import initial
 from stages.pretraining.phase import Validation
 from stages.training.language_modelling import MixtureBatches, next_token_loss
 from stages.training.loader import Mixture, Part, TokenShards
 from stages.training.loop import train
-from stages.training.optimizer import Moments
+from stages.training.optimizer import OptimizerState
 from stages.training.schedule import Schedule
+from stages.training.strategy import TrainingContext
 
 NEW = "new"
 """The bucket that the data set is while it is valued."""
@@ -42,7 +43,7 @@ class Start:
     """Where annealing begins: a half-trained model, AdamW's state, and the learning rate its schedule had reached."""
 
     model: Llama
-    moments: Moments
+    optimizer_state: OptimizerState
     rate: float
 
 
@@ -62,7 +63,7 @@ class WithNew(TokenShards):
 
 
 def half_trained(
-    config: initial.Config, shards: TokenShards, plan: Mapping[str, Any], valuation: Valuation, context: Context
+    config: initial.Config, shards: TokenShards, plan: Mapping[str, Any], valuation: Valuation, context: TrainingContext
 ) -> Start:
     """A member after the first part of its initial phase, as `pretraining.initial` trains it."""
     size = LlamaConfig(**plan["config"])
@@ -79,10 +80,10 @@ def half_trained(
         scratch=context.scratch / "half-trained",
         context=context,
         title="half-trained model",
-        until=steps,
-        keep_moments=True,
+        max_steps=steps,
+        return_optimizer_state=True,
     )
-    return Start(model, done.moments, schedule(steps - 1))
+    return Start(model, done.optimizer_state, schedule(steps - 1))
 
 
 def enough(new: np.ndarray, config: initial.Config, tokens: float, valuation: Valuation) -> tuple[int, int]:
@@ -105,7 +106,7 @@ def value(
     config: initial.Config,
     tokens: float,
     valuation: Valuation,
-    context: Context,
+    context: TrainingContext,
 ) -> Metrics:
     """The gain of annealing `start` with the tokens `new` [N] over annealing it without, in nats per token.
 
@@ -134,7 +135,7 @@ def value(
             scratch=context.scratch / title,
             context=context,
             title=title,
-            moments=start.moments,
+            optimizer_state=start.optimizer_state,
         )
         return model, mixture
 

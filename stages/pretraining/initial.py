@@ -7,21 +7,24 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field, field_validator
 
 from stages import statistics
-from stages.interface import Context, Metrics, Paths, Section
+from stages.interface import Metrics, Paths, Section
 from stages.model.files import save_model
 from stages.model.llama import Llama, LlamaConfig
 from stages.pretraining.phase import Pretraining, Validation, member_of
 from stages.scaling.ladder import LearningRate
 from stages.tokenizer.corpus import Mix
 from stages.training import spikes
+from stages.training.batches import TrainingRun
 from stages.training.curve import tail_mean, write_curve
-from stages.training.language_modelling import COUNTS, MixtureBatches, next_token_loss
+from stages.training.language_modelling import LOSS_SCOPE, MixtureBatches, next_token_loss
 from stages.training.loader import Mixture, TokenBatch, TokenShards
-from stages.training.loop import Run, Training, ranks_of, train
-from stages.training.optimizer import save_moments
+from stages.training.loop import train
+from stages.training.optimizer import save_optimizer_state
+from stages.training.parameters import Training
 from stages.training.sample import Sample
 from stages.training.schedule import Schedule
-from stages.training.upsampling import limited
+from stages.training.strategy import TrainingContext
+from stages.training.upsampling import limit_epochs
 
 
 class Ramp(Section):
@@ -80,8 +83,8 @@ class RampBatches:
         part, step = self.locate(step)
         return part(step)
 
-    def of_rank(self, rank: int, world: int, pieces: int = 1) -> "RampBatches":
-        return replace(self, parts=[part.of_rank(rank, world, pieces) for part in self.parts])
+    def for_rank(self, rank: int, world: int, pieces: int = 1) -> "RampBatches":
+        return replace(self, parts=[part.for_rank(rank, world, pieces) for part in self.parts])
 
     def samples(self, step: int) -> Iterator[Sample]:
         part, step = self.locate(step)
@@ -96,7 +99,7 @@ class RampBatches:
         raise IndexError(f"the ramp has {sum(self.steps)} steps")
 
 
-def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
+def run(config: Config, inputs: Paths, outputs: Paths, context: TrainingContext) -> Metrics:
     """tokens, tokenizer, herd -> model (with the optimizer's moments beside it), curve (CSV)."""
     shards = TokenShards(inputs["tokens"])
     plan = member_of(inputs["herd"], context.item["member"])
@@ -105,24 +108,24 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     batches = phase_batches(config, shards, plan)
     steps = sum(batches.steps)
     schedule = schedule_of(config, size, steps)
-    with ranks_of(context).whole:
+    with context.strategy.init_device:
         model = Llama(size).initialise(config.seed)
     context.note(f"{size.parameters:,} parameters, {steps:,} steps, peak learning rate {schedule.peak:.2g}")
-    history, _, moments = train(
+    history, _, optimizer_state = train(
         model,
         batches,
         next_token_loss,
         schedule,
         config.training,
-        keep_moments=True,
+        return_optimizer_state=True,
         scratch=context.scratch,
         context=context,
         title="initial",
     )
     save_model(model, outputs["model"], inputs["tokenizer"], config.pretraining.length)
-    save_moments(moments, outputs["model"])
+    save_optimizer_state(optimizer_state, outputs["model"])
     write_curve(outputs["curve"], history)
-    held_out = Validation(shards, shares, config.pretraining, config.training, config.seed, ranks_of(context))
+    held_out = Validation(shards, shares, config.pretraining, config.training, config.seed, context.strategy)
     drawn: dict[str, int] = dict.fromkeys(shares, 0)
     epochs: dict[str, float] = dict.fromkeys(shares, 0.0)
     for part, count in zip(batches.parts, batches.steps, strict=True):
@@ -139,16 +142,16 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         "epochs_allowed": config.pretraining.epochs,
         "peak_learning_rate": schedule.peak,
         "train_loss": tail_mean(history),
-        "spikes": spikes.count(history),
+        "spikes": spikes.count_spikes(history),
         "validation_loss": statistics.mean(held_out.losses(model)),
         "validation_loss_by_bucket": held_out.by_bucket(model),
     }
 
 
-def runs(config: Config, inputs: Paths, item: Mapping[str, str], metrics: Metrics | None) -> Sequence[Run]:
+def training_runs(config: Config, inputs: Paths, item: Mapping[str, str], metrics: Metrics | None) -> list[TrainingRun]:
     """The phase's one training."""
     batches = phase_batches(config, TokenShards(inputs["tokens"]), member_of(inputs["herd"], item["member"]))
-    return [Run("initial", batches, sum(batches.steps), COUNTS)]
+    return [TrainingRun("initial", batches, sum(batches.steps), LOSS_SCOPE)]
 
 
 def schedule_of(config: Config, size: LlamaConfig, steps: int) -> Schedule:
@@ -164,7 +167,7 @@ def phase_batches(config: Config, shards: TokenShards, plan: Mapping[str, Any]) 
 
 def ramp_batches(config: Config, shards: TokenShards, tokens: float) -> RampBatches:
     """The ramp's batches for a phase of so many tokens; a part that shuffles anew has its own seed."""
-    shares = limited(config.mix.shares(), shards.counts("train"), tokens, config.pretraining.epochs)
+    shares = limit_epochs(config.mix.shares(), shards.counts("train"), tokens, config.pretraining.epochs)
     parts, steps = [], []
     for number, ramp in enumerate(config.initial.ramp):
         mixture = Mixture(shards, "train", shares, ramp.length, config.seed + number)

@@ -5,14 +5,14 @@ length. A length that is not mastered within `segments` segments ends the phase,
 keeps what it has learnt there, and its context length is the last one mastered, or what it was pretrained at.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
 from stages import statistics
-from stages.interface import Context, Metrics, Paths, Section, StageError
+from stages.interface import Metrics, Paths, Section, StageError
 from stages.model.files import load_model, save_model
 from stages.model.llama import Llama
 from stages.pretraining.needles import needle_accuracy
@@ -22,12 +22,15 @@ from stages.tokenizer import bpe
 from stages.tokenizer.chat import ChatFormat
 from stages.tokenizer.corpus import Mix
 from stages.training import spikes
+from stages.training.batches import History, TrainingRun
 from stages.training.curve import write_curve
-from stages.training.language_modelling import COUNTS, MixtureBatches, next_token_loss
+from stages.training.language_modelling import LOSS_SCOPE, MixtureBatches, next_token_loss
 from stages.training.loader import Mixture, TokenShards
-from stages.training.loop import History, Run, Training, ranks_of, train
-from stages.training.optimizer import Moments, load_moments, save_moments
+from stages.training.loop import train
+from stages.training.optimizer import OptimizerState, load_optimizer_state, save_optimizer_state
+from stages.training.parameters import Training
 from stages.training.schedule import Schedule
+from stages.training.strategy import TrainingContext
 
 
 class LongContext(Section):
@@ -66,7 +69,7 @@ class Config:
     long_context: Annotated[LongContext, "pretraining.long_context"]
 
 
-def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
+def run(config: Config, inputs: Paths, outputs: Paths, context: TrainingContext) -> Metrics:
     """tokens, tokenizer, herd, model -> model, each with the optimizer's moments beside it, and curve (CSV)."""
     settings = config.long_context
     if settings.lengths[0] <= config.pretraining.length:
@@ -76,11 +79,11 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         )
     shards = TokenShards(inputs["tokens"])
     chat = ChatFormat(bpe.load(inputs["tokenizer"]))
-    model, moments = load_model(inputs["model"]), load_moments(inputs["model"])
+    model, optimizer_state = load_model(inputs["model"]), load_optimizer_state(inputs["model"])
     plan = member_of(inputs["herd"], context.item["member"])
     lengths = [config.pretraining.length, *settings.lengths]
-    ranks = ranks_of(context)
-    short = Validation(shards, config.mix.shares(), config.pretraining, config.training, config.seed, ranks)
+    strategy = context.strategy
+    short = Validation(shards, config.mix.shares(), config.pretraining, config.training, config.seed, strategy)
     before = short.losses(model)
     history: History = []
     log: list[dict[str, Any]] = []
@@ -88,18 +91,20 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     for rung, length in enumerate(settings.lengths, start=1):
         passed = False
         for segment in range(settings.segments):
-            rows, moments = train_segment(config, context, model, moments, shards, plan, length, len(log), history)
+            rows, optimizer_state = train_segment(
+                config, context, model, optimizer_state, shards, plan, length, len(log), history
+            )
             history += rows
             loss = statistics.mean(short.losses(model) - before)
             found = needle_accuracy(
-                model, chat, lengths[: rung + 1], settings.needles, config.seed, config.training, ranks
+                model, chat, lengths[: rung + 1], settings.needles, config.seed, config.training, strategy
             )
             worst = min(
                 sum(r["accuracy"] for r in found if r["length"] == each) / len({r["depth"] for r in found})
                 for each in lengths[: rung + 1]
             )
             recovered, solved = loss["value"] <= settings.loss_tolerance, worst >= settings.needle_threshold
-            passed = ranks.agree(recovered and solved)
+            passed = strategy.broadcast_flag(recovered and solved)
             log.append(
                 {
                     "length": length,
@@ -122,7 +127,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         reached = length
     context.table("gate", [{**row, "loss_change": row["loss_change"]["value"]} for row in log])
     save_model(model, outputs["model"], inputs["tokenizer"], reached)
-    save_moments(moments or {}, outputs["model"])
+    save_optimizer_state(optimizer_state or {}, outputs["model"])
     write_curve(outputs["curve"], history)
     return {
         "gate": log,
@@ -130,7 +135,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         "lengths": len(settings.lengths),
         "context_length": reached,
         "trained_length": log[-1]["length"],
-        "spikes": spikes.count(history),
+        "spikes": spikes.count_spikes(history),
         "needles": found,
         "short_loss_change": loss,
     }
@@ -138,19 +143,19 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
 
 def train_segment(
     config: Config,
-    context: Context,
+    context: TrainingContext,
     model: Llama,
-    moments: Moments | None,
+    optimizer_state: OptimizerState | None,
     shards: TokenShards,
     plan: Mapping[str, Any],
     length: int,
     number: int,
     history: History,
-) -> tuple[History, Moments]:
+) -> tuple[History, OptimizerState]:
     """Trains one segment at `length`; its rows continue the curve in `history`."""
     steps, batches = segment_batches(config, shards, plan, length, number)
     rate = config.learning_rate.at(model.config.parameters) * config.long_context.rate
-    rows, _, moments = train(
+    rows, _, optimizer_state = train(
         model,
         batches,
         next_token_loss,
@@ -160,11 +165,11 @@ def train_segment(
         context=context,
         title=f"length {length}",
         first_step=len(history),
-        moments=moments,
-        keep_moments=True,
+        optimizer_state=optimizer_state,
+        return_optimizer_state=True,
     )
     step, seen = (history[-1]["step"], history[-1]["tokens"]) if history else (0, 0)
-    return [row | {"step": row["step"] + step, "tokens": row["tokens"] + seen} for row in rows], moments
+    return [row | {"step": row["step"] + step, "tokens": row["tokens"] + seen} for row in rows], optimizer_state
 
 
 def segment_batches(
@@ -177,7 +182,7 @@ def segment_batches(
     return max(1, round(tokens / (size * length))), MixtureBatches(mixture, size, config.training.micro_tokens)
 
 
-def runs(config: Config, inputs: Paths, item: Mapping[str, str], metrics: Metrics | None) -> Sequence[Run]:
+def training_runs(config: Config, inputs: Paths, item: Mapping[str, str], metrics: Metrics | None) -> list[TrainingRun]:
     """The segments that were trained: which lengths they had the gate decided."""
     if metrics is None:
         raise StageError("the gate decides what lengths are trained: nothing can be looked at before the stage has run")
@@ -185,5 +190,5 @@ def runs(config: Config, inputs: Paths, item: Mapping[str, str], metrics: Metric
     found = []
     for number, row in enumerate(metrics["gate"]):
         steps, batches = segment_batches(config, shards, plan, row["length"], number)
-        found.append(Run(f"length {row['length']}, segment {row['segment']}", batches, steps, COUNTS))
+        found.append(TrainingRun(f"length {row['length']}, segment {row['segment']}", batches, steps, LOSS_SCOPE))
     return found

@@ -12,8 +12,9 @@ from stages.tasks.definitions.lookup import needle_example
 from stages.tasks.example import Example
 from stages.tasks.pages import web_prompt
 from stages.tokenizer.chat import ChatFormat
-from stages.training.loader import IGNORE, TokenBatch
-from stages.training.loop import ALONE, Alone, Training
+from stages.training.loader import IGNORE_INDEX, TokenBatch
+from stages.training.parameters import Training
+from stages.training.strategy import SINGLE_PROCESS, Strategy
 
 DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 ANSWER_TOKENS = 16
@@ -45,7 +46,7 @@ def needle_accuracy(
     per_depth: int,
     seed: int,
     training: Training,
-    ranks: Alone = ALONE,
+    strategy: Strategy = SINGLE_PROCESS,
 ) -> list[dict[str, Any]]:
     """A row per length and depth: share of needles that a base model finds, with n.
 
@@ -57,12 +58,12 @@ def needle_accuracy(
 
     def batches() -> Iterator[TokenBatch]:
         for length, each in asked.items():
-            size = max(1, training.micro_tokens // length) * ranks.data_parallel
+            size = max(1, training.micro_tokens // length) * strategy.dp_size
             rows = [(tokens, chat.plain(f" {example.answer}")) for _, example, tokens in each]
             for first in range(0, len(rows), size):
                 yield answered(rows[first : first + size], chat.pad)
 
-    wrong = ranks.measure(model, batches(), lambda model, batch: misses(model, batch, ends), training)
+    wrong = strategy.evaluate(model, batches(), lambda model, batch: misses(model, batch, ends), training)
     rows = []
     for (length, each), missed in zip(asked.items(), wrong.split([len(each) for each in asked.values()]), strict=True):
         for depth in DEPTHS:
@@ -74,8 +75,8 @@ def needle_accuracy(
 def answered(rows: Sequence[tuple[Sequence[int], Sequence[int]]], filler: int) -> TokenBatch:
     """(prompt, answer) tokens as right-padded rows; the targets are the answer's tokens and its end."""
     tokens = [torch.tensor([*prompt, *answer]) for prompt, answer in rows]
-    targets = [torch.tensor([IGNORE] * (len(prompt) - 1) + [*answer, END]) for prompt, answer in rows]
-    padded = pad_sequence(tokens, True, filler), pad_sequence(targets, True, IGNORE)
+    targets = [torch.tensor([IGNORE_INDEX] * (len(prompt) - 1) + [*answer, END]) for prompt, answer in rows]
+    padded = pad_sequence(tokens, True, filler), pad_sequence(targets, True, IGNORE_INDEX)
     return TokenBatch(*padded, starts=None)
 
 
@@ -86,4 +87,4 @@ def misses(model: Llama, batch: TokenBatch, ends: Tensor) -> Tensor:
         likeliest = likeliest.full_tensor()
     ended = torch.isin(likeliest, ends.to(likeliest.device))
     wrong = torch.where(batch.targets == END, ~ended, likeliest != batch.targets)
-    return batch.sums(wrong & (batch.targets != IGNORE))
+    return batch.sum_rows(wrong & (batch.targets != IGNORE_INDEX))

@@ -12,9 +12,10 @@ from pydantic import Field, model_validator
 from stages import statistics
 from stages.interface import Section
 from stages.model.llama import Llama
-from stages.training.language_modelling import held_out, held_out_losses
+from stages.training.language_modelling import held_out_losses, validation_mixture
 from stages.training.loader import TokenShards
-from stages.training.loop import ALONE, Alone, Training
+from stages.training.parameters import Training
+from stages.training.strategy import SINGLE_PROCESS, Strategy
 
 
 class Pretraining(Section):
@@ -59,7 +60,7 @@ class Validation:
     settings: Pretraining
     training: Training
     seed: int
-    ranks: Alone = ALONE
+    strategy: Strategy = SINGLE_PROCESS
 
     def losses(self, model: Llama) -> np.ndarray:
         """Loss of each window of the mix, in nats per token."""
@@ -73,5 +74,5 @@ class Validation:
         return {bucket: statistics.mean(each) for bucket, each in zip(buckets, losses, strict=True)}
 
     def _losses(self, model: Llama, *mixes: Mapping[str, float]) -> list[np.ndarray]:
-        mixtures = [held_out(self.shards, shares, self.settings.length, self.seed) for shares in mixes]
-        return held_out_losses(model, mixtures, self.settings.validation_windows, self.training, self.ranks)
+        mixtures = [validation_mixture(self.shards, shares, self.settings.length, self.seed) for shares in mixes]
+        return held_out_losses(model, mixtures, self.settings.validation_windows, self.training, self.strategy)

@@ -22,7 +22,7 @@ from stages.scaling.flops import tokens_for, training_flops
 from stages.scaling.isoflops import Sweep
 from stages.scaling.ladder import Architecture, Ladder
 from stages.tokenizer.train import TokenizerTraining
-from stages.training.loop import Training
+from stages.training.parameters import Training
 
 
 @dataclass(frozen=True)

@@ -8,19 +8,21 @@ from typing import Annotated
 
 from pydantic import Field
 
-from stages.interface import Context, Metrics, Paths, Section
+from stages.interface import Metrics, Paths, Section
 from stages.model.files import context_length, save_model
 from stages.posttraining.averaging import Tuning, variant_runs
 from stages.posttraining.data import Demonstration, read_records
 from stages.posttraining.dpo import DPO, Pair, optimise
 from stages.posttraining.respond import Responder, Sampling
-from stages.posttraining.sft import COUNTS, dialog_batches, finetune
+from stages.posttraining.sft import LOSS_SCOPE, dialog_batches, finetune
 from stages.tasks import generate
 from stages.tasks.definitions.safety import is_false_refusal, is_violation
 from stages.tasks.example import Example
 from stages.tokenizer import bpe
 from stages.tokenizer.chat import ChatFormat
-from stages.training.loop import Run, Training
+from stages.training.batches import TrainingRun
+from stages.training.parameters import Training
+from stages.training.strategy import TrainingContext
 
 
 class SafetyTuning(Section):
@@ -52,7 +54,7 @@ class Config:
     safety: Annotated[SafetyTuning, "safety.tuning"]
 
 
-def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
+def run(config: Config, inputs: Paths, outputs: Paths, context: TrainingContext) -> Metrics:
     """policy (the last DPO model), demonstrations (helpful ones) -> model."""
     settings = config.safety
     adversarial, chosen = demonstrated(config, inputs)
@@ -87,12 +89,12 @@ def demonstrated(config: Config, inputs: Paths) -> tuple[list[Dialog], list[Dial
     return [(e.prompt, e.answer) for e in adversarial], [(d.example.prompt, d.response) for d in chosen]
 
 
-def runs(config: Config, inputs: Paths, item: Mapping[str, str], metrics: Metrics | None) -> Sequence[Run]:
+def training_runs(config: Config, inputs: Paths, item: Mapping[str, str], metrics: Metrics | None) -> list[TrainingRun]:
     """The SFT step. What DPO is trained on are answers of the model in between, which is not kept."""
     safe, helpful = demonstrated(config, inputs)
     chat = ChatFormat(bpe.load(inputs["policy"]))
     batches = dialog_batches(config.safety.sft, config.training, config.seed, chat, safe + helpful)
-    return variant_runs(batches, config.safety.sft, "safety SFT", COUNTS)
+    return variant_runs(batches, config.safety.sft, "safety SFT", LOSS_SCOPE)
 
 
 def mistakes(examples: Sequence[Example], answers: Sequence[Sequence[str]]) -> list[Pair]:

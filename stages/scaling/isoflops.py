@@ -18,10 +18,11 @@ from stages.scaling.flops import tokens_for, training_flops
 from stages.scaling.ladder import Architecture, Ladder, LearningRate
 from stages.scaling.questions import Questions, chance, questions, right_answers, surprise
 from stages.tokenizer.corpus import Mix
-from stages.training.language_modelling import MixtureBatches, held_out, held_out_losses, next_token_loss
+from stages.training.language_modelling import MixtureBatches, held_out_losses, next_token_loss, validation_mixture
 from stages.training.loader import Mixture, TokenShards
-from stages.training.loop import Training, train
-from stages.training.null_context import Silent
+from stages.training.loop import train
+from stages.training.null_context import NullContext
+from stages.training.parameters import Training
 from stages.training.schedule import Schedule
 
 CURVE = 40
@@ -144,7 +145,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         name = f"{number:02d}: {row['flops']:.1e} FLOPs, {row['parameters']:,} parameters"
         settings = {key: row[key] for key in ("flops", "parameters", "tokens", "batch", "learning_rate", "steps")}
         values = {key: row[key] for key in ("loss", "loss_error", "answer_nats", "answer_accuracy")}
-        context.part(name, settings, values, result["curve"])
+        context.log_child_run(name, settings, values, result["curve"])
     inside = sum(len(budget.rungs) for budget in config.sweep.budgets)
     for file, part in (("points", rows[:inside]), ("extra", rows[inside:])):
         (outputs["sweep"] / f"{file}.json").write_text(json.dumps(part, indent=1, sort_keys=True) + "\n")
@@ -194,10 +195,10 @@ def train_point(point: Point) -> dict[str, Any]:
         schedule,
         config.training,
         scratch=point.scratch,
-        context=Silent(point.scratch),
+        context=NullContext(point.scratch),
         title="point",
     )
-    validation = held_out(shards, shares, sweep.length, config.seed)
+    validation = validation_mixture(shards, shares, sweep.length, config.seed)
     (losses,) = held_out_losses(model, [validation], sweep.validation_windows, config.training)
     test = questions(config.questions, point.tokenizer, config.seed)
     nats, right = right_answers(surprise(model, test, config.training))

@@ -23,7 +23,7 @@ from stages.tasks.held_out import few_shot_examples
 from stages.tasks.pages import web_answer, web_prompt
 from stages.tokenizer import bpe
 from stages.tokenizer.chat import ChatFormat
-from stages.training.loop import Training, precision
+from stages.training.parameters import Training, autocast
 
 POOL = 64
 """Prompts of a task among whose answers the wrong choices are drawn, where the test has fewer."""
@@ -106,7 +106,7 @@ def _nats(model: Llama, test: Sequence[Question], rows: Sequence[tuple[int, int]
     for row, (prompt, answer) in enumerate(texts):
         tokens[row, : len(prompt) + len(answer)] = torch.tensor([*prompt, *answer])
         answered[row, len(prompt) : len(prompt) + len(answer)] = True
-    with precision(training):
+    with autocast(training):
         hidden = model.model(tokens[:, :-1], None)  # padding comes last, where causal attention does not look
         logits = model.lm_head(hidden[answered[:, 1:]])  # an answer is a small part: the head sees no more
     nats = F.cross_entropy(logits.float(), tokens[answered], reduction="none").double()

@@ -60,7 +60,7 @@ def documents(directory: Path) -> Iterator[Document]:
             yield Document(**row)
 
 
-def ranks_of(directory: Path) -> dict[Bucket, "array[float]"]:
+def quality_ranks(directory: Path) -> dict[Bucket, "array[float]"]:
     """The rank of each document, eight bytes each, by bucket; no text is read."""
     ranks = {bucket: array("d") for bucket in BUCKETS}
     for batch in _batches(directory, ["bucket", "rank"], 1 << 16):
@@ -75,6 +75,6 @@ def _batches(directory: Path, columns: list[str], rows: int) -> Iterator[pa.Reco
             yield from file.iter_batches(columns=columns, batch_size=rows)
 
 
-def held_out(document: Document, per_mille: int) -> bool:
+def is_held_out(document: Document, per_mille: int) -> bool:
     """Whether a document is kept for validation: decided by its id, so a larger corpus keeps the same ones."""
     return int(document.id[:8], 16) % 1000 < per_mille

@@ -19,7 +19,7 @@ from pydantic import Field
 from stages.interface import Context, Metrics, Paths, Section, StageError
 from stages.tokenizer import bpe
 from stages.tokenizer.chat import ChatFormat
-from stages.tokenizer.corpus import BUCKETS, Bucket, Document, documents, held_out, ranks_of
+from stages.tokenizer.corpus import BUCKETS, Bucket, Document, documents, is_held_out, quality_ranks
 from stages.tokenizer.train import TokenizerTraining
 
 PARTS = ("train", "anneal", "validation")
@@ -46,7 +46,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     """documents, tokenizer -> tokens (<part>-<bucket>.bin, tokens.json)."""
     tokenizer = bpe.load(inputs["tokenizer"])
     chat = ChatFormat(tokenizer)
-    ranks = ranks_of(inputs["documents"])
+    ranks = quality_ranks(inputs["documents"])
     total = sum(map(len, ranks.values()))
     bar = rank_bar(ranks, config.encoding.anneal_quality)
     dtype = np.uint16 if tokenizer.get_vocab_size() <= 1 << 16 else np.uint32
@@ -83,7 +83,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
 
 def parts_of(document: Document, validation_per_mille: int, bar: Mapping[Bucket, float]) -> list[str]:
     """A document is held out, or trained on and perhaps annealed on as well."""
-    if held_out(document, validation_per_mille):
+    if is_held_out(document, validation_per_mille):
         return ["validation"]
     return ["train", "anneal"] if document.rank >= bar.get(document.bucket, 0.0) else ["train"]
 

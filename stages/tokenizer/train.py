@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 from stages import statistics
 from stages.interface import Context, Metrics, Paths, Section, StageError
 from stages.tokenizer import bpe
-from stages.tokenizer.corpus import documents, held_out
+from stages.tokenizer.corpus import documents, is_held_out
 
 
 class TokenizerTraining(Section):
@@ -39,7 +39,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     unseen: list[str] = []
     size = 0
     for document in documents(inputs["documents"]):
-        if held_out(document, settings.validation_per_mille):
+        if is_held_out(document, settings.validation_per_mille):
             unseen.append(document.text)
         elif size < settings.sample_mb * 1e6:
             sample.append(document.text)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.training.loop import History
+from stages.training.batches import History
 
 
 def write_curve(path: Path, history: History) -> None:

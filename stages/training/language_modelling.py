@@ -11,24 +11,25 @@ from torch.nn import functional as F
 
 from stages.model.llama import Llama
 from stages.training.compiled import cross_entropy
-from stages.training.loader import IGNORE, Mixture, TokenBatch, TokenShards, dealt
-from stages.training.loop import ALONE, Alone, Training
-from stages.training.sample import Row, Sample
+from stages.training.loader import IGNORE_INDEX, Mixture, TokenBatch, TokenShards, split_micro_batches
+from stages.training.parameters import Training
+from stages.training.sample import LabeledSequence, Sample
+from stages.training.strategy import SINGLE_PROCESS, Strategy
 
-COUNTS = "every token counts in the loss but the first of a sequence and of a document"
+LOSS_SCOPE = "every token counts in the loss but the first of a sequence and of a document"
 
 
 def next_token_loss(model: Llama, batch: TokenBatch) -> tuple[Tensor, dict[str, float]]:
     """Negative log-likelihood in nats, summed over the targets."""
     logits = model(batch.tokens, batch.starts)
-    return cross_entropy(model, logits, batch.targets, IGNORE), {}
+    return cross_entropy(model, logits, batch.targets, IGNORE_INDEX), {}
 
 
 @dataclass(frozen=True)
 class MixtureBatches:
-    """Batches of `size` consecutive samples of a mixture, in micro-batches of about `micro_tokens` tokens (`dealt`).
+    """Batches of `size` consecutive samples of a mixture, in micro-batches of about `micro_tokens` tokens.
 
-    The fingerprint does not tell data-parallel ranks apart, so a checkpoint goes on with another number of them.
+    The fingerprint does not tell data-parallel ranks apart, so that a checkpoint resumes on another number of them.
     """
 
     mixture: Mixture
@@ -46,10 +47,10 @@ class MixtureBatches:
     def __call__(self, step: int) -> Sequence[TokenBatch]:
         first = self.first_sample + step * self.size
         micro = max(1, self.micro_tokens // self.mixture.length)
-        places = dealt(self.size, micro, self.rank, self.world)
+        places = split_micro_batches(self.size, micro, self.rank, self.world)
         return [self.mixture.gather([first + place for place in each]) for each in places]
 
-    def of_rank(self, rank: int, world: int, pieces: int = 1) -> "MixtureBatches":
+    def for_rank(self, rank: int, world: int, pieces: int = 1) -> "MixtureBatches":
         return replace(self, rank=rank, world=world, micro_tokens=self.micro_tokens * pieces)
 
     def samples(self, step: int) -> Iterator[Sample]:
@@ -57,41 +58,41 @@ class MixtureBatches:
         for number in range(self.first_sample + step * self.size, self.first_sample + (step + 1) * self.size):
             bucket, window = self.mixture.locate(number)
             batch = self.mixture.batch(number, 1)
-            row = Row.of(batch.tokens[0].tolist(), batch.targets[0].tolist(), IGNORE)
+            row = LabeledSequence.from_targets(batch.tokens[0].tolist(), batch.targets[0].tolist(), IGNORE_INDEX)
             name = f"sample {number}: {bucket}, window {window} of {self.mixture.windows[bucket]}"
             yield Sample(name, {"text": row})
 
 
 def held_out_losses(
-    model: Llama, mixtures: Sequence[Mixture], samples: int, training: Training, ranks: Alone = ALONE
+    model: Llama, mixtures: Sequence[Mixture], samples: int, training: Training, strategy: Strategy = SINGLE_PROCESS
 ) -> list[np.ndarray]:
     """Mean loss in nats per token of each of the first `samples` windows of held-out mixtures, [samples] for each.
 
     Fewer where a bucket has fewer: a window counted twice would make the interval narrower than it is. The mixtures
-    are measured together, so that ranks have to share the model out among them once.
+    are measured together, so that the model is sharded over the ranks only once.
     """
-    size = 16 * ranks.data_parallel
-    counts = [mixture.distinct(samples) for mixture in mixtures]
+    size = 16 * strategy.dp_size
+    counts = [mixture.count_distinct(samples) for mixture in mixtures]
     weights: list[Tensor] = []
 
     def batches() -> Iterator[TokenBatch]:
         for mixture, count in zip(mixtures, counts, strict=True):
             for first in range(0, count, size):
                 batch = mixture.batch(first, min(size, count - first))
-                weights.append((batch.targets != IGNORE).sum(1))
+                weights.append((batch.targets != IGNORE_INDEX).sum(1))
                 yield batch
 
-    sums = ranks.measure(model, batches(), row_losses, training)
+    sums = strategy.evaluate(model, batches(), row_losses, training)
     return [losses.numpy() for losses in (sums / torch.cat(weights)).split(counts)]
 
 
 def row_losses(model: Llama, batch: TokenBatch) -> Tensor:
     """Negative log-likelihood of each row's targets in nats, [B] in float64."""
     logits = model(batch.tokens, batch.starts).float()
-    each = F.cross_entropy(logits.transpose(1, 2), batch.targets, ignore_index=IGNORE, reduction="none")
-    return batch.sums(each.double())
+    each = F.cross_entropy(logits.transpose(1, 2), batch.targets, ignore_index=IGNORE_INDEX, reduction="none")
+    return batch.sum_rows(each.double())
 
 
-def held_out(shards: TokenShards, shares: Mapping[str, float], length: int, seed: int) -> Mixture:
+def validation_mixture(shards: TokenShards, shares: Mapping[str, float], length: int, seed: int) -> Mixture:
     """The validation documents in the shares of the mix."""
     return Mixture(shards, "validation", shares, length, seed)

@@ -19,10 +19,10 @@ from torch import Tensor
 
 from stages.interface import StageError
 from stages.model.llama import document_starts
-from stages.training.permutation import mix, permute
+from stages.training.permutation import hash64, permute
 
 Part = Literal["train", "anneal", "validation"]
-IGNORE = -100
+IGNORE_INDEX = -100
 """Target that counts in no loss (torch's default)."""
 
 
@@ -59,7 +59,7 @@ class TokenShards:
         return hashlib.sha256(json.dumps(self.index, sort_keys=True).encode()).hexdigest()
 
 
-def row_sums(values: Tensor) -> Tensor:
+def _sum_rows(values: Tensor) -> Tensor:
     """The sum of each row of values [B, T], [B]."""
     return values.sum(1)
 
@@ -70,7 +70,7 @@ class TokenRows:
 
     tokens: Tensor
     targets: Tensor
-    sums: Callable[[Tensor], Tensor] = field(default=row_sums, kw_only=True)
+    sum_rows: Callable[[Tensor], Tensor] = field(default=_sum_rows, kw_only=True)
     """Adds up what belongs to each row: ranks that hold pieces of the same rows ask one another."""
 
     @property
@@ -81,15 +81,15 @@ class TokenRows:
     @property
     def weight(self) -> float:
         """Number of targets that count in the loss."""
-        return float((self.targets != IGNORE).sum())
+        return float((self.targets != IGNORE_INDEX).sum())
 
 
-def tensors_of(batch: Any) -> dict[str, Tensor]:
+def batch_tensors(batch: Any) -> dict[str, Tensor]:
     """The tensors of a batch, each with a row for each of its rows."""
     return {name: value for name, value in vars(batch).items() if isinstance(value, Tensor)}
 
 
-def dealt(count: int, most: int, rank: int = 0, world: int = 1) -> list[range]:
+def split_micro_batches(count: int, most: int, rank: int = 0, world: int = 1) -> list[range]:
     """The places of a step's `count` that one of `world` data-parallel ranks takes, in micro-batches of about `most`.
 
     Rank r takes the places r, r + world, ... All ranks have as many micro-batches, so that none waits for another's
@@ -143,7 +143,7 @@ class Mixture:
                 raise StageError(f"{shards.directory}: bucket {bucket} has fewer than {length} tokens for one window")
         quota = _apportion({bucket: shares[bucket] for bucket in self.buckets}, self.cycle)
         order = [bucket for bucket in self.buckets for _ in range(quota[bucket])]
-        self._order = [order[permute(place, self.cycle, mix(seed))] for place in range(self.cycle)]
+        self._order = [order[permute(place, self.cycle, hash64(seed))] for place in range(self.cycle)]
         self._rank = [self._order[:place].count(bucket) for place, bucket in enumerate(self._order)]
         self._quota = quota
 
@@ -159,7 +159,7 @@ class Mixture:
         bucket = self._order[place]
         draw = cycle * self._quota[bucket] + self._rank[place]
         epoch, index = divmod(draw, self.windows[bucket])
-        key = mix(self.seed ^ mix(epoch ^ mix(self.buckets.index(bucket))))
+        key = hash64(self.seed ^ hash64(epoch ^ hash64(self.buckets.index(bucket))))
         return bucket, permute(index, self.windows[bucket], key)
 
     def window(self, sample: int) -> np.ndarray:
@@ -175,9 +175,9 @@ class Mixture:
     def gather(self, samples: Sequence[int]) -> TokenBatch:
         """These samples, in this order."""
         rows = torch.from_numpy(np.stack([self.window(sample) for sample in samples]))
-        return batch_of(rows, self.shards.begin_of_text, self.mask)
+        return make_batch(rows, self.shards.begin_of_text, self.mask)
 
-    def distinct(self, samples: int) -> int:
+    def count_distinct(self, samples: int) -> int:
         """How many of the first `samples` samples come before any window comes a second time."""
         left = dict(self.windows)
         for sample in range(samples):
@@ -199,10 +199,10 @@ class Mixture:
         return {bucket: drawn[bucket] / (self.windows[bucket] * self.length) for bucket in self.buckets}
 
 
-def batch_of(rows: Tensor, begin_of_text: int, mask: bool = True) -> TokenBatch:
+def make_batch(rows: Tensor, begin_of_text: int, mask: bool = True) -> TokenBatch:
     """Rows [B, T + 1] of packed documents as inputs and targets: no target crosses into the next document."""
     tokens, targets = rows[:, :-1], rows[:, 1:].clone()
-    targets[targets == begin_of_text] = IGNORE
+    targets[targets == begin_of_text] = IGNORE_INDEX
     return TokenBatch(tokens, targets, document_starts(tokens, begin_of_text) if mask else None)
 
 

@@ -1,6 +1,7 @@
-"""AdamW (3.4.1) by torch's own fused kernel, its state kept under the parameters' names.
+"""AdamW (3.4.1) by torch's fused kernel, with its state keyed by parameter name.
 
-The phases of pretraining are one training with other batches: each goes on with the moments of the one before.
+The phases of pretraining are one training on different batches: each continues with the optimizer state of the previous
+one.
 """
 
 from collections.abc import Mapping
@@ -12,8 +13,8 @@ from torch import Tensor, nn
 from torch import distributed as dist
 from torch.optim.adamw import adamw
 
-Moments = Mapping[str, Tensor]
-"""AdamW's state of a whole model: <parameter>/first and /second, of the parameter's shape, and /steps, a number."""
+OptimizerState = Mapping[str, Tensor]
+"""AdamW's state of a full model: <parameter>/first and /second, of the parameter's shape, and /steps, a scalar."""
 FILE = "optimizer.safetensors"
 
 
@@ -32,9 +33,9 @@ class AdamW:
 
     @torch.no_grad()
     def step(self, lr: float) -> None:
-        """One update with the gradients that lie in the parameters."""
-        for matrices in (True, False):
-            names = [name for name, p in self.parameters.items() if (p.dim() > 1) == matrices and p.grad is not None]
+        """One update with the parameters' gradients."""
+        for is_matrix in (True, False):
+            names = [name for name, p in self.parameters.items() if (p.dim() > 1) == is_matrix and p.grad is not None]
             if not names:
                 continue
             gradients = [self.parameters[name].grad for name in names]
@@ -50,34 +51,34 @@ class AdamW:
                 beta1=self.beta1,
                 beta2=self.beta2,
                 lr=lr,
-                weight_decay=self.weight_decay if matrices else 0.0,
+                weight_decay=self.weight_decay if is_matrix else 0.0,
                 eps=self.eps,
                 maximize=False,
             )
 
     def zero_grad(self) -> None:
-        """Drops the gradients."""
+        """Sets the gradients to None."""
         for parameter in self.parameters.values():
             parameter.grad = None
 
     def state(self) -> dict[str, Tensor]:
-        """All that the next step depends on besides parameters and gradients."""
+        """What the next step depends on besides parameters and gradients."""
         kinds = {"first": self.first, "second": self.second, "steps": self.steps}
         return {f"{name}/{kind}": tensor for kind, tensors in kinds.items() for name, tensor in tensors.items()}
 
-    def load(self, state: Moments) -> None:
-        """Takes up where `state` was; raises KeyError where it is another model's."""
+    def load(self, state: OptimizerState) -> None:
+        """Copies `state` into the optimizer; raises KeyError if it is another model's."""
         for key, tensor in self.state().items():
             tensor.copy_(state[key])
 
 
-def save_moments(moments: Moments, model: Path) -> None:
-    """Writes the state beside the model in the directory `model`. In a process group the first rank alone writes."""
+def save_optimizer_state(state: OptimizerState, model: Path) -> None:
+    """Writes the state to the model directory `model`. In a process group only the first rank writes."""
     if not dist.is_initialized() or dist.get_rank() == 0:
-        save_file({name: tensor.contiguous() for name, tensor in moments.items()}, model / FILE)
+        save_file({name: tensor.contiguous() for name, tensor in state.items()}, model / FILE)
 
 
-def load_moments(model: Path) -> Moments | None:
-    """The state that was left beside a model; None where there is none, as beside one from elsewhere."""
+def load_optimizer_state(model: Path) -> OptimizerState | None:
+    """The optimizer state in a model directory; None if it has none, like a model from elsewhere."""
     path = model / FILE
     return load_file(path) if path.exists() else None

@@ -15,13 +15,13 @@ def permute(index: int, length: int, key: int) -> int:
     while True:
         left, right = index >> half, index & mask
         for number in range(ROUNDS):
-            left, right = right, left ^ (mix(right ^ mix(key + number)) & mask)
+            left, right = right, left ^ (hash64(right ^ hash64(key + number)) & mask)
         index = left << half | right
         if index < length:
             return index
 
 
-def mix(value: int) -> int:
+def hash64(value: int) -> int:
     """A 64-bit finaliser (splitmix64): every input bit reaches every output bit."""
     value = (value + 0x9E3779B97F4A7C15) & MASK
     value = ((value ^ value >> 30) * 0xBF58476D1CE4E5B9) & MASK

@@ -1,4 +1,4 @@
-"""One sample of a batch as people look at it: its name, its tokens, and which of them count in the loss."""
+"""A sample of a batch in readable form: its name, its tokens, and which of them count in the loss."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,28 +6,28 @@ from itertools import groupby
 
 
 @dataclass(frozen=True)
-class Row:
-    """Tokens [T] of one sequence, and for each whether it is the target of the one before it, [T]."""
+class LabeledSequence:
+    """Tokens [T] of a sequence, and for each whether the loss counts it as a target, [T]."""
 
     tokens: Sequence[int]
-    counted: Sequence[bool]
+    is_target: Sequence[bool]
 
     @classmethod
-    def of(cls, tokens: Sequence[int], targets: Sequence[int], ignore: int) -> "Row":
-        """From tokens and their targets, [T] each: the target at a place is the token at the next one."""
+    def from_targets(cls, tokens: Sequence[int], targets: Sequence[int], ignore: int) -> "LabeledSequence":
+        """From tokens and targets, [T] each: the target at a position is the token at the next one, or `ignore`."""
         return cls(list(tokens), [False, *(target != ignore for target in targets[:-1])])
 
-    def runs(self) -> Iterator[tuple[bool, list[int]]]:
-        """(whether they count, tokens) of each stretch of the sequence."""
-        for counted, run in groupby(zip(self.counted, self.tokens, strict=True), key=lambda pair: pair[0]):
-            yield counted, [token for _, token in run]
+    def segments(self) -> Iterator[tuple[bool, list[int]]]:
+        """(whether they are targets, tokens) of each stretch of the sequence."""
+        for is_target, segment in groupby(zip(self.is_target, self.tokens, strict=True), key=lambda pair: pair[0]):
+            yield is_target, [token for _, token in segment]
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What one sample of a step is made of."""
+    """One sample of a step."""
 
     name: str
-    """Which it is: bucket and window, or the number of the dialog."""
-    rows: Mapping[str, Row]
-    """Its sequences under their roles: one, or the two that are compared."""
+    """Identifies it: bucket and window, or the number of the dialog."""
+    sequences: Mapping[str, LabeledSequence]
+    """By role: a single one, or the two of a preference pair."""

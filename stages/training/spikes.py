@@ -29,12 +29,12 @@ def is_spike(loss: float, history: Sequence[Mapping[str, float]], window: int, d
     return loss > threshold([row["loss"] for row in history[-window:]], deviations)
 
 
-def names(batches: Any, step: int) -> str:
+def sample_names(batches: Any, step: int) -> str:
     """The samples of a step for a note, the first NAMED of them."""
     found = [sample.name for sample in islice(batches.samples(step), NAMED + 1)]
     return "; ".join(found[:NAMED]) + (" and others" if len(found) > NAMED else "")
 
 
-def count(history: Sequence[Mapping[str, float]]) -> int:
+def count_spikes(history: Sequence[Mapping[str, float]]) -> int:
     """Spikes on a curve."""
     return int(sum(row["spike"] for row in history))

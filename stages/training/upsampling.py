@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from stages.interface import StageError
 
 
-def limited(shares: Mapping[str, float], counts: Mapping[str, int], tokens: float, most: float) -> dict[str, float]:
+def limit_epochs(
+    shares: Mapping[str, float], counts: Mapping[str, int], tokens: float, most: float
+) -> dict[str, float]:
     """The shares of a run of so many tokens, none of which takes more than `most` passes over its bucket.
 
     What a bucket cannot give the others give in proportion. counts: tokens of each bucket. Raises StageError where all

@@ -15,7 +15,7 @@ from stages.ablations.corpora import POOL, Comparison, read, write_tokens
 from stages.curation import classify, dedup, documents
 from stages.curation.documents import CLASSIFIED, SCHEMA, Account, Cut
 from stages.tokenizer import bpe
-from stages.tokenizer.corpus import Document, held_out
+from stages.tokenizer.corpus import Document, is_held_out
 from stages.training.loader import TokenShards
 from tests.ablations.test_trial import COMMON, TRIALS
 from tests.fixtures import TEXTS, World
@@ -156,7 +156,7 @@ def test_the_quality_filter_keeps_the_best_by_scores_of_all(corpus: Path, world:
 
 def test_no_held_out_document_is_trained_on(corpus: Path, world: World, tmp_path: Path) -> None:
     rows = read(corpus / "corpus", ["news"])
-    unseen = {row["id"] for row in rows if held_out(Document(row["id"], "general", 0.0, ""), 200)}
+    unseen = {row["id"] for row in rows if is_held_out(Document(row["id"], "general", 0.0, ""), 200)}
     assert 0 < len(unseen) < len(rows)
     config = heuristic_filter.Config(**vars(COMMON), comparison=OPTIONS)
     heuristic_filter.run(config, inputs(corpus, world), {}, Recorder(tmp_path / "scratch"))

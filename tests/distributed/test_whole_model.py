@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from stages.distributed.layout import Layout
+from stages.distributed.parallel_strategy import ParallelStrategy
 from stages.distributed.parallelize import Parts
-from stages.distributed.ranks import Ranks
 from stages.infrastructure.sharded_memory import pretended
 from stages.model import files
 from stages.model.files import load_model, save_model
@@ -44,14 +44,14 @@ def test_a_rank_holds_its_part_and_one_parameter_at_most(
     first = whole.model.layers[0].mlp.up_proj.weight.detach().clone()
     del whole
     with pretended(LAYOUT.ranks, 0):
-        ranks = Ranks(LAYOUT)
+        strategy = ParallelStrategy(LAYOUT)
         before = held()
         if source == "loaded":
             model = load_model(tmp_path)
         else:
-            with ranks.whole:
+            with strategy.init_device:
                 model = Llama(BIG).initialise(1)
-        parts = ranks.shard(model, settings())
+        parts = strategy.shard_model(model, settings())
         grown = held() - before
         assert isinstance(parts, Parts)
         (mine,) = [p for name, p in parts.named_parameters() if name == "model.layers.0.mlp.up_proj.weight"]

@@ -107,7 +107,8 @@ FILES = {
             context.note("six of the lines")
             lengths = context.map("length", length, lines[:6], kind="process")
             for line, letters in enumerate(lengths[:2]):
-                context.part(f"line {line}", {"line": line, "of": "source"}, {"length": letters}, [(1, 3.0), (2, 1.5)])
+                curve = [(1, 3.0), (2, 1.5)]
+                context.log_child_run(f"line {line}", {"line": line, "of": "source"}, {"length": letters}, curve)
             (outputs["counts"] / "counts.txt").write_text(repr(lengths))
             return {"characters": sum(lengths)}
         """,

@@ -22,7 +22,8 @@ from torch.distributed import elastic  # noqa: F401  imported before the fork, o
 from torch.distributed.checkpoint import filesystem  # noqa: F401
 
 from stages.distributed.layout import Layout
-from stages.distributed.ranks import Ranks
+from stages.distributed.parallel_strategy import ParallelStrategy
+from stages.distributed.single_process import ReshardingSingleProcess
 from stages.interface import StageError
 from stages.model.files import save_model
 from stages.model.llama import Llama
@@ -33,7 +34,6 @@ from stages.pretraining import annealing, initial, long_context
 from stages.safety import tuning as safety
 from stages.tasks.example import Example
 from stages.training.checkpoint import Average, TrainingState
-from stages.training.loop import ALONE
 from tests.fixtures import (
     LEARNING_RATE,
     MIX,
@@ -49,6 +49,7 @@ from tests.fixtures import (
 from tests.recorder import Recorder
 
 # Adam divides by the gradient's size: eps keeps it from blowing rounding up where a gradient is next to nothing.
+SINGLE_PROCESS = ReshardingSingleProcess()
 TRAINING = settings(eps=1e-4, clip=0.5)
 SAVING = change(TRAINING, checkpoint_seconds=1e-9)
 STOP = 3
@@ -120,13 +121,13 @@ class Stopping(Recorder):
             raise Stopped
 
 
-def run(stage: str, inputs: dict[str, Path], out: Path, ranks: Any = ALONE, **other: Any) -> dict[str, Any]:
+def run(stage: str, inputs: dict[str, Path], out: Path, strategy: Any = SINGLE_PROCESS, **other: Any) -> dict[str, Any]:
     """Curve, metrics and weights that a stage leaves in `out`; `other`: scratch, training, and the kind of context."""
     module, config = STAGES[stage]
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     context = other.get("kind", Recorder)(other.get("scratch", out / "scratch"), member="flagship")
-    context.ranks = ranks
+    context.strategy = strategy
     config = type(config)(**(vars(config) | {"training": other.get("training", TRAINING)}))
     metrics = module.run(config, inputs, {"model": out / "model", "curve": out / "curve.csv"}, context)
     curve = list(csv.DictReader((out / "curve.csv").open())) if (out / "curve.csv").exists() else []
@@ -163,7 +164,7 @@ def one_rank(number: int, world: World, untied: Path, data: Path, out: Path) -> 
             differences = [(made["weights"][key] - value).abs().max() for key, value in alone["weights"].items()]
             found[f"{name}: weights"] = float(max(differences))
 
-    data_parallel = Ranks(Layout(dp=2))
+    data_parallel = ParallelStrategy(Layout(dp=2))
     alone = {}
     for stage in STAGES:
         if stage == "pretraining.long_context":  # goes on where initial pretraining has left off
@@ -179,7 +180,7 @@ def one_rank(number: int, world: World, untied: Path, data: Path, out: Path) -> 
         scratch = out / "stopped" / stage
         stopped = {"kind": Stopping, "training": SAVING, "scratch": scratch}
         if number == 0:
-            _stopped(stage, inputs, mine / "stopped", ALONE, **stopped)
+            _stopped(stage, inputs, mine / "stopped", SINGLE_PROCESS, **stopped)
         dist.barrier()
         _stopped(stage, inputs, mine / "stopped", data_parallel, **stopped | {"scratch": scratch / "ranks"})
         made = run(stage, inputs, mine / "continued", data_parallel, scratch=scratch)
@@ -190,11 +191,11 @@ def one_rank(number: int, world: World, untied: Path, data: Path, out: Path) -> 
     }
     for name, layout in LAYOUTS.items():
         for stage, expected in untied_alone.items():
-            made = run(stage, inputs, mine / name, Ranks(layout), scratch=out / "scratch" / name / stage)
+            made = run(stage, inputs, mine / name, ParallelStrategy(layout), scratch=out / "scratch" / name / stage)
             compare(f"{stage}, {name}", expected, made)
     found["idle: refused"] = refusal(lambda: MicroBatcher(100, number, 2)(pair_of(world)))
     found["other data: refused"] = refusal(
-        lambda: data_parallel.resume(
+        lambda: data_parallel.load_checkpoint(
             TrainingState(torch.nn.Linear(1, 1), None, Average(), str(number)), out / "nothing"
         )
     )  # type: ignore[arg-type]
@@ -226,9 +227,9 @@ def all_wrong(examples: Sequence[Example], answers: Sequence[Sequence[str]]) -> 
     return [(e.prompt, e.answer, answer) for e, given in zip(examples, answers, strict=True) for answer in given]
 
 
-def _stopped(stage: str, inputs: dict[str, Path], out: Path, ranks: Any, **other: Any) -> None:
+def _stopped(stage: str, inputs: dict[str, Path], out: Path, strategy: Any, **other: Any) -> None:
     try:
-        run(stage, inputs, out, ranks, **other)
+        run(stage, inputs, out, strategy, **other)
     except Stopped:
         return
     raise AssertionError(f"{stage} was not stopped")

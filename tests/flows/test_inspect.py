@@ -84,13 +84,13 @@ def test_every_step_shows_the_tokens_that_the_stage_trained_on(
     monkeypatch.setattr(loop, "step", watched)
     config, inputs, context = CONFIGS[module], inputs_of(world), Recorder(tmp_path, member="flagship")
     metrics = module.run(config, inputs, {"model": tmp_path / "model", "curve": tmp_path / "curve.csv"}, context)
-    runs = module.runs(config, inputs, context.item, metrics)
+    runs = module.training_runs(config, inputs, context.item, metrics)
     assert sum(run.steps for run in runs) == len(trained) > 0
     assert [step for step, _ in context.points] == list(range(1, len(trained) + 1))  # as on its curves
     shown = [list(run.batches.samples(step)) for run in runs for step in range(run.steps)]
     for rows, samples in zip(trained, shown, strict=True):
-        roles = list(samples[0].rows)
-        tokens = [sample.rows[role].tokens for sample in samples for role in roles]
+        roles = list(samples[0].sequences)
+        tokens = [sample.sequences[role].tokens for sample in samples for role in roles]
         assert [row[: len(each)].tolist() for row, each in zip(rows, tokens, strict=True)] == tokens
 
 
@@ -145,7 +145,7 @@ def test_every_stage_that_trains_can_be_looked_at() -> None:
     for name in stage_modules(ROOT):
         module = importlib.import_module(name)
         trains = any(hasattr(module, function) for function in ("train", "train_variants", "finetune", "optimise"))
-        assert hasattr(module, "runs") == (trains and name != "stages.scaling.isoflops"), name
+        assert hasattr(module, "training_runs") == (trains and name != "stages.scaling.isoflops"), name
 
 
 @pytest.fixture

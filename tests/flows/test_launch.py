@@ -97,7 +97,7 @@ def test_ranks_end_with_a_launcher_that_is_killed_and_the_next_run_ends_as_one_p
     psutil.wait_procs(family, timeout=60)
     assert not any(process.is_running() for process in family)
     two, ranked, said = ended(started(root, "killed", ranks, keep_checkpoints=1), root, "killed")
-    assert "goes on at step" in said
+    assert "resumes at step" in said
     for column in ("step", "tokens", "lr", "loss", "grad_norm"):
         assert [row[column] for row in two] == pytest.approx([row[column] for row in one], rel=1e-5)
     assert one[-1]["loss"] < one[0]["loss"] - 0.5

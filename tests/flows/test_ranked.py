@@ -53,7 +53,7 @@ def test_two_ranks_train_what_one_process_trains(name: str, results: dict[str, A
 @pytest.mark.parametrize("name", CONTINUED)
 def test_a_run_goes_on_where_another_kind_of_run_was_stopped(name: str, results: dict[str, Any]) -> None:
     steps = results[f"{name}: alone"]["curve"][-1]["step"]
-    assert any(f"goes on at step {STOP} of {steps:g}" in note for note in results[f"{name}: notes"])
+    assert any(f"resumes at step {STOP} of {steps:g}" in note for note in results[f"{name}: notes"])
     assert not any("goes on" in note for note in results[f"{name.partition(',')[0]}: notes"])
 
 

@@ -19,7 +19,7 @@ from stages.curation.extract import Extract
 from stages.curation.heuristics import Heuristics
 from stages.curation.pages.sources import Page
 from stages.curation.pii import Pii
-from stages.interface import A, B, Kind
+from stages.interface import R, T, WorkerKind
 from stages.tasks.pages import pages
 from tests.curation.samples import PROSE, contents, document, fresh, section, store
 from tests.recorder import Recorder
@@ -102,14 +102,14 @@ KILLED = {"bands", "remove"}
 class Deadly(StageContext):
     """Kills the worker that has the second item of some fan-outs, when it has done it, once each."""
 
-    def map(self, name: str, function: Callable[[A], B], items: Iterable[A], kind: Kind = "thread") -> list[B]:
+    def map(self, name: str, function: Callable[[T], R], items: Iterable[T], kind: WorkerKind = "thread") -> list[R]:
         work = list(enumerate(items))
         if name in KILLED:
             return super().map(name, partial(done_then_killed, function, self.scratch / f"killed {name}"), work, kind)
         return super().map(name, function, (item for _, item in work), kind)
 
 
-def done_then_killed(function: Callable[[A], B], mark: Path, item: tuple[int, A]) -> B:
+def done_then_killed(function: Callable[[T], R], mark: Path, item: tuple[int, T]) -> R:
     number, work = item
     result = function(work)
     if number == 1 and not mark.exists():

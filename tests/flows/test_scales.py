@@ -13,7 +13,7 @@ from stages.distributed.layout import Layout
 from stages.posttraining import dpo, reward, sft
 from stages.pretraining import plan
 from stages.safety import tuning
-from stages.training.loader import dealt
+from stages.training.loader import split_micro_batches
 
 ROOT = Path(__file__).resolve().parents[2]
 SCALES = sorted(path.stem for path in (ROOT / "scales").glob("*.yaml"))
@@ -75,7 +75,7 @@ def test_the_layouts_of_a_clusters_scale_take_every_step_of_every_stage(name: st
         for rows, length in steps(parameters, stage):
             layout.check(model, length)
             for rank in (0, layout.dp - 1):
-                micro = dealt(rows, micro_tokens * layout.cp // length or 1, rank, layout.dp)
+                micro = split_micro_batches(rows, micro_tokens * layout.cp // length or 1, rank, layout.dp)
                 assert sum(map(len, micro)) == rows // layout.dp + (rank < rows % layout.dp)
 
 

@@ -14,7 +14,7 @@ from stages.infrastructure.step_time import Speeds, attention_flops, best, per_d
 from stages.model.llama import Llama, LlamaConfig
 from stages.training.language_modelling import next_token_loss
 from stages.training.loader import TokenBatch
-from stages.training.loop import optimizer_for, precision
+from stages.training.parameters import autocast, make_optimizer
 from tests.fixtures import settings
 
 FLAGSHIP = paper.model("405B")
@@ -168,7 +168,7 @@ def test_micro_batches_are_those_that_torchs_schedule_takes(layout: Layout) -> N
 @pytest.mark.parametrize("tied", [True, False])
 def test_weights_gradients_and_moments_are_those_of_the_real_model(tied: bool) -> None:
     model = Llama(LlamaConfig(512, 64, 3, 4, 2, 176, tie_word_embeddings=tied)).initialise(1)
-    optimizer = optimizer_for(model, settings(precision="fp32", micro_tokens=1024))
+    optimizer = make_optimizer(model, settings(precision="fp32", micro_tokens=1024))
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
     size = lambda tensors: sum(tensor.numel() * tensor.element_size() for tensor in tensors)  # noqa: E731
@@ -200,7 +200,7 @@ def test_activations_are_within_a_tenth_of_the_measured_peak(
         parameter.grad = torch.zeros_like(parameter)
 
     def forward_and_backward() -> None:
-        with precision(settings(precision=kind, micro_tokens=1024)):
+        with autocast(settings(precision=kind, micro_tokens=1024)):
             value, _ = next_token_loss(model, batch)
         (value / tokens.numel()).backward()
 

@@ -5,8 +5,8 @@ from torch.nn import functional as F
 
 from stages.model.llama import QUERY_BLOCK, Llama, LlamaConfig, attend, attention_blocks, document_starts
 from stages.training.language_modelling import held_out_losses, next_token_loss
-from stages.training.loader import IGNORE, TokenBatch
-from stages.training.loop import precision as loop_precision
+from stages.training.loader import IGNORE_INDEX, TokenBatch
+from stages.training.parameters import autocast as loop_precision
 from tests.fixtures import VOCAB_SIZE, settings, shape, sharp
 
 HERD = {
@@ -52,7 +52,7 @@ def test_document_1_moves_no_bit_of_what_document_2_teaches_or_is_measured_at(pr
     other = tokens.clone()
     other[:, 1:boundary] = (tokens[:, 1:boundary] + 1) % BEGIN
     targets = tokens.roll(-1, dims=1)
-    targets[:, :boundary] = targets[:, -1] = IGNORE
+    targets[:, :boundary] = targets[:, -1] = IGNORE_INDEX
 
     def learnt(tokens: Tensor, masked: bool = True) -> list[Tensor]:
         """Training loss and gradients, held-out losses. The embedding's gradient adds up what each position gives."""

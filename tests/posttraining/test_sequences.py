@@ -7,7 +7,7 @@ from stages.posttraining.dpo import PreferenceBatch
 from stages.posttraining.sequences import BatchSampler, MicroBatcher, hash_content, pad, tokenize_dialog
 from stages.posttraining.sft import DialogBatches, response_loss
 from stages.tokenizer.chat import ask
-from stages.training.loader import IGNORE
+from stages.training.loader import IGNORE_INDEX
 from tests.fixtures import World
 
 
@@ -16,18 +16,18 @@ def test_only_the_response_and_its_terminator_are_targets(world: World) -> None:
     tokens, targets = tokenize_dialog(chat, "the cat?", "a mat")
     prompt, response = chat.prompt(ask("the cat?")), chat.response("a mat")
     assert tokens == prompt + response and len(targets) == len(tokens)
-    assert [target for target in targets if target != IGNORE] == response
+    assert [target for target in targets if target != IGNORE_INDEX] == response
     for place, target in enumerate(targets[:-1]):
-        assert target == (tokens[place + 1] if place + 1 >= len(prompt) else IGNORE)
+        assert target == (tokens[place + 1] if place + 1 >= len(prompt) else IGNORE_INDEX)
     assert response[-1] == chat.end_of_turn
 
 
 def test_without_formatting_the_terminator_is_no_target(world: World) -> None:
     chat = world.chat
     _, targets = tokenize_dialog(chat, "the cat?", "a mat", formatting=False)
-    assert [target for target in targets if target != IGNORE] == chat.message("a mat")
+    assert [target for target in targets if target != IGNORE_INDEX] == chat.message("a mat")
     assert [
-        target for target in tokenize_dialog(chat, "q", "", formatting=False)[1] if target != IGNORE
+        target for target in tokenize_dialog(chat, "q", "", formatting=False)[1] if target != IGNORE_INDEX
     ] == chat.message("")
 
 
@@ -85,7 +85,7 @@ def test_ranks_share_the_pairs_of_a_step_and_part_none(world: World, world_size:
     ]
     batch = PreferenceBatch(**vars(pad(rows, world.chat.pad)), reference=torch.arange(10.0))
     length = batch.tokens.shape[1]
-    parts_of_ranks = [MicroBatcher(4 * length).of_rank(rank, world_size, 1)(batch) for rank in range(world_size)]
+    parts_of_ranks = [MicroBatcher(4 * length).for_rank(rank, world_size, 1)(batch) for rank in range(world_size)]
     assert len({len(parts) for parts in parts_of_ranks}) == 1
     assert all(part.count <= 2 + (5 % world_size > 0) for parts in parts_of_ranks for part in parts)
     for rank, parts in enumerate(parts_of_ranks):
@@ -94,4 +94,4 @@ def test_ranks_share_the_pairs_of_a_step_and_part_none(world: World, world_size:
             joined = torch.cat([getattr(part, name) for part in parts])
             assert torch.equal(joined, getattr(batch, name)[places])
     with pytest.raises(StageError, match="5 rows or pairs a step leave some of dp 6 idle"):
-        MicroBatcher(100).of_rank(0, 6, 1)(batch)
+        MicroBatcher(100).for_rank(0, 6, 1)(batch)

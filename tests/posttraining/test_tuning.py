@@ -19,7 +19,7 @@ from stages.posttraining.reward import load_reward_model, rank_responses, rankin
 from stages.posttraining.sequences import PairBatch, pad, tokenize_dialog
 from stages.tasks.example import Example
 from stages.tokenizer.chat import ask
-from stages.training.loop import ALONE
+from stages.training.strategy import SINGLE_PROCESS
 from tests.fixtures import World, contents, examples, settings, shape, sharp, tuning, write_posttraining
 from tests.recorder import Recorder
 
@@ -58,7 +58,7 @@ def test_variants_are_averaged(world: World, tmp_path: Path) -> None:
     rows = pad([tokenize_dialog(chat, e.prompt, e.answer) for e in examples(8)], chat.pad)
 
     class Same:
-        fingerprint = "same"
+        fingerprint, few_shapes = "same", False
 
         def __call__(self, step: int) -> list[object]:
             return [rows]
@@ -111,7 +111,7 @@ def test_the_preference_loss_is_the_formula(mask_formatting: bool, world: World)
             expected += -F.logsigmoid(margins[-1]) + 0.2 * -policy_chosen / count
         formatting = not mask_formatting
         rows = [tokenize_dialog(chat, prompt, text, formatting) for prompt, *both in PAIRS for text in both]
-        before = compute_reference(reference, rows, chat, settings(), ALONE)
+        before = compute_reference(reference, rows, chat, settings(), SINGLE_PROCESS)
         batch = PreferenceBatch(**vars(pad(rows, chat.pad)), reference=before)
         loss, extra = dpo_loss(policy, batch, config)
     assert batch.weight == 3
@@ -124,7 +124,7 @@ def test_against_itself_the_preference_loss_is_log_2_and_the_likelihood(world: W
     chat, model = world.chat, load_model(world.model)
     rows = [tokenize_dialog(chat, prompt, text, False) for prompt, *both in PAIRS for text in both]
     batch = PreferenceBatch(
-        **vars(pad(rows, chat.pad)), reference=compute_reference(model, rows, chat, settings(), ALONE)
+        **vars(pad(rows, chat.pad)), reference=compute_reference(model, rows, chat, settings(), SINGLE_PROCESS)
     )
     loss, _ = dpo_loss(model, batch, preference(nll=0.0))
     assert loss.item() == pytest.approx(3 * np.log(2), rel=1e-6)

@@ -68,7 +68,7 @@ def test_thirty_percent_are_new_and_the_rate_falls_to_nothing(
     seen: list[Any] = []
 
     def watched(
-        model: Any, micro_batches: Any, loss: Any, optimizer: Any, lr: float, training: Any, ranks: Any
+        model: Any, micro_batches: Any, loss: Any, optimizer: Any, lr: float, training: Any, strategy: Any
     ) -> dict[str, float]:
         rates.append(lr)
         seen.extend(tuple(row.tolist()) for batch in micro_batches for row in batch.tokens)

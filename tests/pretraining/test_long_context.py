@@ -14,8 +14,8 @@ from stages.model.llama import Llama
 from stages.pretraining import long_context
 from stages.pretraining.needles import ANSWER_TOKENS, DEPTHS, answered, misses, needle_accuracy, needles
 from stages.tasks import verify
-from stages.training.loop import ALONE
-from stages.training.optimizer import load_moments, save_moments
+from stages.training.optimizer import load_optimizer_state, save_optimizer_state
+from stages.training.strategy import SINGLE_PROCESS
 from tests.fixtures import LEARNING_RATE, MIX, PRETRAINING, VOCAB_SIZE, World, settings, shape, sharp
 from tests.recorder import Recorder
 
@@ -59,12 +59,12 @@ def test_the_phase_goes_on_with_the_moments_of_the_one_before(world: World, tmp_
     config = long_context.Config(1, MIX, settings(), LEARNING_RATE, PRETRAINING, section(lengths=[48]))
     before = shutil.copytree(world.model, tmp_path / "before")
     names = [name for name, _ in load_model(before).named_parameters()]
-    moments = {
+    optimizer_state = {
         f"{name}/{kind}": torch.full_like(p, size)
         for name, p in load_model(before).named_parameters()
         for kind, size in (("first", 0.0), ("second", 1e6))
     }
-    save_moments(moments | {f"{name}/steps": torch.tensor(100.0) for name in names}, before)
+    save_optimizer_state(optimizer_state | {f"{name}/steps": torch.tensor(100.0) for name in names}, before)
     found = {}
     for name, inputs in (("with", {"model": before}), ("without", {})):
         outputs = {"model": tmp_path / name, "curve": tmp_path / f"{name}.csv"}
@@ -73,7 +73,7 @@ def test_the_phase_goes_on_with_the_moments_of_the_one_before(world: World, tmp_
         changed = zip(load_model(tmp_path / name).parameters(), load_model(before).parameters(), strict=True)
         found[name] = max(float((a - b).detach().abs().max()) for a, b in changed)
         steps = len(outputs["curve"].read_text().splitlines()) - 1
-        left = load_moments(tmp_path / name)
+        left = load_optimizer_state(tmp_path / name)
         assert left is not None and float(left[f"{names[0]}/steps"]) == (100 if name == "with" else 0) + steps
     assert found["with"] < 0.1 * found["without"]  # so large a second moment makes the steps small
 
@@ -165,7 +165,9 @@ def test_what_counts_as_found_is_what_the_model_would_generate(world: World) -> 
     ends = torch.tensor([answer[-1] for answer in answers]).unique()
 
     def missed(rows: list[tuple[list[int], list[int]]], ends: Tensor) -> list[float]:
-        return ALONE.measure(model, [answered(rows, 0)], lambda *both: misses(*both, ends), settings()).tolist()
+        return SINGLE_PROCESS.evaluate(
+            model, [answered(rows, 0)], lambda *both: misses(*both, ends), settings()
+        ).tolist()
 
     assert missed(rows, ends) == [0] * len(rows)
     assert all(missed([(prompt, [*answer[:-1], answer[-1] + 1]) for prompt, answer in rows], ends))

@@ -12,7 +12,7 @@ from stages.scaling import isoflops
 from stages.scaling.isoflops import Budget, Config, Extra, Sweep
 from stages.scaling.ladder import Architecture, Shape
 from stages.scaling.questions import Questions
-from stages.training.loop import optimizer_for
+from stages.training.parameters import make_optimizer
 from tests.fixtures import LEARNING_RATE, MIX, World, change, contents, settings
 from tests.recorder import Recorder
 
@@ -58,8 +58,8 @@ def test_each_model_of_a_budget_spends_it(world: World, tmp_path: Path) -> None:
         assert point["learning_rate"] == LEARNING_RATE.at(point["parameters"])
     assert points[0]["loss"] != points[3]["loss"]
     # Each is shown by itself, with the loss it fell by and the one it reached.
-    assert len(context.parts) == 6
-    for part, point in zip(context.parts.values(), points, strict=True):
+    assert len(context.child_runs) == 6
+    for part, point in zip(context.child_runs.values(), points, strict=True):
         assert part["values"]["loss"] == point["loss"] and part["parameters"]["parameters"] == point["parameters"]
         # One step is all that some take: a curve of the loss before it.
         assert max(part["curve"]) == point["steps"] and part["curve"][point["steps"]] < math.log(300) + 0.05
@@ -133,7 +133,7 @@ def test_the_decay_of_each_step_is_a_tenth_of_its_rate(world: World, tmp_path: P
     assert rates[0] < rates[1] <= max(rates) > rates[-1] > point.schedule(point.steps)
     assert point.schedule(point.steps) == pytest.approx(0.1 * max(rates))
     model = torch.nn.Linear(2, 2, bias=False, dtype=torch.float64)
-    optimizer, expected = optimizer_for(model, settings()), model.weight.detach().clone()
+    optimizer, expected = make_optimizer(model, settings()), model.weight.detach().clone()
     for rate in rates:
         model.weight.grad = torch.zeros_like(model.weight)
         optimizer.step(rate)

@@ -5,7 +5,7 @@ import pytest
 
 from stages.interface import Metrics, StageError
 from stages.tokenizer import bpe, encode, train
-from stages.tokenizer.corpus import BUCKETS, Document, documents, held_out
+from stages.tokenizer.corpus import BUCKETS, Document, documents, is_held_out
 from stages.training.loader import TokenShards
 from tests.fixtures import VOCAB_SIZE, World, contents, corpus, write_documents
 from tests.recorder import Recorder
@@ -38,23 +38,23 @@ def test_every_document_is_in_one_part_and_comes_back_whole(world: World, tmp_pa
     corpus = list(documents(world.documents))
     for bucket in BUCKETS:
         here = [document for document in corpus if document.bucket == bucket]
-        unseen = [document.text for document in here if held_out(document, 200)]
+        unseen = [document.text for document in here if is_held_out(document, 200)]
         assert decoded(tmp_path / "tokens", "validation", bucket, world) == unseen
-        trained = [document.text for document in here if not held_out(document, 200)]
+        trained = [document.text for document in here if not is_held_out(document, 200)]
         assert decoded(tmp_path / "tokens", "train", bucket, world) == trained
         annealed = decoded(tmp_path / "tokens", "anneal", bucket, world)
         count = len(here) if bucket == "code" else len(here) // 2
         best = sorted(here, key=lambda document: -document.rank)[:count]
-        assert annealed == [document.text for document in here if document in best and not held_out(document, 200)]
+        assert annealed == [document.text for document in here if document in best and not is_held_out(document, 200)]
         assert metrics["documents"]["train"][bucket] == len(trained) >= len(annealed) > 0
         assert metrics["tokens"]["train"][bucket] == len(TokenShards(tmp_path / "tokens").tokens("train", bucket))
 
 
 def test_a_share_is_held_out_whatever_else_is_in_the_corpus() -> None:
     rows = [Document(row["id"], "code", 0.0, "") for row in corpus(1000, seed=3)]
-    chosen = [held_out(row, 200) for row in rows]
+    chosen = [is_held_out(row, 200) for row in rows]
     assert sum(chosen) == pytest.approx(0.2 * len(rows), rel=0.15)
-    assert all(held_out(row, 300) for row, held in zip(rows, chosen, strict=True) if held)
+    assert all(is_held_out(row, 300) for row, held in zip(rows, chosen, strict=True) if held)
 
 
 def test_running_again_gives_the_same_bytes_and_other_text_another_fingerprint(world: World, tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_a_larger_vocabulary_compresses_better_and_the_held_out_text_is_measured
     )
     rates = metrics["characters_per_token"]
     assert rates["270"]["value"] < rates["300"]["low"] and rates["300"]["value"] < rates["350"]["low"]
-    unseen = [document.text for document in documents(world.documents) if held_out(document, 200)]
+    unseen = [document.text for document in documents(world.documents) if is_held_out(document, 200)]
     tokens = sum(len(bpe.load(tmp_path).encode(text, add_special_tokens=False).ids) for text in unseen)
     assert rates["300"]["value"] == pytest.approx(sum(map(len, unseen)) / tokens)
     assert rates["300"]["low"] < rates["300"]["value"] < rates["300"]["high"] and rates["300"]["n"] == len(unseen)

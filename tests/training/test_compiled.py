@@ -30,7 +30,7 @@ def trained(world: World, scratch: Path, compile_it: bool, stops: tuple[int, ...
     batches = RampBatches(parts, [2, STEPS - 2])
     options = settings(compile=compile_it, checkpoint_seconds=1e-9)
     schedule = Schedule(peak=1e-2, warmup=2, steps=STEPS, floor=0.1)
-    for until in (*stops, STEPS):
+    for max_steps in (*stops, STEPS):
         model = Llama(SHAPE).initialise(1)
         history, *_ = train(
             model,
@@ -41,7 +41,7 @@ def trained(world: World, scratch: Path, compile_it: bool, stops: tuple[int, ...
             scratch=scratch,
             context=Recorder(scratch),
             title="compiled",
-            until=until,
+            max_steps=max_steps,
         )
     return model, [row["loss"] for row in history]
 

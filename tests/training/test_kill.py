@@ -32,7 +32,7 @@ def test_a_killed_run_ends_with_the_bytes_of_an_uninterrupted_one(stage: str, en
     straight, *killed, last = log["codes"]
     assert straight == last == 0
     assert killed == [-signal.SIGKILL] * 4
-    assert sum("goes on at step" in note for note in log["notes"]) >= 4
+    assert sum("resumes at step" in note for note in log["notes"]) >= 4
     made = contents(ended / stage / "straight" / "made")
     assert contents(ended / stage / "killed" / "made") == made
     assert {"metrics.json", "curve.csv", "model/model.safetensors"} <= set(made)

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from stages.interface import StageError
-from stages.training.language_modelling import MixtureBatches, held_out, held_out_losses
-from stages.training.loader import IGNORE, Mixture, TokenShards, batch_of
+from stages.training.language_modelling import MixtureBatches, held_out_losses, validation_mixture
+from stages.training.loader import IGNORE_INDEX, Mixture, TokenShards, make_batch
 from tests.fixtures import MIX, World, settings
 
 SHARES = MIX.shares()
@@ -50,7 +50,7 @@ def test_ranks_together_see_the_batch_of_one(world: World, world_size: int) -> N
     whole = MixtureBatches(mixture(world), 12, 1_000_000)
     for micro_tokens, parts in ((32, 1), (32, 2), (64, 1), (1_000_000, 1)):
         cut = replace(whole, micro_tokens=micro_tokens)
-        ranks = [cut.of_rank(rank, world_size, parts) for rank in range(world_size)]
+        ranks = [cut.for_rank(rank, world_size, parts) for rank in range(world_size)]
         assert {rank.fingerprint for rank in ranks} == {whole.fingerprint}
         for step in range(3):
             (batch,) = whole(step)
@@ -64,7 +64,7 @@ def test_ranks_together_see_the_batch_of_one(world: World, world_size: int) -> N
                     assert torch.equal(joined, getattr(batch, name)[rank::world_size])
             assert sum(micro.weight for piece in pieces for micro in piece) == batch.weight
     with pytest.raises(StageError, match="12 rows or pairs a step leave some of dp 13 idle"):
-        whole.of_rank(0, 13)(0)
+        whole.for_rank(0, 13)(0)
 
 
 def test_a_larger_batch_goes_on_where_a_smaller_one_would_have(world: World) -> None:
@@ -120,7 +120,7 @@ def test_no_target_and_no_position_crosses_into_another_document(world: World) -
         assert batch.starts is not None
         for place in range(200):
             if row[place + 1] == begin:
-                assert batch.targets[0, place] == IGNORE
+                assert batch.targets[0, place] == IGNORE_INDEX
                 boundaries += 1
             else:
                 assert batch.targets[0, place] == row[place + 1]
@@ -131,11 +131,11 @@ def test_no_target_and_no_position_crosses_into_another_document(world: World) -
 
 
 def test_a_batch_on_a_worked_example() -> None:
-    batch = batch_of(torch.tensor([[5, 1, 2, 9, 3, 4]]), begin_of_text=9)
+    batch = make_batch(torch.tensor([[5, 1, 2, 9, 3, 4]]), begin_of_text=9)
     assert batch.tokens.tolist() == [[5, 1, 2, 9, 3]]
-    assert batch.targets.tolist() == [[1, 2, IGNORE, 3, 4]]
+    assert batch.targets.tolist() == [[1, 2, IGNORE_INDEX, 3, 4]]
     assert batch.starts is not None and batch.starts.tolist() == [[0, 0, 0, 3, 3]]
-    assert batch_of(torch.tensor([[5, 9, 2]]), 9, mask=False).starts is None
+    assert make_batch(torch.tensor([[5, 9, 2]]), 9, mask=False).starts is None
 
 
 def test_the_fingerprint_changes_with_whatever_changes_a_sample(world: World, tmp_path: Path) -> None:
@@ -186,11 +186,11 @@ def test_no_held_out_window_is_counted_twice(world: World) -> None:
     """More windows than there are would only make the interval narrower."""
     from stages.model.files import load_model
 
-    data = held_out(world.shards, {"code": 1.0}, 32, 1)
+    data = validation_mixture(world.shards, {"code": 1.0}, 32, 1)
     there = data.windows["code"]
     (losses,) = held_out_losses(load_model(world.model), [data], 10 * there, settings())
     assert len(losses) == there == len(set(losses.tolist()))
-    mixed = held_out(world.shards, SHARES, 32, 1)
-    distinct = mixed.distinct(10_000)
+    mixed = validation_mixture(world.shards, SHARES, 32, 1)
+    distinct = mixed.count_distinct(10_000)
     places = [mixed.locate(sample) for sample in range(distinct + 1)]
     assert len(set(places[:-1])) == distinct and places[-1] in places[:-1]

@@ -17,10 +17,11 @@ from stages.model.llama import Llama
 from stages.training import checkpoint, spikes
 from stages.training.checkpoint import Average, TrainingState
 from stages.training.curve import tail_mean, write_curve
-from stages.training.language_modelling import MixtureBatches, held_out, held_out_losses, next_token_loss
+from stages.training.language_modelling import MixtureBatches, held_out_losses, next_token_loss, validation_mixture
 from stages.training.loader import Mixture
-from stages.training.loop import Training, optimizer_for, train
-from stages.training.optimizer import Moments, load_moments, save_moments
+from stages.training.loop import train
+from stages.training.optimizer import OptimizerState, load_optimizer_state, save_optimizer_state
+from stages.training.parameters import Training, make_optimizer
 from stages.training.schedule import Schedule
 from tests.fixtures import MIX, World, settings
 from tests.recorder import Recorder
@@ -59,7 +60,9 @@ def test_two_trainings_with_the_moments_handed_on_are_one(world: World, tmp_path
     """To the byte, as the phases of pretraining are; without them the second one is another."""
     mixture = Mixture(world.shards, "train", MIX.shares(), 32, 1)
 
-    def trained(model: Llama, name: str, first: int, steps: int, moments: Moments | None = None) -> Moments:
+    def trained(
+        model: Llama, name: str, first: int, steps: int, optimizer_state: OptimizerState | None = None
+    ) -> OptimizerState:
         data = MixtureBatches(mixture, 4, 100_000, first_sample=4 * first)
         done = train(
             model,
@@ -67,19 +70,19 @@ def test_two_trainings_with_the_moments_handed_on_are_one(world: World, tmp_path
             next_token_loss,
             Schedule(1e-2, steps, decay="constant"),
             settings(),
-            moments=moments,
+            optimizer_state=optimizer_state,
             scratch=tmp_path / name,
             context=Recorder(tmp_path),
             title=name,
-            keep_moments=True,
+            return_optimizer_state=True,
         )
-        return done.moments
+        return done.optimizer_state
 
     whole, parts, anew = (load_model(world.model) for _ in range(3))
     left = trained(whole, "whole", 0, 7)
-    save_moments(trained(parts, "first", 0, 4), tmp_path)
+    save_optimizer_state(trained(parts, "first", 0, 4), tmp_path)
     anew.load_state_dict(parts.state_dict())
-    both = trained(parts, "second", 4, 3, load_moments(tmp_path))
+    both = trained(parts, "second", 4, 3, load_optimizer_state(tmp_path))
     assert same(whole, parts) and left.keys() == both.keys()
     assert all(torch.equal(left[name], both[name]) for name in left)
     trained(anew, "anew", 4, 3)
@@ -87,7 +90,7 @@ def test_two_trainings_with_the_moments_handed_on_are_one(world: World, tmp_path
 
 
 def test_it_learns(world: World, tmp_path: Path) -> None:
-    windows = [held_out(world.shards, MIX.shares(), 32, 1)]
+    windows = [validation_mixture(world.shards, MIX.shares(), 32, 1)]
     (before,) = held_out_losses(load_model(world.model), windows, 16, settings())
     model, history, _ = run(world, tmp_path, batches(world), settings(), steps=40)
     (after,) = held_out_losses(model, windows, 16, settings())
@@ -134,7 +137,7 @@ def test_the_first_update_is_adamw_on_the_mean_loss_clipped(world: World, tmp_pa
 
 def test_the_optimizer_does_what_torch_optim_adamw_does_and_norms_are_not_decayed(world: World) -> None:
     ours, theirs = load_model(world.model), load_model(world.model)
-    optimizer = optimizer_for(ours, settings())
+    optimizer = make_optimizer(ours, settings())
     matrices = [p for p in theirs.parameters() if p.dim() > 1]
     norms = [p for p in theirs.parameters() if p.dim() <= 1]
     groups = [{"params": matrices, "weight_decay": 0.1}, {"params": norms, "weight_decay": 0.0}]
@@ -190,7 +193,7 @@ def test_a_torn_checkpoint_counts_for_nothing(world: World, tmp_path: Path) -> N
 
 def test_a_run_ended_early_goes_on_as_if_it_had_not(world: World, tmp_path: Path) -> None:
     often = settings(checkpoint_seconds=1e-9)
-    half, history, _ = run(world, tmp_path / "a", batches(world), often, steps=6, until=3)
+    half, history, _ = run(world, tmp_path / "a", batches(world), often, steps=6, max_steps=3)
     straight, rows, _ = run(world, tmp_path / "b", batches(world), settings(), steps=6)
     assert [row["lr"] for row in history] == [row["lr"] for row in rows[:3]]  # on the whole run's schedule
     whole, _, _ = run(world, tmp_path / "a", batches(world), often, steps=6)
@@ -217,9 +220,9 @@ def test_a_damaged_checkpoint_is_put_aside_and_the_one_before_it_taken(
     if harm == "gone":
         path.unlink()
     model, notes = load_model(world.model), list[str]()
-    state = TrainingState(model, optimizer_for(model, often), Average(), batches(world).fingerprint)
-    assert state.resume(tmp_path, notes.append) and state.step == 2
-    assert len(notes) == 1 and "step-000000003 is damaged" in notes[0] and "the checkpoint before it" in notes[0]
+    state = TrainingState(model, make_optimizer(model, often), Average(), batches(world).fingerprint)
+    assert state.load_checkpoint(tmp_path, notes.append) and state.step == 2
+    assert len(notes) == 1 and "step-000000003 is damaged" in notes[0] and "trying the previous checkpoint" in notes[0]
     resumed, _, _ = run(world, tmp_path, batches(world), often, steps=3)
     assert same(resumed, straight)
     assert {path.name for path in tmp_path.iterdir()} == {"step-000000002", "step-000000003", "damaged-step-000000003"}
@@ -255,7 +258,7 @@ def test_a_full_disk_is_known_by_what_safetensors_says_of_it(
 ) -> None:
     """safetensors raises an error of its own, with the system's number in its text; any other stays what it is."""
     model = load_model(world.model)
-    state = TrainingState(model, optimizer_for(model, settings()), Average(), "data", step=1)
+    state = TrainingState(model, make_optimizer(model, settings()), Average(), "data", step=1)
 
     def failing(text: str) -> Any:
         def save_file(*_: Any) -> None:
@@ -299,7 +302,7 @@ def test_a_spike_is_logged_with_its_batch(world: World, tmp_path: Path) -> None:
         title="test",
         first_step=100,
     )
-    assert [row["step"] for row in history if row["spike"]] == [9, 12] and spikes.count(history) == 2
+    assert [row["step"] for row in history if row["spike"]] == [9, 12] and spikes.count_spikes(history) == 2
     assert [note.split(":")[1] for note in context.notes] == [" step 109", " step 112"]
     for note, step in zip(context.notes, (8, 11), strict=True):
         for number in range(step * 10, step * 10 + spikes.NAMED):

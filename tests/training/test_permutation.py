@@ -2,7 +2,7 @@ import itertools
 
 import pytest
 
-from stages.training.permutation import mix, permute
+from stages.training.permutation import hash64, permute
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 4, 5, 7, 16, 17, 100, 255, 256, 257, 1000, 4097])
@@ -25,7 +25,7 @@ def test_places_are_spread_evenly() -> None:
     counts = [0] * 10
     for key in range(40):
         for index in range(100):
-            counts[permute(index, 1000, mix(key)) // 100] += 1
+            counts[permute(index, 1000, hash64(key)) // 100] += 1
     assert sum((count - 400) ** 2 / 400 for count in counts) < 27.9  # chi-squared, 9 degrees, 0.1%
 
 

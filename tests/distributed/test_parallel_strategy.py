@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from stages.training.loader import Mixture
-from tests.distributed.ranks import FOUR, LENGTH, SIZE, STEPS, STOP, TRAINING, TWO
+from tests.distributed.train_layouts import FOUR, LENGTH, SIZE, STEPS, STOP, TRAINING, TWO
 from tests.fixtures import MIX, World
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,9 +26,17 @@ CONTINUED = {
 
 @pytest.fixture(scope="module")
 def results(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What tests.distributed.ranks found, by name."""
+    """What tests.distributed.train_layouts found, by name."""
     out = tmp_path_factory.mktemp("ranks")
-    command = [sys.executable, "-W", "ignore", "-m", "tests.distributed.ranks", str(world.tokens.parent), str(out)]
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-m",
+        "tests.distributed.train_layouts",
+        str(world.tokens.parent),
+        str(out),
+    ]
     subprocess.run(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True, timeout=300)
     found = json.loads((out / "results.json").read_text())
     return found["2"] | found["4"]
@@ -60,10 +68,8 @@ def test_ranks_measure_what_one_process_measures(name: str, results: dict[str, A
 
 @pytest.mark.parametrize("name", [*TWO, *CONTINUED])
 def test_a_run_goes_on_at_the_last_whole_checkpoint_of_any_layout(name: str, results: dict[str, Any]) -> None:
-    damaged = (
-        [f"sharded-{STOP:09d} is damaged (__1_0.distcp is not what was written)"] if name[-7:] == "then pp" else []
-    )
-    wanted = [*damaged, f"goes on at step {CONTINUED[name]} of {STEPS}"] if name in CONTINUED else []
+    damaged = [f"sharded-{STOP:09d} is damaged (__1_0.distcp has another digest"] if name[-7:] == "then pp" else []
+    wanted = [*damaged, f"resumes at step {CONTINUED[name]} of {STEPS}"] if name in CONTINUED else []
     notes = results[f"{name}: notes"]
     assert len(notes) == len(wanted) and all(text in note for text, note in zip(wanted, notes, strict=True))
 

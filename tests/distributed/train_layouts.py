@@ -1,6 +1,6 @@
 """Trains one model on one process and, in process groups on this machine (gloo), at every kind of layout.
 
-    python -m tests.distributed.ranks WORLD OUT
+    python -m tests.distributed.train_layouts WORLD OUT
 
 OUT/results.json then holds each run's history, and how far its weights end from those of one process. One process
 imports torch and forks the ranks, before it has computed anything itself.
@@ -20,13 +20,14 @@ from torch.distributed import elastic  # noqa: F401  imported before the fork, o
 from torch.distributed.checkpoint import filesystem
 
 from stages.distributed.layout import Layout
-from stages.distributed.ranks import Ranks
+from stages.distributed.parallel_strategy import ParallelStrategy
+from stages.distributed.single_process import ReshardingSingleProcess
 from stages.interface import StageError
 from stages.model.llama import Llama
 from stages.pretraining.needles import answered, misses
-from stages.training.language_modelling import MixtureBatches, held_out, held_out_losses, next_token_loss
+from stages.training.language_modelling import MixtureBatches, held_out_losses, next_token_loss, validation_mixture
 from stages.training.loader import Mixture, TokenBatch
-from stages.training.loop import ALONE, train
+from stages.training.loop import train
 from stages.training.schedule import Schedule
 from tests.fixtures import MIX, World, change, settings, shape, sharp
 from tests.recorder import Recorder
@@ -34,6 +35,7 @@ from tests.recorder import Recorder
 LENGTH, SIZE, STEPS, STOP = 128, 9, 5, 3  # two data-parallel ranks have 5 and 4 sequences
 # Adam divides by the gradient's size: eps keeps it from blowing rounding up where a gradient is next to nothing.
 TRAINING = settings(eps=1e-4, clip=0.5, micro_tokens=2 * LENGTH)
+SINGLE_PROCESS = ReshardingSingleProcess()
 UNTIED = shape(num_hidden_layers=4, tie_word_embeddings=False)
 TIED = shape(num_hidden_layers=4)
 TWO = {"fsdp": Layout(dp=2), "tp": Layout(tp=2), "cp": Layout(cp=2), "pp": Layout(pp=2, virtual_stages=2)}
@@ -51,11 +53,13 @@ class Stopped(Exception):
 class Stopping:
     """Batches that end the run before step `at`, on every rank."""
 
+    few_shapes = True
+
     def __init__(self, batches: MixtureBatches, at: int) -> None:
         self.batches, self.at, self.fingerprint = batches, at, batches.fingerprint
 
-    def of_rank(self, *place: int) -> "Stopping":
-        return Stopping(self.batches.of_rank(*place), self.at)
+    def for_rank(self, *place: int) -> "Stopping":
+        return Stopping(self.batches.for_rank(*place), self.at)
 
     def __call__(self, step: int) -> list[TokenBatch]:
         if step == self.at:
@@ -63,15 +67,17 @@ class Stopping:
         return list(self.batches(step))
 
 
-def run(world: World, scratch: Path, ranks: Any = ALONE, config: Any = UNTIED, stop: int = STEPS) -> dict[str, Any]:
+def run(
+    world: World, scratch: Path, strategy: Any = SINGLE_PROCESS, config: Any = UNTIED, stop: int = STEPS
+) -> dict[str, Any]:
     """The history, the weights and the averaged weights."""
     model = Llama(config).initialise(1)
     training = TRAINING if stop == STEPS else change(TRAINING, checkpoint_seconds=1e-9)
     mixture = Mixture(world.shards, "train", MIX.shares(), LENGTH, 1)
     context = Recorder(scratch)
-    context.ranks = ranks  # type: ignore[attr-defined]
+    context.strategy = strategy
     try:
-        history, average, moments = train(
+        history, average, optimizer_state = train(
             model,
             Stopping(MixtureBatches(mixture, SIZE, TRAINING.micro_tokens), stop),
             next_token_loss,
@@ -81,7 +87,7 @@ def run(world: World, scratch: Path, ranks: Any = ALONE, config: Any = UNTIED, s
             context=context,
             title="test",
             average_at=[2, STEPS],
-            keep_moments=True,
+            return_optimizer_state=True,
         )
     except Stopped:
         return {}
@@ -96,12 +102,12 @@ def run(world: World, scratch: Path, ranks: Any = ALONE, config: Any = UNTIED, s
         scratch=scratch / "more",
         context=context,
         title="more",
-        moments=moments,
+        optimizer_state=optimizer_state,
     )
     return {
         "notes": context.notes,
         "more": [row["loss"] for row in more],
-        "moments": dict(moments),
+        "moments": dict(optimizer_state),
         "history": history,
         "weights": weights,
         "average": average.mean,
@@ -127,7 +133,7 @@ def on_a_full_disk(world: World, scratch: Path, number: int) -> dict[str, Any]:
 
     written, filesystem.FileSystemWriter.write_data = filesystem.FileSystemWriter.write_data, write
     try:
-        run(world, scratch, Ranks(TWO["fsdp"]), stop=STOP)
+        run(world, scratch, ParallelStrategy(TWO["fsdp"]), stop=STOP)
     except StageError as error:
         said = str(error)
     filesystem.FileSystemWriter.write_data = written
@@ -135,14 +141,14 @@ def on_a_full_disk(world: World, scratch: Path, number: int) -> dict[str, Any]:
     return {"said": said, "left": sorted(path.name for path in scratch.iterdir())}
 
 
-def measured(world: World, ranks: Any, config: Any) -> dict[str, list[float]]:
+def measured(world: World, strategy: Any, config: Any) -> dict[str, list[float]]:
     """Of an untrained model: the loss of each held-out window, and how many tokens of each text it would not say."""
     model = sharp(Llama(config).initialise(1))
-    windows = [held_out(world.shards, shares, LENGTH, 1) for shares in (MIX.shares(), {"code": 1.0})]
-    losses = held_out_losses(model, windows, 5, TRAINING, ranks)
+    windows = [validation_mixture(world.shards, shares, LENGTH, 1) for shares in (MIX.shares(), {"code": 1.0})]
+    losses = held_out_losses(model, windows, 5, TRAINING, strategy)
     texts = [torch.arange(number, number + 40 + number).tolist() for number in range(5)]
     batches = [answered([(text[:30], text[30:]) for text in part], 0) for part in (texts[:3], texts[3:])]
-    wrong = ranks.measure(model, batches, lambda *both: misses(*both, torch.arange(100)), TRAINING)
+    wrong = strategy.evaluate(model, batches, lambda *both: misses(*both, torch.arange(100)), TRAINING)
     return {"losses": [loss for each in losses for loss in each.tolist()], "misses": wrong.tolist()}
 
 
@@ -160,37 +166,40 @@ def one_rank(number: int, count: int, world: World, out: Path) -> dict[str, Any]
     }
     found: dict[str, Any] = {"alone": alone[UNTIED]["history"], "alone, tied": alone[TIED]["history"]}
     found |= {"alone: more": alone[UNTIED]["more"], "alone, tied: more": alone[TIED]["more"]}
-    found |= {"alone: measured": measured(world, ALONE, UNTIED), "alone, tied: measured": measured(world, ALONE, TIED)}
+    found |= {
+        "alone: measured": measured(world, SINGLE_PROCESS, UNTIED),
+        "alone, tied: measured": measured(world, SINGLE_PROCESS, TIED),
+    }
 
-    def compare(name: str, scratch: Path, ranks: Any, config: Any = UNTIED) -> None:
-        made = run(world, scratch, ranks, config)
+    def compare(name: str, scratch: Path, strategy: Any, config: Any = UNTIED) -> None:
+        made = run(world, scratch, strategy, config)
         found[name], found[f"{name}: notes"] = made["history"], made["notes"]
-        found[f"{name}: measured"] = measured(world, ranks, config)
+        found[f"{name}: measured"] = measured(world, strategy, config)
         found[f"{name}: more"] = made["more"]
         for kind in ("weights", "average", "moments"):
             found[f"{name}: {kind}"] = farthest(made[kind], alone[config][kind])
 
     if count == 2:
         for name, layout in TWO.items():
-            compare(name, out / name, Ranks(layout))
-        run(world, out / "stopped", Ranks(TWO["fsdp"]), stop=STOP)
+            compare(name, out / name, ParallelStrategy(layout))
+        run(world, out / "stopped", ParallelStrategy(TWO["fsdp"]), stop=STOP)
         run(world, out / f"stopped-alone-{number}", stop=STOP)
         for name, layout in {"fsdp, then tp": Layout(tp=2, recompute="full"), "fsdp, then pp": TWO["pp"]}.items():
             if number == 0:
                 shutil.copytree(out / "stopped", out / name)
                 damage(out / name, layout.pp > 1)
             dist.barrier()
-            compare(name, out / name, Ranks(layout))
-        run(world, out / "stopped-alone-0", Ranks(TWO["pp"]), stop=STOP + 1)
-        compare("alone, then pp, then cp", out / "stopped-alone-0", Ranks(TWO["cp"]))
+            compare(name, out / name, ParallelStrategy(layout))
+        run(world, out / "stopped-alone-0", ParallelStrategy(TWO["pp"]), stop=STOP + 1)
+        compare("alone, then pp, then cp", out / "stopped-alone-0", ParallelStrategy(TWO["cp"]))
         found["full"] = on_a_full_disk(world, out / "full", number)
         if number == 0:
             dist.destroy_process_group()
-            compare("fsdp, then alone", out / "stopped", ALONE)
+            compare("fsdp, then alone", out / "stopped", SINGLE_PROCESS)
     else:
         for name, layout in FOUR.items():
             tied = layout.pp == 1
-            compare(name, out / name, Ranks(layout), TIED if tied else UNTIED)
+            compare(name, out / name, ParallelStrategy(layout), TIED if tied else UNTIED)
     return found
 
 
