@@ -50,7 +50,7 @@ def plan(scale: str | None = None, herd: Path | None = None, layout: str | None 
     from stages.pretraining import plan as stage  # imports torch: 2 s that --help does without
 
     dimensions = None if layout is None else _dimensions(layout)
-    return stage.plan(Parameters(ROOT, scale).load_config(stage.Config), herd, dimensions)
+    return stage.make_plan(Parameters(ROOT, scale).load_config(stage.Config), herd, dimensions)
 
 
 def _dimensions(text: str) -> dict[str, int]:
@@ -66,10 +66,10 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"Plan of the flagship at scale {found['scale']}"
     yield from columns(found["table"])
     yield ""
-    yield from columns(plan_tables.phases(found))
+    yield from columns(plan_tables.phase_table(found))
     if found["cluster"]["devices"] > 1:
         yield ""
-        yield from columns(plan_tables.layouts(found) or [{"best for": "no layout fits"}])
+        yield from columns(plan_tables.layout_table(found) or [{"best for": "no layout fits"}])
     for problem in found["problems"]:
         yield f"\ncannot run: {problem}"
 

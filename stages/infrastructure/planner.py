@@ -1,6 +1,6 @@
-"""What training a model on a cluster takes (3.3): steps, memory of a rank, time, energy, checkpoints, storage.
+"""The cost of training a model on a cluster (3.3): steps, memory per rank, time, energy, checkpoints, storage.
 
-Plain arithmetic on parameters: nothing is built, no device is needed.
+Arithmetic on parameters only: no model is built, no device is needed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,28 +10,28 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from stages.distributed.layout import Layout
-from stages.infrastructure.layout_search import Work, balanced, problems
-from stages.infrastructure.memory_model import Kernels, Memory, rank_memory
-from stages.infrastructure.reliability import MINUTES, Reliability, effective
-from stages.infrastructure.step_time import Option, Speeds, best, per_device, step_time
-from stages.infrastructure.storage import stalls, volumes
+from stages.infrastructure.layout_search import Workload, balance_layout, find_problems
+from stages.infrastructure.memory_model import Kernels, MemoryOptions, estimate_rank_memory
+from stages.infrastructure.reliability import Reliability, effective_time
+from stages.infrastructure.step_time import HardwareSpeeds, LayoutOption, find_best_layouts, flops_per_device, step_time
+from stages.infrastructure.storage import checkpoint_stalls, storage_volumes
 from stages.interface import Section, StageError
 from stages.model.llama import LlamaConfig
 from stages.scaling.flops import training_flops
 
 
 class PlannedLayout(Layout):
-    """The layout for sequences of up to `length` tokens; the rest is as in `cluster.layout`."""
+    """The layout for sequences of up to `length` tokens; the other fields are those of `cluster.layout`."""
 
     length: int = Field(gt=0)
-    """Longest sequence that it is for, in tokens (paper Table 4: 8,192 and 131,072)."""
+    """Longest sequence that the layout is used for, in tokens (paper Table 4: 8,192 and 131,072)."""
 
 
-class Plan(Section):
-    """The cluster that a run is planned for."""
+class PlannedCluster(Section):
+    """The cluster that a run is planned for (parameters section `plan`)."""
 
     rung: int = Field(ge=2)
-    """Rung of the ladder, from 0, that is the flagship where no fit says it (paper Table 3 at the paper's scales)."""
+    """Rung of the ladder, from 0, of the flagship if there is no fit (paper Table 3 at the paper's scales)."""
     devices: int = Field(gt=0)
     """Devices (paper 3.3.1: up to 16,384 H100; elsewhere assumption)."""
     devices_per_node: int = Field(gt=0)
@@ -39,63 +39,63 @@ class Plan(Section):
     memory_gb: float = Field(gt=0)
     """Memory of a device, in 10^9 bytes (paper 3.3.1: 80)."""
     tflops: float = Field(gt=0)
-    """Peak of a device in the products' type, in 10^12 FLOP/s (the vendor's figure for the paper's H100: 989)."""
+    """Peak matmul speed of a device, in 10^12 FLOP/s (the vendor's figure for the paper's H100: 989)."""
     mfu: float = Field(gt=0, lt=1)
-    """Model FLOPs utilization that the days are counted with (paper Table 4: 0.38 to 0.43; elsewhere assumption)."""
+    """Model FLOPs utilization assumed for the training time (paper Table 4: 0.38 to 0.43; elsewhere assumption)."""
     efficiency: float = Field(gt=0, le=1)
-    """Share of the peak that kernels reach while nothing is waited for, for the modelled step (assumption: with 0.55
-    the first row of Table 4 comes out)."""
+    """Share of the peak that kernels reach while they run, for the modelled step time (assumption: 0.55 reproduces the
+    first row of Table 4)."""
     watts: float = Field(gt=0)
-    """Power of a device (paper 3.3.1: 700); hosts, network and cooling come on top."""
+    """Power of a device (paper 3.3.1: 700), without hosts, network and cooling."""
     node_gb_per_second: float = Field(gt=0)
     """Bandwidth inside a node per device and direction, in 10^9 bytes (assumption: NVLink's 450)."""
     network_gb_per_second: float = Field(gt=0)
     """Bandwidth between nodes per device and direction (paper 3.3.1: 400 Gbps, 50)."""
     storage_gb_per_second: float = Field(gt=0)
-    """What the storage takes in all, sustained (paper 3.3.1: 2,000)."""
+    """Sustained write bandwidth of the storage (paper 3.3.1: 2,000)."""
     storage_peak_gb_per_second: float = Field(gt=0)
-    """What it takes at its peak (paper 3.3.1: 7,000)."""
+    """Peak write bandwidth of the storage (paper 3.3.1: 7,000)."""
     kernels: Kernels
     """eager: this project's model on a CPU; fused: flash attention and a bfloat16 stream (assumption for a cluster)."""
     layouts: list[PlannedLayout] = Field(min_length=1)
-    """Layouts by sequence length, ascending (paper Table 4; V is not given, 8 is a layer per stage: assumption; no
-    activation checkpointing at 8K, selective is what fits beside the buffers of torch's pipeline: assumption)."""
+    """Layouts by sequence length, ascending (paper Table 4; assumptions: V is not given, 8 is one layer per stage; the
+    paper has no activation checkpointing at 8K, with the buffers of torch's pipeline only `selective` fits)."""
     bytes_per_token: float = Field(gt=0)
     """Bytes of text per token (paper 3.2: 3.94 characters)."""
     kept_share: float = Field(gt=0)
-    """Bytes of text that curation leaves of a byte of compressed WARC (assumption)."""
+    """Bytes of text that curation keeps per byte of compressed WARC (assumption)."""
 
     @model_validator(mode="after")
-    def _ascend(self) -> "Plan":
+    def _check_ascending(self) -> "PlannedCluster":
         lengths = [layout.length for layout in self.layouts]
         if lengths != sorted(set(lengths)):
             raise ValueError("the lengths of the layouts must ascend")
         return self
 
     @property
-    def speeds(self) -> Speeds:
-        return Speeds(
+    def speeds(self) -> HardwareSpeeds:
+        return HardwareSpeeds(
             1e12 * self.tflops, self.efficiency, 1e9 * self.node_gb_per_second, 1e9 * self.network_gb_per_second
         )
 
-    def spread(self, dimensions: Mapping[str, int], model: LlamaConfig) -> "Plan":
-        """The plan with these [TP, CP, PP, DP] at every length."""
-        layouts = [balanced(layout.model_copy(update=dimensions), model) for layout in self.layouts]
+    def with_dimensions(self, dimensions: Mapping[str, int], model: LlamaConfig) -> "PlannedCluster":
+        """A copy with these [TP, CP, PP, DP] at every length."""
+        layouts = [balance_layout(layout.model_copy(update=dimensions), model) for layout in self.layouts]
         return self.model_copy(update={"layouts": layouts})
 
     def layout_for(self, length: int) -> Layout:
-        """The layout for sequences of `length`; raises StageError where none is long enough."""
+        """The layout for sequences of `length` tokens; raises StageError if there is none."""
         for layout in self.layouts:
             if length <= layout.length:
                 return layout
         raise StageError(
-            f"plan.layouts: none is for {length:,} tokens, the longest is for {self.layouts[-1].length:,}; add one"
+            f"plan.layouts: no layout for {length:,} tokens, the longest is for {self.layouts[-1].length:,}; add one"
         )
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of training with one sequence length and batch."""
+    """A part of training with one sequence length and batch size."""
 
     name: str
     length: int
@@ -104,169 +104,174 @@ class Phase:
 
 
 @dataclass(frozen=True)
-class Job:
-    """All that a plan is made from."""
+class PlanRequest:
+    """The inputs of a plan."""
 
     scale: str
     model: LlamaConfig
     tokens: float
     source: str
-    """Where the size comes from."""
+    """Origin of the model size."""
     phases: Sequence[Phase]
-    plan: Plan
+    cluster: PlannedCluster
     reliability: Reliability
     precision: Literal["bf16", "fp32"]
     micro_tokens: int
-    """Tokens that a device computes at once."""
+    """Tokens per micro-batch on a device."""
     checkpoint_seconds: float
     other_flops: Mapping[str, float]
-    """Training FLOPs beside the flagship's, by what they are for."""
+    """Training FLOPs that are not the flagship's, by purpose."""
 
 
-def make(job: Job) -> dict[str, Any]:
-    """The plan as JSON values; see docs/planning.md for each."""
-    plan, model = job.plan, job.model
-    flops = training_flops(model.parameters, job.tokens)
-    seconds = flops / (plan.devices * 1e12 * plan.tflops * plan.mfu)
-    phases = [plan_phase(job, phase) for phase in job.phases]
-    options = job.reliability.model_copy(
+def plan_training(request: PlanRequest) -> dict[str, Any]:
+    """The plan as JSON values; docs/planning.md explains them."""
+    cluster, model = request.cluster, request.model
+    flops = training_flops(model.parameters, request.tokens)
+    seconds = flops / (cluster.devices * 1e12 * cluster.tflops * cluster.mfu)
+    phases = [plan_phase(request, phase) for phase in request.phases]
+    options = request.reliability.model_copy(
         update={
-            "gpus": plan.devices,
+            "gpus": cluster.devices,
             "parameters": float(model.parameters),
             "days": seconds / 86_400,
-            "storage_bytes_per_second": 1e9 * plan.storage_gb_per_second,
-            "checkpoint_minutes": job.checkpoint_seconds / 60,
+            "storage_bytes_per_second": 1e9 * cluster.storage_gb_per_second,
+            "checkpoint_minutes": request.checkpoint_seconds / 60,
         }
     )
-    useful = effective(options.rate, options.checkpoint_minutes * MINUTES, options.write_days, options.down_days)
-    speeds = {"sustained": 1e9 * plan.storage_gb_per_second, "peak": 1e9 * plan.storage_peak_gb_per_second}
-    checkpoint = stalls(options, speeds)
+    useful = effective_time(options.failure_rate, options.checkpoint_days, options.write_days, options.down_days)
+    speeds = {"sustained": 1e9 * cluster.storage_gb_per_second, "peak": 1e9 * cluster.storage_peak_gb_per_second}
+    checkpoint = checkpoint_stalls(options, speeds)
+    storage = storage_volumes(
+        request.tokens, model.vocab_size, cluster.bytes_per_token, cluster.kept_share, checkpoint["bytes"]
+    )
     modelled = sum(phase["steps"] * phase["step_seconds"] for phase in phases)
     return {
-        "scale": job.scale,
-        "source": job.source,
+        "scale": request.scale,
+        "source": request.source,
         "model": model.to_json() | {"parameters": model.parameters, "body_parameters": model.body_parameters},
-        "tokens": job.tokens,
+        "tokens": request.tokens,
         "flops": flops,
-        "other_flops": dict(job.other_flops),
+        "other_flops": dict(request.other_flops),
         "steps": sum(phase["steps"] for phase in phases),
         "phases": phases,
-        "fits": all(phase["memory"]["total"] <= 1e9 * plan.memory_gb for phase in phases),
-        "problems": gather(phases),
+        "fits": all(phase["memory"]["total"] <= 1e9 * cluster.memory_gb for phase in phases),
+        "problems": group_problems(phases),
         "cluster": {
-            "devices": plan.devices,
-            "memory": 1e9 * plan.memory_gb,
-            "peak": 1e12 * plan.tflops,
-            "watts": plan.watts,
-            "mfu": plan.mfu,
-            "efficiency": plan.efficiency,
+            "devices": cluster.devices,
+            "memory": 1e9 * cluster.memory_gb,
+            "peak": 1e12 * cluster.tflops,
+            "watts": cluster.watts,
+            "mfu": cluster.mfu,
+            "efficiency": cluster.efficiency,
         },
-        "device_hours": plan.devices * seconds / 3600,
+        "device_hours": cluster.devices * seconds / 3600,
         "days": seconds / 86_400,
         "modelled_days": modelled / 86_400,
-        "modelled_mfu": flops / (plan.devices * 1e12 * plan.tflops * modelled),
-        "interruptions_per_day": options.rate,
+        "modelled_mfu": flops / (cluster.devices * 1e12 * cluster.tflops * modelled),
+        "interruptions_per_day": options.failure_rate,
         "effective_time": useful,
         "elapsed_days": seconds / 86_400 / useful,
-        "energy_mwh": plan.devices * plan.watts * seconds / useful / 3600 / 1e6,
+        "energy_mwh": cluster.devices * cluster.watts * seconds / useful / 3600 / 1e6,
         "checkpoint": checkpoint,
-        "storage": volumes(job.tokens, model.vocab_size, plan.bytes_per_token, plan.kept_share, checkpoint["bytes"]),
-        "best_layouts": proposals(job),
+        "storage": storage,
+        "best_layouts": propose_layouts(request),
     }
 
 
-def plan_phase(job: Job, phase: Phase) -> dict[str, Any]:
-    """Steps, memory and step time of a phase. The batch is what the parameters ask for, less what does not divide among
-    the data-parallel ranks."""
-    plan = job.plan
-    layout = plan.layout_for(phase.length)
-    work = work_of(job, phase, layout)
-    memory = memory_of(job)
-    asked = max(1, phase.batch_tokens // phase.length)
-    kinds = rank_memory(job.model, layout, work, memory)
-    timing = step_time(job.model, layout, work, plan.speeds, devices_per_node=plan.devices_per_node)
-    found = problems(layout, job.model, work, devices=plan.devices, devices_per_node=plan.devices_per_node)
-    if kinds["total"] > 1e9 * plan.memory_gb:
-        found.append(f"memory: {kinds['total'] / 1e9:.1f} GB are above the limit of {plan.memory_gb:g} GB")
+def plan_phase(request: PlanRequest, phase: Phase) -> dict[str, Any]:
+    """Steps, memory and step time of a phase. The batch size is rounded down to a multiple of DP."""
+    cluster = request.cluster
+    layout = cluster.layout_for(phase.length)
+    work = make_workload(request, phase, layout)
+    memory = memory_options(request)
+    kinds = estimate_rank_memory(request.model, layout, work, memory)
+    timing = step_time(request.model, layout, work, cluster.speeds, devices_per_node=cluster.devices_per_node)
+    problems = find_problems(
+        layout, request.model, work, devices=cluster.devices, devices_per_node=cluster.devices_per_node
+    )
+    if kinds["total"] > 1e9 * cluster.memory_gb:
+        problems.append(f"memory: {kinds['total'] / 1e9:.1f} GB are above the limit of {cluster.memory_gb:g} GB")
     return {
         "name": phase.name,
         "length": phase.length,
         "tokens": phase.tokens,
         "sequences": work.sequences,
-        "sequences_asked": asked,
+        "sequences_asked": batch_size(phase),
         "steps": max(1, round(phase.tokens / work.tokens)),
         "layout": layout.dimensions,
         "virtual": layout.virtual_stages,
         "recompute": layout.recompute,
-        "micro_batches": work.micro_batches(layout),
-        "micro_sequences": work.micro,
+        "micro_batches": work.num_micro_batches(layout),
+        "micro_sequences": work.micro_batch_size,
         "memory": kinds,
-        "problems": found,
-        "bubble": layout.bubble(work.micro_batches(layout)),
+        "problems": problems,
+        "bubble": layout.bubble(work.num_micro_batches(layout)),
         "step_seconds": timing.total,
-        "device_flops": per_device(job.model, work, layout, timing.total),
+        "device_flops": flops_per_device(request.model, work, layout, timing.total),
     }
 
 
-def gather(phases: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Each problem once, with the phases that have it."""
-    found: dict[str, list[str]] = {}
+def group_problems(phases: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Each problem once, with the names of its phases."""
+    names_by_problem: dict[str, list[str]] = {}
     for phase in phases:
         for problem in phase["problems"]:
-            found.setdefault(problem, []).append(phase["name"])
+            names_by_problem.setdefault(problem, []).append(phase["name"])
     return [
         f"{'every phase' if len(names) == len(phases) else ', '.join(names)}: {problem}"
-        for problem, names in found.items()
+        for problem, names in names_by_problem.items()
     ]
 
 
-def work_of(job: Job, phase: Phase, layout: Layout) -> Work:
-    """The phase's step, with as many sequences at once as `micro_tokens` lets a device hold."""
-    asked = max(1, phase.batch_tokens // phase.length)
-    each = asked // layout.dp
-    if each == 0:
-        return Work(phase.length, asked)
-    most = max(1, job.micro_tokens * layout.cp // phase.length)
-    micro = max(size for size in range(1, min(most, each) + 1) if each % size == 0)
-    return Work(phase.length, each * layout.dp, micro)
+def make_workload(request: PlanRequest, phase: Phase, layout: Layout) -> Workload:
+    """A step of the phase, with the largest micro-batch size that `micro_tokens` allows."""
+    per_rank = batch_size(phase) // layout.dp
+    if per_rank == 0:
+        return Workload(phase.length, batch_size(phase))
+    limit = max(1, request.micro_tokens * layout.cp // phase.length)
+    micro_batch_size = max(size for size in range(1, min(limit, per_rank) + 1) if per_rank % size == 0)
+    return Workload(phase.length, per_rank * layout.dp, micro_batch_size)
 
 
-def memory_of(job: Job) -> Memory:
-    return Memory(job.precision, job.plan.kernels)
+def batch_size(phase: Phase) -> int:
+    """Sequences per step that the parameters ask for."""
+    return max(1, phase.batch_tokens // phase.length)
 
 
-def proposals(job: Job, most: int = 5) -> list[dict[str, Any]]:
-    """The best layouts by modelled step time, for the phase of most tokens and for the one of the longest sequences."""
-    largest = max(job.phases, key=lambda phase: phase.tokens)
-    longest = max(job.phases, key=lambda phase: (phase.length, phase.tokens))
-    found = []
-    for phase in dict.fromkeys((largest, longest)):
-        for option in feasible(job, phase, most):
-            found.append(
-                {
-                    "phase": phase.name,
-                    "length": phase.length,
-                    "layout": option.layout.dimensions,
-                    "virtual": option.layout.virtual_stages,
-                    "step_seconds": option.seconds,
-                    "bytes": option.bytes,
-                }
-            )
-    return found
+def memory_options(request: PlanRequest) -> MemoryOptions:
+    return MemoryOptions(request.precision, request.cluster.kernels)
 
 
-def feasible(job: Job, phase: Phase, most: int) -> list[Option]:
-    """The quickest layouts that fit for a phase."""
-    plan = job.plan
-    work = Work(phase.length, max(1, phase.batch_tokens // phase.length))
-    return best(
-        job.model,
+def propose_layouts(request: PlanRequest) -> list[dict[str, Any]]:
+    """The fastest layouts by modelled step time, for the phase with most tokens and for that with the longest
+    sequences."""
+    largest = max(request.phases, key=lambda phase: phase.tokens)
+    longest = max(request.phases, key=lambda phase: (phase.length, phase.tokens))
+    return [
+        {
+            "phase": phase.name,
+            "length": phase.length,
+            "layout": option.layout.dimensions,
+            "virtual": option.layout.virtual_stages,
+            "step_seconds": option.seconds,
+            "bytes": option.bytes,
+        }
+        for phase in dict.fromkeys((largest, longest))
+        for option in find_layouts(request, phase)
+    ]
+
+
+def find_layouts(request: PlanRequest, phase: Phase) -> list[LayoutOption]:
+    """The fastest layouts that fit into memory for a phase."""
+    cluster = request.cluster
+    work = Workload(phase.length, batch_size(phase))
+    return find_best_layouts(
+        request.model,
         work,
-        plan.speeds,
-        memory_of(job),
-        devices=plan.devices,
-        devices_per_node=plan.devices_per_node,
-        limit=1e9 * plan.memory_gb,
-        recompute=plan.layout_for(phase.length).recompute,
-        most=most,
+        cluster.speeds,
+        memory_options(request),
+        devices=cluster.devices,
+        devices_per_node=cluster.devices_per_node,
+        limit=1e9 * cluster.memory_gb,
+        recompute=cluster.layout_for(phase.length).recompute,
     )

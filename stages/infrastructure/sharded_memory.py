@@ -1,10 +1,8 @@
-"""The memory that a rank of a cluster needs, without the cluster (3.3.2): the paper's memory consumption estimator.
+"""The memory of a rank, measured without a cluster (3.3.2): the paper's memory consumption estimator.
 
-The model is built without data (torch's meta device) and sharded by the code that trains it, under a process group
-that only pretends to have its ranks. So parameters, gradients and optimizer state are counted, not estimated;
-activations are what is still alive after a forward pass of the sharded parts, times the micro-batches that the schedule
-keeps waiting.
-Not counted: the allocator's fragments, workspaces of kernels and of communication.
+The training code shards the model on torch's meta device under a fake process group. Parameters, gradients and
+optimizer state are therefore exact. Activations are the tensors alive after a forward pass of each stage, times the
+micro-batches in flight. Not counted: allocator fragmentation, and workspaces of kernels and communication.
 """
 
 import gc
@@ -37,122 +35,124 @@ FLOAT, HALF = 4, 2
 """Bytes of float32 (weights, gradients and moments) and of bfloat16 (computation)."""
 
 
-def rank_memory(
-    shape: LlamaConfig, layout: Layout, length: int, microbatches: int, stage: int, sequences: int = 1
+def measure_rank_memory(
+    shape: LlamaConfig, layout: Layout, length: int, num_micro_batches: int, stage: int, micro_batch_size: int = 1
 ) -> dict[str, int]:
-    """Bytes that the ranks of pipeline stage `stage` need at the most, by kind.
+    """Peak bytes of the ranks of pipeline stage `stage`, by kind.
 
-    A step has `microbatches` of `sequences` sequences of `length` tokens on each data-parallel rank. Kinds:
+    A step has `num_micro_batches` of `micro_batch_size` sequences of `length` tokens on each data-parallel rank. Kinds:
 
-    - `parameters`: the float32 shard; `gathered`: in bfloat16, not sharded again after the forward pass
-    - `gradients`: float32, the shard, and unsharded: in a pipeline all, summed over the micro-batches, else a layer's
+    - `parameters`: the float32 shard; `gathered`: the unsharded bfloat16 copy, kept after the forward pass
+    - `gradients`: float32, the shard, and unsharded: with a pipeline those of all layers, else of one layer
     - `optimizer`: both moments
-    - `activations`; `recomputed`: what a layer's backward pass makes again
-    - `buffers`: what is received from the neighbours in the pipeline
+    - `activations`; `recomputed`: activations that the backward pass of a layer recomputes
+    - `buffers`: receive buffers of the pipeline
 
-    Raises StageError where the layout does not fit the model.
+    Raises StageError if the layout does not fit the model.
     """
     layout.check(shape, length)
-    with pretended(layout.ranks, stage * layout.cp * layout.tp):
+    with fake_process_group(layout.ranks, stage * layout.cp * layout.tp):
         mesh = make_mesh(layout, "cpu")
         with torch.device("meta"):
             model = Llama(shape)
         parts = cut(model, layout, mesh)
-        largest = max(sum(local(p).numel() for p in layer.parameters()) for layer in model.model.layers)
-        unsharded = sum(local(p).numel() for p in parts.parameters())
-        like: dict[Any, int] = {}
+        largest = max(sum(local_shard(p).numel() for p in layer.parameters()) for layer in model.model.layers)
+        unsharded = sum(local_shard(p).numel() for p in parts.parameters())
+        bytes_by_kind: dict[Any, int] = {}
         for part in parts.parts:
-            if _kind(part) not in like:
-                like[_kind(part)] = activations(part, length, sequences)  # type: ignore[arg-type]
-        kept = [like[_kind(part)] for part in parts.parts]
-        again = recomputed(parts, length, sequences)
-        activation_bytes, buffers = kept_at_most(parts, kept, length, microbatches, sequences)
+            if _kind(part) not in bytes_by_kind:
+                bytes_by_kind[_kind(part)] = activation_bytes(part, length, micro_batch_size)  # type: ignore[arg-type]
+        stage_bytes = [bytes_by_kind[_kind(part)] for part in parts.parts]
+        recomputed = recomputed_bytes(parts, length, micro_batch_size)
+        activations, buffers = peak_activations(parts, stage_bytes, length, num_micro_batches, micro_batch_size)
         for parameter in parts.parameters():
             parameter.data = parameter.data.float()
         shard(parts, torch.bfloat16)
         optimizer = AdamW(parts, 0.9, 0.95, 1e-8, 0.1)
-        sharded = sum(local(p).numel() for p in parts.parameters())
-        moments = sum(local(m).numel() for m in (*optimizer.first.values(), *optimizer.second.values()))
+        sharded = sum(local_shard(p).numel() for p in parts.parameters())
+        moments = sum(local_shard(m).numel() for m in (*optimizer.first.values(), *optimizer.second.values()))
     return {
         "parameters": FLOAT * sharded,
         "gathered": HALF * unsharded,
         "gradients": FLOAT * ((unsharded if layout.pp > 1 else largest) + sharded),
         "optimizer": FLOAT * moments,
-        "activations": activation_bytes,
-        "recomputed": again,
+        "activations": activations,
+        "recomputed": recomputed,
         "buffers": buffers,
     }
 
 
-def kept_at_most(parts: Parts, kept: list[int], length: int, microbatches: int, sequences: int) -> tuple[int, int]:
-    """Bytes of activations at the schedule's worst moment, given each part's for one micro-batch, and of buffers.
+def peak_activations(
+    parts: Parts, stage_bytes: list[int], length: int, num_micro_batches: int, micro_batch_size: int
+) -> tuple[int, int]:
+    """Bytes of activations at the peak of the schedule, given those of each stage for one micro-batch, and of buffers.
 
-    torch's pipeline has a buffer for every micro-batch of each part, for its input and for its output's gradient.
+    torch's pipeline has one buffer per micro-batch and stage for the input, and one for the gradient of the output.
     """
     layout = parts.layout
     if layout.pp == 1:
-        return kept[0], 0
-    schedule = interleaved(parts, microbatches, lambda logits, targets: logits, "cpu")
+        return stage_bytes[0], 0
+    schedule = interleaved(parts, num_micro_batches, lambda logits, targets: logits, "cpu")
     rank = parts.mesh["pp"].get_local_rank()
-    worst = max(
-        sum(count * each for count, each in zip(waiting, kept, strict=True))
+    peak = max(
+        sum(count * each for count, each in zip(waiting, stage_bytes, strict=True))
         for waiting in in_flight(schedule, layout, rank)
     )
-    hidden = HALF * sequences * length // layout.cp // layout.tp * parts.config.hidden_size
+    hidden = HALF * micro_batch_size * length // layout.cp // layout.tp * parts.config.hidden_size
     ends = sum(2 - int(first) - int(last) for _, first, last in map(_kind, parts.parts))
-    return worst, ends * microbatches * hidden
+    return peak, ends * num_micro_batches * hidden
 
 
-def recomputed(parts: Parts, length: int, sequences: int) -> int:
-    """Bytes of one layer's activations that are made again for its backward pass."""
+def recomputed_bytes(parts: Parts, length: int, micro_batch_size: int) -> int:
+    """Bytes of one layer's activations that are recomputed for its backward pass."""
     layers = max(parts.parts, key=lambda part: len(part.model.layers))  # type: ignore[union-attr, arg-type]
     assert isinstance(layers, Part)
     if layers.layout.recompute == "none":
         return 0
-    kept, layout = activations(layers, length, sequences), layers.layout
+    kept, layout = activation_bytes(layers, length, micro_batch_size), layers.layout
     layers.layout = layout.model_copy(update={"recompute": "none"})
-    whole = activations(layers, length, sequences)
+    total = activation_bytes(layers, length, micro_batch_size)
     layers.layout = layout
-    return (whole - kept) // max(1, len(layers.model.layers))  # type: ignore[arg-type]
+    return (total - kept) // max(1, len(layers.model.layers))  # type: ignore[arg-type]
 
 
-def activations(part: Part, length: int, sequences: int) -> int:
-    """Bytes alive after the part's forward pass on one micro-batch, besides its parameters and its input's buffer."""
+def activation_bytes(part: Part, length: int, micro_batch_size: int) -> int:
+    """Bytes alive after the forward pass on one micro-batch, without the parameters and the input buffer."""
     part.to(torch.bfloat16)
     part.mask, part.attend = _no_mask, _flash
     layout, width = part.layout, part.config.hidden_size
-    starts = torch.zeros(sequences, length, dtype=torch.long, device="meta")
+    starts = torch.zeros(micro_batch_size, length, dtype=torch.long, device="meta")
     tokens = starts[:, : length // layout.cp]
-    hidden = torch.empty(sequences, tokens.shape[1] // layout.tp, width, dtype=torch.bfloat16, device="meta")
+    hidden = torch.empty(micro_batch_size, tokens.shape[1] // layout.tp, width, dtype=torch.bfloat16, device="meta")
     x = tokens if part.first else hidden.requires_grad_()
-    with Alive([*part.parameters(), x]) as alive, loss_parallel():
+    with LiveTensors([*part.parameters(), x]) as live_tensors, loss_parallel():
         if part.last:
-            held: Any = next_token_loss(lambda *_: part(x, starts), TokenBatch(tokens, tokens.clone(), None))  # type: ignore[arg-type]
+            output: Any = next_token_loss(lambda *_: part(x, starts), TokenBatch(tokens, tokens.clone(), None))  # type: ignore[arg-type]
         else:
-            held = part(x, starts)
+            output = part(x, starts)
         gc.collect()
-        size = alive.bytes()
-    del held
+        size = live_tensors.bytes()
+    del output
     return size
 
 
 def _kind(part: Any) -> tuple[int, bool, bool]:
-    """Parts of one kind need the same memory."""
+    """Key of a part: parts with equal keys need the same memory."""
     return len(part.model.layers), part.first, part.last
 
 
-class Alive(TorchDispatchMode):
-    """Knows which of the tensors made under it are still alive; a tensor and its views count once."""
+class LiveTensors(TorchDispatchMode):
+    """Tracks the tensors that are created in this mode and still alive, except `excluded`; views count once."""
 
-    def __init__(self, others: Iterable[Tensor]) -> None:
+    def __init__(self, excluded: Iterable[Tensor]) -> None:
         super().__init__()
-        self._others = {local(tensor).untyped_storage()._cdata for tensor in others}
+        self._excluded = {local_shard(tensor).untyped_storage()._cdata for tensor in excluded}
         self._seen: dict[int, weakref.ref[Any]] = {}
 
     def add(self, value: Any) -> None:
         if isinstance(value, Tensor):
-            storage = local(value).untyped_storage()
-            if storage._cdata not in self._others:
+            storage = local_shard(value).untyped_storage()
+            if storage._cdata not in self._excluded:
                 self._seen[storage._cdata] = weakref.ref(storage)
 
     def bytes(self) -> int:
@@ -166,31 +166,31 @@ class Alive(TorchDispatchMode):
         return result
 
 
-def local(tensor: Tensor) -> Tensor:
-    """What this rank holds of a tensor."""
+def local_shard(tensor: Tensor) -> Tensor:
+    """The local shard of a DTensor; any other tensor as it is."""
     return tensor._local_tensor if isinstance(tensor, DTensor) else tensor
 
 
 @contextmanager
-def pretended(ranks: int, rank: int) -> Iterator[None]:
-    """A process group of so many ranks of which this process is one and the others do not exist."""
+def fake_process_group(ranks: int, rank: int) -> Iterator[None]:
+    """A process group of `ranks` ranks in which only this process exists, as rank `rank`."""
     if dist.is_initialized():
-        raise StageError("memory is measured in a process that is no rank of a real process group")
+        raise StageError("cannot measure memory: this process already belongs to a process group")
     dist.init_process_group("fake", store=FakeStore(), rank=rank, world_size=ranks)
     try:
         yield
     finally:
         dist.destroy_process_group()
-        # DTensor remembers meshes, and with them groups that are gone; an equal mesh would get those.
+        # DTensor caches meshes with their process groups; an equal mesh would get the destroyed groups.
         _gen_transform_infos.cache_clear()
         _clear_sharding_prop_cache()
 
 
 def _no_mask(starts: Tensor, positions: Tensor) -> None:
-    """The kernel of a GPU makes its mask from a few bytes."""
+    """A GPU's attention kernel does not materialize the mask."""
 
 
 def _flash(q: Tensor, k: Tensor, v: Tensor, mask: None) -> Tensor:
-    """Attention as a GPU's kernel does it: keeps its inputs, its output and a number for each query."""
+    """Flash attention: keeps its inputs, its output and one number per query."""
     out = torch.ops.aten._scaled_dot_product_flash_attention(q, k, v, 0.0, True)[0]
     return out.transpose(1, 2).flatten(2)

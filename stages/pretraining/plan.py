@@ -1,6 +1,6 @@
-"""The plan of a run on its cluster (3.3), from the parameters of its scale: what pretraining the flagship will take.
+"""Plans the pretraining of the flagship on a cluster (3.3), from the parameters of a scale.
 
-Nothing is trained: it reads parameters, and the members' sizes where a fit has been made.
+Reads parameters only, and the members' sizes if there is a fit; trains nothing.
 """
 
 import json
@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from stages.infrastructure.plan_tables import table
-from stages.infrastructure.planner import Job, Phase, Plan, make
+from stages.infrastructure.plan_tables import summary_table
+from stages.infrastructure.planner import Phase, PlannedCluster, PlanRequest, plan_training
 from stages.infrastructure.reliability import Reliability
 from stages.interface import Context, Metrics, Paths, StageError
 from stages.model.llama import LlamaConfig
@@ -37,39 +37,39 @@ class Config:
     pretraining: Annotated[Pretraining, "pretraining.shared"]
     initial: Annotated[Initial, "pretraining.initial"]
     long_context: Annotated[LongContext, "pretraining.long_context"]
-    plan: Annotated[Plan, "plan"]
+    plan: Annotated[PlannedCluster, "plan"]
     reliability: Annotated[Reliability, "reliability"]
 
 
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
-    """herd -> the plan, as metrics."""
-    found = plan(config, inputs["herd"])
-    context.table("plan", found["table"])
-    return found
+    """herd -> no outputs; the plan is in the metrics."""
+    plan = make_plan(config, inputs["herd"])
+    context.table("plan", plan["table"])
+    return plan
 
 
-def plan(config: Config, herd: Path | None = None, dimensions: Mapping[str, int] | None = None) -> dict[str, Any]:
-    """The plan and its table; sizes from `herd`, as the fit wrote it, or from the ladder; [TP, CP, PP, DP] of every
-    phase from `dimensions`, or from the parameters."""
-    asked = job(config, herd)
+def make_plan(config: Config, herd: Path | None = None, dimensions: Mapping[str, int] | None = None) -> dict[str, Any]:
+    """The plan and its summary table. The sizes are those of `herd`, the file that the fit writes, or of the ladder;
+    `dimensions` replaces the [TP, CP, PP, DP] of all phases."""
+    request = make_request(config, herd)
     if dimensions is not None:
-        asked = replace(asked, plan=asked.plan.spread(dimensions, asked.model))
-    found = make(asked)
-    return found | {"table": table(found)}
+        request = replace(request, cluster=request.cluster.with_dimensions(dimensions, request.model))
+    plan = plan_training(request)
+    return plan | {"table": summary_table(plan)}
 
 
-def job(config: Config, herd: Path | None) -> Job:
-    members, source = sizes(config, herd)
+def make_request(config: Config, herd: Path | None) -> PlanRequest:
+    members, source = member_sizes(config, herd)
     model, tokens = members["flagship"]
     other = {name: training_flops(size.parameters, drawn) for name, (size, drawn) in members.items()}
     del other["flagship"]
     other["sweep"] = sum(budget.flops * len(budget.rungs) for budget in config.sweep.budgets)
-    return Job(
+    return PlanRequest(
         config.scale,
         model,
         tokens,
         source,
-        list(phases(config, tokens)),
+        list(planned_phases(config, tokens)),
         config.plan,
         config.reliability,
         config.training.precision,
@@ -79,26 +79,26 @@ def job(config: Config, herd: Path | None) -> Job:
     )
 
 
-def sizes(config: Config, herd: Path | None) -> tuple[dict[str, tuple[LlamaConfig, float]], str]:
-    """Each member's shape and tokens, and where they come from."""
+def member_sizes(config: Config, herd: Path | None) -> tuple[dict[str, tuple[LlamaConfig, float]], str]:
+    """Shape and tokens of each member, and the origin of the sizes."""
     if herd is not None:
         try:
             members = json.loads(herd.read_text())["members"]
-            found = {name: (LlamaConfig(**one["config"]), float(one["tokens"])) for name, one in members.items()}
+            fitted = {name: (LlamaConfig(**each["config"]), float(each["tokens"])) for name, each in members.items()}
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StageError(f"{herd}: not a herd as `dvc repro fit` writes it ({error!r})") from None
-        return found, f"fitted: {herd}"
+            raise StageError(f"{herd}: not a herd file of `dvc repro fit` ({error!r})") from None
+        return fitted, f"fitted: {herd}"
     ladder = [config.architecture.config(shape, config.tokenizer.vocab_size) for shape in config.ladder]
     if config.plan.rung >= len(ladder):
         raise StageError(f"plan.rung: {config.plan.rung} is not on the ladder, whose last rung is {len(ladder) - 1}")
     chosen = choose_sizes(ladder, ladder[config.plan.rung].parameters, config.herd)
     tokens = tokens_for(config.herd.flagship_flops, chosen["flagship"].parameters)
-    source = f"rung {config.plan.rung} of the ladder (plan.rung); a run's fit decides anew"
+    source = f"rung {config.plan.rung} of the ladder (plan.rung); a fit replaces it"
     return {name: (size, tokens) for name, size in chosen.items()}, source
 
 
-def phases(config: Config, tokens: float) -> Iterator[Phase]:
-    """Pretraining from its first to its last step (3.4), each length of the long context taken once."""
+def planned_phases(config: Config, tokens: float) -> Iterator[Phase]:
+    """The phases of pretraining in order (3.4), with one segment per long-context length."""
     shared = config.pretraining
     for number, ramp in enumerate(config.initial.ramp, start=1):
         yield Phase(f"initial {number}", ramp.length, ramp.batch_tokens, tokens * shared.initial * ramp.share)

@@ -57,5 +57,5 @@ def causes_chart(evidence: Evidence) -> str:
 
 def plan_table(evidence: Evidence) -> list[dict[str, str]]:
     """A row per number of the plan: for 405B, what that rests on, and for this run's flagship."""
-    here = {row["what"]: row["value"] for row in evidence.find("plan", "table") or []}
-    return [row | {"here": here.get(row["what"], "")} for row in evidence.metric("plan-405b", "table")]
+    here = {row["quantity"]: row["value"] for row in evidence.find("plan", "table") or []}
+    return [row | {"here": here.get(row["quantity"], "")} for row in evidence.metric("plan-405b", "table")]

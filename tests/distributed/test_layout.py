@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from stages.distributed.layout import Layout
-from stages.infrastructure.paper import model
+from stages.infrastructure.paper import model_config
 from stages.interface import StageError
 
 ROW = Layout(tp=8, pp=16, dp=128, virtual_stages=8, shorter_ends=1)
@@ -44,7 +44,7 @@ def test_each_context_parallel_rank_has_the_same_work() -> None:
 )
 def test_what_does_not_fit_is_refused(layout: Layout, length: int, ranks: int | None, message: str) -> None:
     with pytest.raises(StageError, match=message):
-        layout.check(model("405B"), length, ranks)
+        layout.check(model_config("405B"), length, ranks)
 
 
 def test_a_planner_needs_no_torch() -> None:

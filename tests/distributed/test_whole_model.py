@@ -9,7 +9,7 @@ import torch
 from stages.distributed.layout import Layout
 from stages.distributed.parallel_strategy import ParallelStrategy
 from stages.distributed.parallelize import Parts
-from stages.infrastructure.sharded_memory import pretended
+from stages.infrastructure.sharded_memory import fake_process_group
 from stages.model import files
 from stages.model.files import load_model, save_model
 from stages.model.llama import Llama
@@ -43,7 +43,7 @@ def test_a_rank_holds_its_part_and_one_parameter_at_most(
     size, largest = (4 * f(p.numel() for p in whole.parameters()) for f in (sum, max))
     first = whole.model.layers[0].mlp.up_proj.weight.detach().clone()
     del whole
-    with pretended(LAYOUT.ranks, 0):
+    with fake_process_group(LAYOUT.ranks, 0):
         strategy = ParallelStrategy(LAYOUT)
         before = held()
         if source == "loaded":

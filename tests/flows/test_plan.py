@@ -9,7 +9,7 @@ import yaml
 
 from flows import plan as command
 from flows.command import run as run_command
-from stages.infrastructure.planner import Plan
+from stages.infrastructure.planner import PlannedCluster
 from stages.infrastructure.storage import TEXT_STAGES
 from stages.interface import StageError
 
@@ -29,7 +29,7 @@ def test_every_scale_has_a_plan_that_runs(scale: str) -> None:
     assert found["problems"] == [] and found["fits"]
     assert found["scale"] == scale and "plan.rung" in found["source"]
     json.dumps(found, allow_nan=False)
-    assert all(row["what"] and row["value"] for row in found["table"])
+    assert all(row["quantity"] and row["value"] for row in found["table"])
 
 
 def test_405b_takes_the_papers_flops_and_tokens(flagship: dict[str, Any]) -> None:
@@ -86,7 +86,7 @@ def test_json_is_the_whole_plan(capsys: pytest.CaptureFixture[str], tmp_path: Pa
     assert run("--scale", "toy", "--json", str(tmp_path / "new" / "plan.json")) == 0
     assert json.loads((tmp_path / "new" / "plan.json").read_text()) == found
     shown = capsys.readouterr().out
-    assert all(row["what"] in shown and row["value"] in shown for row in found["table"])
+    assert all(row["quantity"] in shown and row["value"] in shown for row in found["table"])
 
 
 def test_wrong_words_are_refused_in_a_line() -> None:
@@ -94,11 +94,11 @@ def test_wrong_words_are_refused_in_a_line() -> None:
         command.plan("405b", layout="8x1x16")
     with pytest.raises(StageError, match="scale: 'tiny' is not one of 405b"):
         command.plan("tiny")
-    plan = Plan(**yaml.safe_load((ROOT / "scales" / "405b.yaml").read_text())["plan"])
-    with pytest.raises(StageError, match="none is for 262,144 tokens, the longest is for 131,072"):
+    plan = PlannedCluster(**yaml.safe_load((ROOT / "scales" / "405b.yaml").read_text())["plan"])
+    with pytest.raises(StageError, match="no layout for 262,144 tokens, the longest is for 131,072"):
         plan.layout_for(262_144)
     with pytest.raises(ValueError, match="must ascend"):
-        Plan(**plan.model_dump() | {"layouts": [layout.model_dump() for layout in plan.layouts[::-1]]})
+        PlannedCluster(**plan.model_dump() | {"layouts": [layout.model_dump() for layout in plan.layouts[::-1]]})
 
 
 def test_the_stage_of_405b_is_told_what_it_reads() -> None:
@@ -112,9 +112,7 @@ def test_the_stage_of_405b_is_told_what_it_reads() -> None:
 
 
 def test_the_documented_output_is_what_the_command_prints(flagship: dict[str, Any]) -> None:
-    printed = (
-        (ROOT / "docs" / "planning.md").read_text().split("$ python -m flows.plan --scale 405b\n")[1].split("```")[0]
-    )
+    printed = (ROOT / "docs" / "planning.md").read_text().split("$ herd plan --scale 405b\n")[1].split("```")[0]
     assert printed.strip() == "\n".join(command.lines(flagship)).strip(), "put the new output into docs/planning.md"
 
 

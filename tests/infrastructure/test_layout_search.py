@@ -8,39 +8,58 @@ from torch.profiler import ProfilerActivity, profile
 
 from stages.distributed.layout import Layout, Recompute
 from stages.infrastructure import paper, sharded_memory
-from stages.infrastructure.layout_search import Work, balanced, candidates, problems, slots
-from stages.infrastructure.memory_model import Memory, in_flight, rank_memory, rank_parameters, stage_memory
-from stages.infrastructure.step_time import Speeds, attention_flops, best, per_device, step_time
+from stages.infrastructure.layout_search import (
+    Workload,
+    balance_layout,
+    enumerate_layouts,
+    find_problems,
+    num_pipeline_units,
+)
+from stages.infrastructure.memory_model import (
+    MemoryOptions,
+    count_rank_parameters,
+    estimate_rank_memory,
+    estimate_stage_memory,
+    max_in_flight,
+)
+from stages.infrastructure.step_time import (
+    HardwareSpeeds,
+    attention_flops,
+    find_best_layouts,
+    flops_per_device,
+    step_time,
+)
 from stages.model.llama import Llama, LlamaConfig
 from stages.training.language_modelling import next_token_loss
 from stages.training.loader import TokenBatch
 from stages.training.parameters import autocast, make_optimizer
 from tests.fixtures import settings
 
-FLAGSHIP = paper.model("405B")
-H100 = Speeds(flops=989e12, efficiency=0.55, node=450e9, network=50e9)
-FUSED = Memory("bf16", "fused")
+FLAGSHIP = paper.model_config("405B")
+H100 = HardwareSpeeds(peak_flops=989e12, efficiency=0.55, node_bandwidth=450e9, network_bandwidth=50e9)
+FUSED = MemoryOptions("bf16", "fused")
 TABLE_4 = [
-    (paper.layout(row, "selective"), Work(row["length"], row["dp"] * row["sequences"]), row) for row in paper.TABLE_4
+    (paper.layout_of_row(row, "selective"), Workload(row["length"], row["dp"] * row["sequences"]), row)
+    for row in paper.TABLE_4
 ]
 
 
 @pytest.mark.parametrize("layout, work, row", TABLE_4)
-def test_table_4_runs_and_fits_in_80_gb(layout: Layout, work: Work, row: dict) -> None:
+def test_table_4_runs_and_fits_in_80_gb(layout: Layout, work: Workload, row: dict) -> None:
     """3.3.2: no activation checkpointing at 8K. What an unfused layer keeps is too much; with what costs no product
     computed again it fits, but for the buffers of torch's pipeline, which the paper frees early. How "no checkpointing"
     is to be read is thus an assumption."""
-    assert problems(layout, FLAGSHIP, work, devices=row["gpus"], devices_per_node=8) == []
-    assert rank_memory(FLAGSHIP, layout, work, FUSED)["total"] < 80e9
-    assert rank_memory(FLAGSHIP, paper.layout(row, "none"), work, FUSED)["total"] > 80e9
-    freed = rank_memory(FLAGSHIP, paper.layout(row, "elementwise"), work, FUSED)
+    assert find_problems(layout, FLAGSHIP, work, devices=row["gpus"], devices_per_node=8) == []
+    assert estimate_rank_memory(FLAGSHIP, layout, work, FUSED)["total"] < 80e9
+    assert estimate_rank_memory(FLAGSHIP, paper.layout_of_row(row, "none"), work, FUSED)["total"] > 80e9
+    freed = estimate_rank_memory(FLAGSHIP, paper.layout_of_row(row, "elementwise"), work, FUSED)
     assert freed["total"] - freed["buffers"] < 80e9
 
 
 def test_one_efficiency_gives_the_rows_of_table_4() -> None:
     """430, 400 and 380 TFLOP/s; set by the first, the others come out 2% and 8% high."""
     found = [
-        per_device(FLAGSHIP, work, layout, step_time(FLAGSHIP, layout, work, H100, devices_per_node=8).total)
+        flops_per_device(FLAGSHIP, work, layout, step_time(FLAGSHIP, layout, work, H100, devices_per_node=8).total)
         for layout, work, _ in TABLE_4
     ]
     misses = [rate / (row["tflops"] * 1e12) - 1 for rate, (_, _, row) in zip(found, TABLE_4, strict=True)]
@@ -51,7 +70,7 @@ def test_one_efficiency_gives_the_rows_of_table_4() -> None:
 def test_what_is_computed_again_takes_its_time() -> None:
     _, work, row = TABLE_4[0]
     spent = {
-        kind: step_time(FLAGSHIP, paper.layout(row, kind), work, H100, devices_per_node=8).compute
+        kind: step_time(FLAGSHIP, paper.layout_of_row(row, kind), work, H100, devices_per_node=8).compute
         for kind in get_args(Recompute)
     }
     assert spent["none"] == spent["elementwise"] < spent["selective"] < spent["full"]
@@ -60,10 +79,10 @@ def test_what_is_computed_again_takes_its_time() -> None:
 
 @pytest.mark.parametrize("layout, work, row", TABLE_4)
 @pytest.mark.parametrize("stage", [1, 8])
-def test_a_rank_needs_what_the_sharded_model_needs(layout: Layout, work: Work, row: dict, stage: int) -> None:
+def test_a_rank_needs_what_the_sharded_model_needs(layout: Layout, work: Workload, row: dict, stage: int) -> None:
     """Against the real sharding on the meta device under a process group that only pretends."""
-    counted = sharded_memory.rank_memory(FLAGSHIP, layout, work.length, work.micro_batches(layout), stage)
-    found = stage_memory(FLAGSHIP, layout, work, FUSED, stage)
+    counted = sharded_memory.measure_rank_memory(FLAGSHIP, layout, work.length, work.num_micro_batches(layout), stage)
+    found = estimate_stage_memory(FLAGSHIP, layout, work, FUSED, stage)
     assert sum(found.values()) == pytest.approx(sum(counted.values()), rel=0.1)
     for kind, name in (
         ("parameters", "parameters"),
@@ -76,14 +95,14 @@ def test_a_rank_needs_what_the_sharded_model_needs(layout: Layout, work: Work, r
 
 
 @pytest.mark.parametrize("layout, work, row", TABLE_4)
-def test_no_layout_beats_the_papers_by_much(layout: Layout, work: Work, row: dict) -> None:
-    found = best(
+def test_no_layout_beats_the_papers_by_much(layout: Layout, work: Workload, row: dict) -> None:
+    found = find_best_layouts(
         FLAGSHIP, work, H100, FUSED, devices=row["gpus"], devices_per_node=8, limit=80e9, recompute="selective"
     )
     seconds = [option.seconds for option in found]
     assert len(found) == 5 and seconds == sorted(seconds)
     for option in found:
-        assert problems(option.layout, FLAGSHIP, work, devices=row["gpus"], devices_per_node=8) == []
+        assert find_problems(option.layout, FLAGSHIP, work, devices=row["gpus"], devices_per_node=8) == []
         assert option.layout.recompute == "selective"
         assert option.bytes <= 80e9
     papers = step_time(FLAGSHIP, layout, work, H100, devices_per_node=8).total
@@ -104,38 +123,38 @@ def test_no_layout_beats_the_papers_by_much(layout: Layout, work: Work, row: dic
 )
 def test_a_layout_that_cannot_run_is_told_why(change: dict, named: str) -> None:
     layout = Layout(**({"tp": 8, "cp": 1, "pp": 16, "dp": 128, "shorter_ends": 1} | change))
-    found = problems(layout, FLAGSHIP, Work(8192, 2048), devices=16_384, devices_per_node=8)
+    found = find_problems(layout, FLAGSHIP, Workload(8192, 2048), devices=16_384, devices_per_node=8)
     assert any(named in problem for problem in found), found
 
 
 def test_candidates_are_all_that_have_no_problem() -> None:
-    model, work = LlamaConfig(256, 64, 6, 8, 4, 192), Work(64, 16)
-    found = set(candidates(model, work, devices=16, devices_per_node=4))
+    model, work = LlamaConfig(256, 64, 6, 8, 4, 192), Workload(64, 16)
+    found = set(enumerate_layouts(model, work, devices=16, devices_per_node=4))
     every = {
-        balanced(Layout(tp=tp, cp=cp, pp=pp, dp=16 // (tp * cp * pp), virtual_stages=virtual), model)
+        balance_layout(Layout(tp=tp, cp=cp, pp=pp, dp=16 // (tp * cp * pp), virtual_stages=virtual), model)
         for tp in (1, 2, 4, 8, 16)
         for cp in (1, 2, 4, 8, 16)
         for pp in (1, 2, 4, 8, 16)
         for virtual in range(1, 9)
         if 16 % (tp * cp * pp) == 0
     }
-    runs = {layout for layout in every if not problems(layout, model, work, devices=16, devices_per_node=4)}
+    runs = {layout for layout in every if not find_problems(layout, model, work, devices=16, devices_per_node=4)}
     assert found == runs and len(found) > 10
 
 
 def test_a_pipeline_holds_each_layer_once() -> None:
     """3.3.2: one layer less on the first and on the last stage: 126 layers on 16 stages."""
-    layout = balanced(Layout(pp=16, virtual_stages=8), FLAGSHIP)
-    assert layout.shorter_ends == 1 and slots(FLAGSHIP) == 128
-    assert balanced(Layout(pp=2, virtual_stages=9), FLAGSHIP).shorter_ends == 0
-    whole = sum(rank_parameters(FLAGSHIP, layout, rank)[0] for rank in range(16))
+    layout = balance_layout(Layout(pp=16, virtual_stages=8), FLAGSHIP)
+    assert layout.shorter_ends == 1 and num_pipeline_units(FLAGSHIP) == 128
+    assert balance_layout(Layout(pp=2, virtual_stages=9), FLAGSHIP).shorter_ends == 0
+    whole = sum(count_rank_parameters(FLAGSHIP, layout, rank)[0] for rank in range(16))
     assert whole == FLAGSHIP.parameters
 
 
 def test_bubble_and_pieces_in_flight() -> None:
     assert Layout(pp=16, virtual_stages=8).bubble(32) == 15 / (8 * 32)  # 3.3.2: (PP - 1) / (V M)
-    assert in_flight(Layout(pp=4, virtual_stages=2), 8, 0) == 2 * 3 + 4 + 1
-    assert in_flight(Layout(pp=4, virtual_stages=2), 2, 0) == 4  # no more than there are
+    assert max_in_flight(Layout(pp=4, virtual_stages=2), 8, 0) == 2 * 3 + 4 + 1
+    assert max_in_flight(Layout(pp=4, virtual_stages=2), 2, 0) == 4  # no more than there are
 
 
 @pytest.mark.parametrize("layout", [Layout(pp=4), Layout(pp=4, virtual_stages=2), Layout(pp=2, virtual_stages=3)])
@@ -147,7 +166,7 @@ def test_micro_batches_are_those_that_torchs_schedule_takes(layout: Layout) -> N
 
     taken = set()
     for rank in range(layout.pp):
-        with sharded_memory.pretended(layout.ranks, rank):
+        with sharded_memory.fake_process_group(layout.ranks, rank):
             for count in range(1, 31):
                 stages: list[Any] = [
                     PipelineStage(torch.nn.Identity(), rank + part * layout.pp, layout.stages, torch.device("cpu"))
@@ -158,11 +177,11 @@ def test_micro_batches_are_those_that_torchs_schedule_takes(layout: Layout) -> N
                 except ValueError:
                     continue
                 taken.add(count)
-                assert max(map(sum, held(schedule, layout, rank))) == in_flight(layout, count, rank)
+                assert max(map(sum, held(schedule, layout, rank))) == max_in_flight(layout, count, rank)
     assert taken == {count for count in range(1, 31) if layout.filled(count) == count} < set(range(1, 31))
     assert all(layout.filled(count) == min(n for n in taken if n >= count) for count in range(1, max(taken)))
-    work = Work(8192, 13 * 4)
-    assert work.micro_batches(Layout(pp=4, dp=4)) == 15  # 13 make no three equal rounds
+    work = Workload(8192, 13 * 4)
+    assert work.num_micro_batches(Layout(pp=4, dp=4)) == 15  # 13 make no three equal rounds
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -172,7 +191,7 @@ def test_weights_gradients_and_moments_are_those_of_the_real_model(tied: bool) -
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
     size = lambda tensors: sum(tensor.numel() * tensor.element_size() for tensor in tensors)  # noqa: E731
-    found = rank_memory(model.config, Layout(), Work(64, 1), Memory("fp32", "eager"))
+    found = estimate_rank_memory(model.config, Layout(), Workload(64, 1), MemoryOptions("fp32", "eager"))
     assert found["parameters"] == size(model.parameters())
     assert found["gradients"] == size(parameter.grad for parameter in model.parameters())
     moments = [tensor for name, tensor in optimizer.state().items() if not name.endswith("/steps")]
@@ -211,21 +230,21 @@ def test_activations_are_within_a_tenth_of_the_measured_peak(
     for event in sorted(events, key=lambda event: event.start_ns()):
         now += event.nbytes()
         peak = max(peak, now)
-    found = rank_memory(config, Layout(), Work(length, sequences, sequences), Memory(kind, "eager"))
+    found = estimate_rank_memory(config, Layout(), Workload(length, sequences, sequences), MemoryOptions(kind, "eager"))
     assert found["activations"] + found["logits"] + found["working copy"] == pytest.approx(peak, rel=0.1)
 
 
 def test_every_dimension_takes_its_share() -> None:
-    work = Work(8192, 64)
-    alone = stage_memory(FLAGSHIP, Layout(), work, Memory(), 0)
-    by_tensor = stage_memory(FLAGSHIP, Layout(tp=8), work, Memory(), 0)
-    by_data = stage_memory(FLAGSHIP, Layout(dp=8), work, Memory(), 0)
-    by_context = stage_memory(FLAGSHIP, Layout(cp=8), work, Memory(), 0)
+    work = Workload(8192, 64)
+    alone = estimate_stage_memory(FLAGSHIP, Layout(), work, MemoryOptions(), 0)
+    by_tensor = estimate_stage_memory(FLAGSHIP, Layout(tp=8), work, MemoryOptions(), 0)
+    by_data = estimate_stage_memory(FLAGSHIP, Layout(dp=8), work, MemoryOptions(), 0)
+    by_context = estimate_stage_memory(FLAGSHIP, Layout(cp=8), work, MemoryOptions(), 0)
     assert by_tensor["activations"] == alone["activations"] / 8 == by_context["activations"]
     assert by_tensor["gradients"] == pytest.approx(alone["gradients"] / 8, rel=1e-4)  # all but the norms
     assert by_data["optimizer"] == by_context["optimizer"] == alone["optimizer"] / 8
     assert by_data["gradients"] == alone["gradients"] * (1 + 1 / 8)  # whole while they add up, then the shard
-    assert alone["buffers"] == 0 < stage_memory(FLAGSHIP, Layout(pp=16), work, Memory(), 1)["buffers"]
+    assert alone["buffers"] == 0 < estimate_stage_memory(FLAGSHIP, Layout(pp=16), work, MemoryOptions(), 1)["buffers"]
 
 
 def test_attention_costs_what_its_products_do() -> None:

@@ -5,7 +5,7 @@ import torch.distributed as dist
 
 from stages.distributed.layout import Layout
 from stages.infrastructure import paper
-from stages.infrastructure.sharded_memory import rank_memory
+from stages.infrastructure.sharded_memory import measure_rank_memory
 from stages.interface import StageError
 from tests.fixtures import shape
 
@@ -17,7 +17,7 @@ TOKENS, WIDTH, HIDDEN, LAYERS = 8192, 16384, 53248, 8
 @pytest.fixture(scope="module")
 def middle() -> dict[str, int]:
     """The second pipeline rank."""
-    return rank_memory(paper.model("405B"), ROW, TOKENS, 32, stage=1)
+    return measure_rank_memory(paper.model_config("405B"), ROW, TOKENS, 32, stage=1)
 
 
 def test_a_rank_of_the_papers_first_layout_by_hand(middle: dict[str, int]) -> None:
@@ -39,30 +39,30 @@ def test_a_rank_of_the_papers_first_layout_by_hand(middle: dict[str, int]) -> No
 
 
 def test_the_last_rank_needs_less_than_the_second(middle: dict[str, int]) -> None:
-    last = rank_memory(paper.model("405B"), ROW, TOKENS, 32, stage=15)
+    last = measure_rank_memory(paper.model_config("405B"), ROW, TOKENS, 32, stage=15)
     assert last["activations"] > middle["activations"] / 2 and sum(last.values()) < sum(middle.values())
 
 
 @pytest.mark.parametrize("row", paper.TABLE_4[::2], ids=lambda row: f"{row['gpus']}-{row['length']}")
 def test_the_layouts_of_table_4_fit_80_gb_with_selective_recomputation(row: dict[str, int]) -> None:
-    found = paper.memory(row)
+    found = paper.rank_memory_of_row(row)
     assert found["fits"] and found["least_recompute"] == "selective"
     assert found["bytes"]["none"]["total"] > 2 * paper.GPU_MEMORY > 2 * found["bytes"]["selective"]["total"]
 
 
 def test_shards_of_all_ranks_are_the_model_and_less_is_kept_the_more_is_recomputed() -> None:
     small = shape(hidden_size=64, vocab_size=512, num_hidden_layers=4)
-    alone, halves = (rank_memory(small, Layout(dp=dp), 64, 1, stage=0) for dp in (1, 2))
+    alone, halves = (measure_rank_memory(small, Layout(dp=dp), 64, 1, stage=0) for dp in (1, 2))
     assert alone["parameters"] == 4 * small.parameters == 2 * halves["parameters"]
     kept = {}
     for how in ("none", "elementwise", "selective", "full"):
         layout = Layout(dp=2, recompute=how)  # type: ignore[arg-type]
-        kept[how] = rank_memory(small, layout, 64, 1, stage=0)["activations"]
+        kept[how] = measure_rank_memory(small, layout, 64, 1, stage=0)["activations"]
     assert kept["none"] > kept["elementwise"] > kept["selective"] > kept["full"] > 4 * 64 * 64 * 2
-    twice = rank_memory(small, Layout(dp=2), 64, 1, stage=0, sequences=2)["activations"]
+    twice = measure_rank_memory(small, Layout(dp=2), 64, 1, stage=0, micro_batch_size=2)["activations"]
     assert twice == pytest.approx(2 * kept["none"], rel=0.05)
 
 
 def test_a_layout_that_does_not_fit_the_model_is_refused() -> None:
     with pytest.raises(StageError, match="num_key_value_heads 8 is no multiple of tp 16"):
-        rank_memory(paper.model("405B"), Layout(tp=16), TOKENS, 1, stage=0)
+        measure_rank_memory(paper.model_config("405B"), Layout(tp=16), TOKENS, 1, stage=0)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.infrastructure.planner import Plan, PlannedLayout
+from stages.infrastructure.planner import PlannedCluster, PlannedLayout
 from stages.infrastructure.reliability import Reliability
 from stages.interface import StageError
 from stages.pretraining import initial, plan
@@ -18,7 +18,7 @@ from tests.fixtures import LEARNING_RATE, MIX, PRETRAINING, World, settings
 from tests.pretraining import test_initial
 from tests.recorder import Recorder
 
-PLAN = Plan(
+PLAN = PlannedCluster(
     rung=2,
     devices=1,
     devices_per_node=1,
@@ -89,7 +89,7 @@ def test_the_planned_steps_of_the_ramp_are_those_trained(world: World, tmp_path:
 
 
 def test_without_a_fit_the_ladder_gives_the_size() -> None:
-    found = plan.plan(CONFIG)
+    found = plan.make_plan(CONFIG)
     assert found["model"]["hidden_size"] == 24 and "rung 2 of the ladder" in found["source"]
     assert found["flops"] == pytest.approx(1e9)
     assert found["other_flops"]["sweep"] == 6e6
@@ -99,5 +99,5 @@ def test_a_herd_that_is_none_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "herd.json"
     for text in ("{}", "not JSON", '{"members": {"flagship": {"config": {"width": 3}, "tokens": 1}}}'):
         path.write_text(text)
-        with pytest.raises(StageError, match=r"herd\.json: not a herd"):
-            plan.plan(CONFIG, path)
+        with pytest.raises(StageError, match=r"herd\.json: not a herd file"):
+            plan.make_plan(CONFIG, path)

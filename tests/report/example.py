@@ -203,7 +203,7 @@ def planned(parameters: str) -> dict[str, Any]:
         "modelled_days": 71.2,
         "elapsed_days": 71.3,
         "cluster": {"mfu": 0.41},
-        "table": [{"what": "parameters", "value": parameters, "rests on": "without embedding and head"}],
+        "table": [{"quantity": "parameters", "value": parameters, "basis": "without embedding and head"}],
     }
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stages.infrastructure.paper import model, scaling
+from stages.infrastructure.paper import check_scaling_law, model_config
 from stages.interface import StageError
 from stages.model.llama import LlamaConfig
 from stages.scaling import fit
@@ -93,7 +93,7 @@ def test_a_curve_lost_in_the_scatter_of_its_runs_is_flat_and_left_out() -> None:
 def test_the_papers_own_optimum_comes_out_of_the_fit() -> None:
     """3.2.1: with the legend's A = 0.299 and the exponent in full precision (0.53727, printed 0.537) the budgets of
     Figure 2 give the printed 16.55T tokens at 3.8e25. 6 N D then leaves 383B, not the printed 402B."""
-    exact = scaling()["exponent_for_printed_tokens"]
+    exact = check_scaling_law()["exponent_for_printed_tokens"]
     points = []
     for flops in (6e18, 1e19, 3e19, 6e19, 1e20, 3e20, 6e20, 1e21, 3e21, 1e22):
         for offset in (-1.0, -0.5, 0.0, 0.5, 1.0):
@@ -105,7 +105,7 @@ def test_the_papers_own_optimum_comes_out_of_the_fit() -> None:
     assert found["parameters"]["value"] == pytest.approx(3.8e25 / 6 / 16.55e12, rel=1e-6)
     assert round(found["parameters"]["value"] / 1e9) == 383
     # 402B is what the 405B model has without its embedding and head.
-    assert round(model("405B").body_parameters / 1e9) == 402
+    assert round(model_config("405B").body_parameters / 1e9) == 402
 
 
 def test_flattening_is_measured_and_each_minimum_has_an_interval() -> None:
