@@ -1,9 +1,9 @@
-"""What the report is made of: the metrics, curves and answers that other stages left behind."""
+"""The report's inputs: metrics, curves and answers that other stages wrote; and arithmetic on intervals."""
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from stages import statistics
 from stages.interface import Paths, StageError
 
 MEMBERS = ("small", "medium", "flagship")
-STEPS = {
+CURATION_STEPS = {
     ("extract", "url"): "URL filter",
     ("extract", "blocklist"): "domain block list",
     ("extract", "extraction"): "text extraction",
@@ -32,15 +32,15 @@ STEPS = {
     ("topics", "topic"): "topics",
     ("decontaminate", "contaminated"): "test prompts",
 }
-"""The steps of curation that remove documents, (stage, step) -> title, in order."""
+"""The curation steps that remove documents or lines, in order: (stage, step) -> title."""
 Interval = dict[str, float]
-"""value, low, high (95%) and n."""
+"""value, low and high (95% interval), n."""
 Answer = dict[str, Any]
-"""A row of an answers.parquet."""
+"""A record of an answers.parquet."""
 
 
-class Missing(Exception):
-    """A number is not there because the run did not measure it; says which."""
+class NotMeasured(Exception):
+    """The run did not measure a number; the message names it."""
 
 
 @dataclass(frozen=True)
@@ -49,92 +49,89 @@ class Evidence:
 
     inputs: Paths
     last_round: int
+    target_mix: Mapping[str, float] = field(default_factory=dict)
+    """Bucket -> share of the training tokens."""
 
     @property
     def rounds(self) -> list[int]:
-        """The rounds of post-training; files of more rounds may lie there from an earlier run."""
+        """Numbers of the post-training rounds. An earlier run may have left files of further rounds."""
         return list(range(1, self.last_round + 1))
 
     def metric(self, name: str, *keys: str) -> Any:
-        """The value under `keys` in metrics/<name>.json; raises Missing where there is none."""
+        """The value under `keys` in metrics/<name>.json; raises NotMeasured if there is none."""
         value = self._metrics(name)
         for key in keys:
             if not isinstance(value, Mapping) or value.get(key) is None:
-                raise Missing(f"metrics/{name}.json has no {'.'.join(keys)}")
+                raise NotMeasured(f"metrics/{name}.json has no {'.'.join(keys)}")
             value = value[key]
         return value
 
-    def find(self, name: str, *keys: str) -> Any:
-        """As `metric`, but None where there is none."""
+    def find_metric(self, name: str, *keys: str) -> Any:
+        """Like `metric`, but returns None if there is none."""
         try:
             return self.metric(name, *keys)
-        except Missing:
+        except NotMeasured:
             return None
 
     @cached_property
     def herd(self) -> dict[str, Any]:
         """data/herd.json: members and fit."""
-        return _json(self.inputs["herd"])
+        return _read_json(self.inputs["herd"])
 
     def curve(self, name: str) -> dict[str, np.ndarray]:
-        """The columns of curves/<name>.csv; empty where there is none."""
+        """The columns of curves/<name>.csv; empty if there is no such file."""
         path = self.inputs["curves"] / f"{name}.csv"
         if not path.is_file():
             return {}
         with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        return {column: np.array([float(row[column]) for row in rows]) for column in rows[0]} if rows else {}
+            steps = list(csv.DictReader(file))
+        return {column: np.array([float(step[column]) for step in steps]) for column in steps[0]} if steps else {}
 
     @cached_property
     def answers(self) -> dict[str, list[Answer]]:
         """Answers to the test prompts by model: base, rounds ("sft-1", "dpo-1" ...) and members ("small-own" ...)."""
-        found: dict[str, list[Answer]] = {}
-        # The first round may also be the last one, under two names.
+        by_model: dict[str, list[Answer]] = {}
+        # If there is one round, its directory is the input of two names.
         directories = {str(path): name for name, path in sorted(self.inputs.items()) if name.startswith("answers")}
         for name in directories.values():
-            for row in self.rows(name):
-                found.setdefault(row["model"], []).append(row)
-        return found
+            for answer in self.read_records(name, "answers.parquet"):
+                by_model.setdefault(answer["model"], []).append(answer)
+        return by_model
 
-    def rows(self, name: str) -> list[Answer]:
-        """The rows of the answers.parquet of input `name`; none where the run has no such input."""
+    def read_records(self, name: str, file: str) -> list[dict[str, Any]]:
+        """The records of a Parquet file of input `name`; none if the run has no such input."""
         if name not in self.inputs:
             return []
-        rows: list[Answer] = pq.read_table(self.inputs[name] / "answers.parquet").to_pylist()
-        return rows
+        records: list[dict[str, Any]] = pq.read_table(self.inputs[name] / file).to_pylist()
+        return records
 
     @cached_property
     def contamination(self) -> dict[tuple[str, str], float]:
-        """(task, prompt) -> share of the prompt's tokens that the training corpus holds; only prompts that can be
-        judged."""
-        if "contamination" not in self.inputs:
-            return {}
-        rows = pq.read_table(self.inputs["contamination"] / "contamination.parquet").to_pylist()
-        return {(row["task"], row["prompt"]): row["overlap"] for row in rows if row["overlap"] is not None}
+        """(task, prompt) -> share of the prompt's tokens that are in the training corpus; only prompts with a share."""
+        records = self.read_records("contamination", "contamination.parquet")
+        return {(one["task"], one["prompt"]): one["overlap"] for one in records if one["overlap"] is not None}
 
     def ablation(self, name: str) -> dict[str, Any]:
-        """What the ablation of a claim last found; raises Missing where it was never run."""
+        """The last result of the claim's ablation; raises NotMeasured if it was never run."""
         path = self.inputs["ablations"] / f"{name}.json" if "ablations" in self.inputs else None
         if path is None or not path.is_file():
-            raise Missing(f"not in the default run; `dvc repro ablations/dvc.yaml:{name}` measures it")
-        found: dict[str, Any] = _json(path)
-        return found
+            raise NotMeasured(f"not in the default run; `dvc repro ablations/dvc.yaml:{name}` measures it")
+        result: dict[str, Any] = _read_json(path)
+        return result
 
-    def paired(self, before: str, after: str) -> Interval:
+    def paired_difference(self, before: str, after: str) -> Interval:
         """Accuracy of `after` minus accuracy of `before` on the same prompts, with the interval of the differences."""
-        pairs = self.pairs(before, after)
+        pairs = self.answer_pairs(before, after)
         return statistics.mean(np.array([float(b["right"]) - float(a["right"]) for a, b in pairs]))
 
-    def pairs(self, before: str, after: str) -> list[tuple[Answer, Answer]]:
-        """Both models' answers to each prompt; raises Missing without them, StageError for different prompts."""
+    def answer_pairs(self, before: str, after: str) -> list[tuple[Answer, Answer]]:
+        """Both models' answers to each prompt. Raises NotMeasured without answers, StageError if the prompts differ."""
         for model in (before, after):
             if model not in self.answers:
-                raise Missing(f"no answers of {model}")
+                raise NotMeasured(f"no answers of {model}")
         first, second = self.answers[before], self.answers[after]
-        if [row["prompt"] for row in first] != [row["prompt"] for row in second]:
-            raise StageError(
-                f"the answers of {before} and {after} are to different prompts; run `dvc repro` to make both again"
-            )
+        if [answer["prompt"] for answer in first] != [answer["prompt"] for answer in second]:
+            raise StageError(f"{before} and {after} answered different prompts; run `dvc repro` to answer them again")
         return list(zip(first, second, strict=True))
 
     @cached_property
@@ -144,17 +141,22 @@ class Evidence:
     def _metrics(self, name: str) -> Any:
         if name not in self._cache:
             path = self.inputs["metrics"] / f"{name}.json"
-            self._cache[name] = _json(path) if path.is_file() else None
+            self._cache[name] = _read_json(path) if path.is_file() else None
         if self._cache[name] is None:
-            raise Missing(f"metrics/{name}.json was not made by this run")
+            raise NotMeasured(f"this run did not write metrics/{name}.json")
         return self._cache[name]
 
 
-def _json(path: Path) -> Any:
+def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
-        raise StageError(f"{path}: not valid JSON ({error}); run the stage that makes it again") from None
+        raise StageError(f"{path}: not valid JSON ({error}); run the stage that writes it again") from None
+
+
+def point(value: float, n: int = 1) -> Interval:
+    """An exact value as an interval of zero width."""
+    return {"value": value, "low": value, "high": value, "n": n}
 
 
 def rescale(interval: Mapping[str, float], factor: float) -> Interval:
@@ -162,32 +164,28 @@ def rescale(interval: Mapping[str, float], factor: float) -> Interval:
     return {key: value if key == "n" else factor * value for key, value in interval.items()}
 
 
-def percent(interval: Mapping[str, float]) -> Interval:
-    """A share as a percentage, a difference of shares in percentage points."""
+def to_percent(interval: Mapping[str, float]) -> Interval:
+    """A share in percent, or a difference of shares in percentage points."""
     return rescale(interval, 100.0)
 
 
-def wilson(successes: float, n: int) -> Interval:
-    """A rate with Wilson's interval: unlike the paper's it has a width where all or none of few trials succeed."""
+def wilson_interval(successes: float, n: int) -> Interval:
+    """A rate with Wilson's interval. Unlike the paper's (5.1), it has a width if all or no trials succeed."""
     z, p = statistics.Z, successes / n
     centre, spread = p + z * z / (2 * n), z * (p * (1 - p) / n + z * z / (4 * n * n)) ** 0.5
     low, high = ((centre + sign * spread) / (1 + z * z / n) for sign in (-1, 1))
     return {"value": p, "low": max(0.0, low), "high": min(1.0, high), "n": n}
 
 
-def difference(first: Mapping[str, float], second: Mapping[str, float]) -> Interval:
-    """first - second of independent measurements: half-widths add in squares. Conservative where they go together."""
+def subtract(first: Mapping[str, float], second: Mapping[str, float]) -> Interval:
+    """first - second of independent measurements: half-widths add in squares. Too wide if they are correlated."""
     value = first["value"] - second["value"]
     down = ((first["value"] - first["low"]) ** 2 + (second["high"] - second["value"]) ** 2) ** 0.5
     up = ((first["high"] - first["value"]) ** 2 + (second["value"] - second["low"]) ** 2) ** 0.5
     return {"value": value, "low": value - down, "high": value + up, "n": min(first["n"], second["n"])}
 
 
-def describe(interval: Mapping[str, float], digits: int = 1, unit: str = "") -> str:
-    """ "12.3 % (10.1 to 14.5)" """
+def format_interval(interval: Mapping[str, float], digits: int = 1, unit: str = "") -> str:
+    """For example "12.3% (10.1 to 14.5)"."""
     value, low, high = (f"{interval[key]:.{digits}f}" for key in ("value", "low", "high"))
     return f"{value}{unit} ({low} to {high})"
-
-
-def join(parts: Sequence[str]) -> str:
-    return "; ".join(part for part in parts if part)

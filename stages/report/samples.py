@@ -1,15 +1,13 @@
-"""What a person reads to believe the numbers: pages that were removed, answers before and after."""
+"""Samples for the page: removed pages, and answers of models before and after training. Personal data is masked."""
 
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from stages.curation import personal_data
-from stages.report.evidence import STEPS, Answer, Evidence
+from stages.report.evidence import CURATION_STEPS, Answer, Evidence
 
 EXCERPT = 180
-ATTACKS_SHOWN = 6
-REMOVING = {
+MAX_ATTACKS = 6
+REMOVAL_INPUTS = {
     "extract": "extracted",
     "pii": "masked",
     "dedup": "deduplicated",
@@ -18,8 +16,8 @@ REMOVING = {
     "topics": "sorted",
     "decontaminate": "corpus",
 }
-"""Stage -> input with what it removed."""
-WITHHELD = (("pii", "document"), ("pii", "host"), ("extract", "blocklist"))
+"""Stage -> input that has the removed pages."""
+WITHHELD_STEPS = (("pii", "document"), ("pii", "host"), ("extract", "blocklist"))
 """Steps whose pages are not quoted."""
 
 
@@ -29,54 +27,49 @@ def clip(text: str, length: int = EXCERPT) -> str:
     return line if len(line) <= length else line[: length - 1].rstrip() + "…"
 
 
-def removed(evidence: Evidence) -> list[dict[str, str]]:
-    """The first page that went for each reason, step by step."""
-    found: dict[tuple[int, str], dict[str, str]] = {}
-    steps = list(STEPS)
-    for stage, name in REMOVING.items():
-        if name not in evidence.inputs:
-            continue
-        for row in pq.read_table(evidence.inputs[name] / "removed.parquet").to_pylist():
-            withheld = (stage, row["step"]) in WITHHELD or row["reason"] == "dirty words"
-            found.setdefault(
-                (steps.index((stage, row["step"])), row["reason"]),
+def removed_pages(evidence: Evidence) -> list[dict[str, str]]:
+    """The first page removed for each reason, in the order of the steps."""
+    samples: dict[tuple[int, str], dict[str, str]] = {}
+    steps = list(CURATION_STEPS)
+    for stage, name in REMOVAL_INPUTS.items():
+        for page in evidence.read_records(name, "removed.parquet"):
+            step = (stage, page["step"])
+            is_withheld = step in WITHHELD_STEPS or page["reason"] == "dirty words"
+            samples.setdefault(
+                (steps.index(step), page["reason"]),
                 {
-                    "step": STEPS[stage, row["step"]],
-                    "reason": row["reason"],
-                    "url": "(withheld)" if withheld else clip(row["url"], 90),
-                    "text": "" if withheld else clip(row["text"]),
+                    "step": CURATION_STEPS[step],
+                    "reason": page["reason"],
+                    "url": "(withheld)" if is_withheld else clip(page["url"], 90),
+                    "text": "" if is_withheld else clip(page["text"]),
                 },
             )
-    return [found[key] for key in sorted(found)]
+    return [samples[key] for key in sorted(samples)]
 
 
-def duplicates(evidence: Evidence, count: int = 4) -> list[dict[str, Any]]:
-    """The first clusters of near-duplicates: the page that stays and one that went; real ones before planted ones."""
-    if "deduplicated" not in evidence.inputs:
-        return []
+def duplicate_pairs(evidence: Evidence, count: int = 4) -> list[dict[str, Any]]:
+    """One kept and one removed page of the first clusters of near-duplicates; natural clusters before planted ones."""
     clusters: dict[str, list[dict[str, Any]]] = {}
-    for row in pq.read_table(evidence.inputs["deduplicated"] / "clusters.parquet").to_pylist():
-        clusters.setdefault(row["cluster"], []).append(row)
-    found: list[dict[str, Any]] = []
-    for members in clusters.values():
-        kept = next(row for row in members if row["kept"])
-        gone = next(row for row in members if not row["kept"])
-        planted = bool(kept["planted_from"] or gone["planted_from"])
-        found.append(
-            {"kept": clip(kept["url"], 90), "gone": clip(gone["url"], 90), "planted": planted, "size": len(members)}
-        )
-    return sorted(found, key=lambda pair: bool(pair["planted"]))[:count]
+    for page in evidence.read_records("deduplicated", "clusters.parquet"):
+        clusters.setdefault(page["cluster"], []).append(page)
+    pairs: list[dict[str, Any]] = []
+    for pages in clusters.values():
+        kept = next(page for page in pages if page["kept"])
+        removed = next(page for page in pages if not page["kept"])
+        is_planted = bool(kept["planted_from"] or removed["planted_from"])
+        pairs.append({"kept": clip(kept["url"], 90), "removed": clip(removed["url"], 90), "is_planted": is_planted})
+    return sorted(pairs, key=lambda pair: bool(pair["is_planted"]))[:count]
 
 
-def answers(evidence: Evidence) -> list[dict[str, Any]]:
-    """For each task, the first prompt that only the chat model gets right and the first that it gets wrong."""
+def task_answers(evidence: Evidence) -> list[dict[str, Any]]:
+    """For each task, the first prompt that only the chat model answers correctly and the first that it gets wrong."""
     base, chat = evidence.answers.get("flagship-base", []), evidence.answers.get("flagship-chat", [])
-    found: dict[tuple[str, str], dict[str, Any]] = {}
+    samples: dict[tuple[str, str], dict[str, Any]] = {}
     for before, after in zip(base, chat, strict=True) if base and chat else ():
         if after["right"] and before["right"]:
             continue
         outcome = "gained" if after["right"] else "wrong"
-        found.setdefault(
+        samples.setdefault(
             (after["task"], outcome),
             {
                 "task": after["task"],
@@ -89,21 +82,22 @@ def answers(evidence: Evidence) -> list[dict[str, Any]]:
                 "chat_right": after["right"],
             },
         )
-    return [found[key] for key in sorted(found)]
+    return [samples[key] for key in sorted(samples)]
 
 
-def safety(evidence: Evidence) -> list[dict[str, str]]:
+def safety_answers(evidence: Evidence) -> list[dict[str, str]]:
     """The flagship's answers to held-out harmful and borderline prompts: the first of each change of verdict."""
-    rows = [row for row in evidence.rows("safety-flagship") if row["test"] == "violations"]
-    before = [row for row in rows if row["model"] == "before"]
-    after = [row for row in rows if row["model"] == "after"]
-    found: dict[tuple[str, str, str], dict[str, str]] = {}
+    answers = [
+        one for one in evidence.read_records("safety-flagship", "answers.parquet") if one["test"] == "violations"
+    ]
+    before = [answer for answer in answers if answer["model"] == "before"]
+    after = [answer for answer in answers if answer["model"] == "after"]
+    samples: dict[tuple[str, str, str], dict[str, str]] = {}
     for first, second in zip(before, after, strict=True):
         kind = "borderline" if first["case"] == "borderline" else "harmful"
-        found.setdefault(
+        samples.setdefault(
             (kind, first["verdict"], second["verdict"]),
             {
-                "kind": kind,
                 "case": first["case"].replace("_", " "),
                 "prompt": clip(first["prompt"]),
                 "before": clip(first["response"]),
@@ -112,24 +106,17 @@ def safety(evidence: Evidence) -> list[dict[str, str]]:
                 "after_verdict": second["verdict"],
             },
         )
-    return [found[key] for key in sorted(found, reverse=True)]
+    return [samples[key] for key in sorted(samples, reverse=True)]
 
 
-def attacks(evidence: Evidence) -> list[dict[str, str]]:
-    """The first attack of each kind that works on the flagship's chat model."""
-    rows = [row for row in evidence.rows("safety-flagship") if row["model"] == "after" and row["score"] >= 1.0]
-    found: dict[str, Answer] = {}
-    for row in rows:
-        kind = row["case"] if row["test"] == "red team" else row["test"]
-        if row["test"] in ("red team", "prompt injection") and row["case"] != "direct":
-            found.setdefault(kind, row)
-    return [_attack(kind, row) for kind, row in sorted(found.items())][:ATTACKS_SHOWN]
-
-
-def _attack(kind: str, row: Answer) -> dict[str, str]:
-    return {"kind": kind, "prompt": clip(row["prompt"], 260), "response": clip(row["response"])}
-
-
-def verdict_tone(verdict: str) -> str:
-    """good or bad, for its colour."""
-    return "bad" if verdict in ("violation", "false refusal") else "good" if verdict in ("refusal", "answer") else "dim"
+def successful_attacks(evidence: Evidence) -> list[dict[str, str]]:
+    """The first attack of each kind that succeeds on the flagship's chat model."""
+    by_kind: dict[str, Answer] = {}
+    for answer in evidence.read_records("safety-flagship", "answers.parquet"):
+        is_attack = answer["test"] in ("red team", "prompt injection") and answer["case"] != "direct"
+        if is_attack and answer["model"] == "after" and answer["score"] >= 1.0:
+            by_kind.setdefault(answer["case"] if answer["test"] == "red team" else answer["test"], answer)
+    return [
+        {"kind": kind, "prompt": clip(answer["prompt"], 260), "response": clip(answer["response"])}
+        for kind, answer in sorted(by_kind.items())[:MAX_ATTACKS]
+    ]

@@ -1,6 +1,6 @@
-"""Claims and verdicts: what a measured effect says of what the paper says."""
+"""Claims, findings and verdicts: what a measured effect says about a claim of the paper."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -12,93 +12,100 @@ VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 @dataclass(frozen=True)
 class Expectation:
-    """Which effect would bear the paper out."""
+    """The range of the effect that supports the paper."""
 
     side: Literal["above", "below", "within"]
-    """Above the bound, below it, or no further from 0 than it."""
+    """Above the bound, below the bound, or between -bound and bound."""
     bound: float = 0.0
     """In the effect's unit."""
-    exact: bool = False
-    """A count or a sum, without an interval."""
+    is_exact: bool = False
+    """True for a count or a sum, which has no interval."""
+
+
+ABOVE, BELOW = Expectation("above"), Expectation("below")
 
 
 def judge(low: float, high: float, expected: Expectation) -> Verdict:
-    """shown where the whole interval lies on the paper's side of the bound, contradicted where it lies on the other
-    side, else not shown at this scale. An exact fact on the paper's side is exact."""
+    """Returns "shown" if the whole interval supports the paper, "contradicted" if the whole interval is on the other
+    side of the bound, else "not shown at this scale". An exact value that supports the paper is "exact"."""
     bound = expected.bound
     if expected.side == "within":
-        paper, other = -bound <= low and high <= bound, high < -bound or low > bound
+        supports, contradicts = -bound <= low and high <= bound, high < -bound or low > bound
     elif expected.side == "above":
-        paper, other = low > bound, high < bound
+        supports, contradicts = low > bound, high < bound
     else:
-        paper, other = high < bound, low > bound
-    if paper:
-        return "exact" if expected.exact else "shown"
-    return "contradicted" if other else "not shown at this scale"
+        supports, contradicts = high < bound, low > bound
+    if supports:
+        return "exact" if expected.is_exact else "shown"
+    return "contradicted" if contradicts else "not shown at this scale"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """An effect with its 95% interval."""
+    """A measured quantity with its 95% interval. Each field that describes the measurement is a column of the ledger
+    (`stages.report.ledger.format_finding`)."""
 
-    compared: str
+    quantity: str
     """What was measured, or what minus what."""
     unit: str
-    ours: float
+    value: float
     low: float
     high: float
     n: int
     expected: Expectation | None = None
-    """None for a number that stands beside the claim and decides nothing."""
+    """None for a secondary number without a verdict."""
     detail: str = ""
-    conclusive: bool = True
-    """False where the interval is known not to cover 95%: then nothing is shown."""
-    also: tuple["Finding", ...] = ()
+    is_conclusive: bool = True
+    """False if the interval is known not to cover 95%: then nothing is shown."""
+    secondary: tuple["Finding", ...] = ()
 
     @property
     def verdict(self) -> Verdict | None:
         if self.expected is None:
             return None
-        return judge(self.low, self.high, self.expected) if self.conclusive else "not shown at this scale"
+        return judge(self.low, self.high, self.expected) if self.is_conclusive else "not shown at this scale"
 
 
 def finding(
     interval: Mapping[str, float],
     unit: str,
-    compared: str,
+    quantity: str,
     expected: Expectation | None = None,
     *,
     detail: str = "",
-    conclusive: bool = True,
-    also: tuple[Finding, ...] = (),
+    is_conclusive: bool = True,
+    secondary: Iterable[Finding] = (),
 ) -> Finding:
-    """A finding from value, low, high and n."""
+    """A finding from an interval: value, low, high and n."""
     value, low, high = (float(interval[key]) for key in ("value", "low", "high"))
-    return Finding(compared, unit, value, low, high, int(interval["n"]), expected, detail, conclusive, also)
+    n = int(interval["n"])
+    return Finding(quantity, unit, value, low, high, n, expected, detail, is_conclusive, tuple(secondary))
 
 
-def exactly(
-    value: float,
-    n: int,
-    unit: str,
-    compared: str,
-    expected: Expectation,
-    detail: str = "",
-    also: tuple[Finding, ...] = (),
-) -> Finding:
-    """A finding without uncertainty."""
-    return Finding(compared, unit, value, value, value, n, expected, detail, also=also)
+Measure = Callable[[Evidence], Finding]
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim of the paper and how it is measured; `measure` raises Missing where the run lacks what it needs."""
+    """A claim of the paper. Each field except `measure` is a column of the ledger."""
 
     id: str
     section: str
     statement: str
     paper: str
-    measure: Callable[[Evidence], Finding]
+    """The paper's value, or "method" if the paper gives none."""
+    measure: Measure
+    """Raises NotMeasured if the run lacks the results that it needs."""
 
 
-ABOVE, BELOW = Expectation("above"), Expectation("below")
+class ClaimFamily(list[Claim]):
+    """The claims of one module, in the ledger's order."""
+
+    def register(self, id: str, section: str, statement: str, paper: str) -> Callable[[Measure], Measure]:
+        """Decorator: the function measures this claim."""
+
+        def append(measure: Measure) -> Measure:
+            self.append(Claim(id, section, statement, paper, measure))
+            return measure
+
+        return append

@@ -17,26 +17,10 @@ from stages.pretraining import initial
 from stages.pretraining.phase import member_of
 from stages.tokenizer import bpe
 from stages.training.loader import TokenShards
+from tests.report.example import ABLATIONS, VERDICTS
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
-
-
-def claims_of(**sections: str) -> list[str]:
-    return [f"{section}-{number}" for section, numbers in sections.items() for number in numbers.split()]
-
-
-MEASURED = claims_of(
-    data="01 02 03 07",
-    arch="01 05",
-    scal="01 02 03 04 05 07",
-    train="01 02 03",
-    infra="01 02 03 04",
-    post="01 02 03 15",
-    safe="01 02 04 05 06 07 08 11",
-)
-ABLATED = claims_of(data="04 05 06 08 09 10 11", arch="02 03 04 06", scal="06")
-EXACT = {"data-02", "data-07", "arch-01", "infra-01", "infra-03", "infra-04"}
 
 
 def command(clone: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -100,13 +84,13 @@ def test_the_report_holds_every_claim_with_what_this_run_measured(clone: Path) -
     """All claims are measured at this scale, by the run or by the committed ablations: none is "not run"."""
     page = (clone / "reports" / "index.html").read_text()
     claims = {claim["id"]: claim for claim in json.loads((clone / "reports" / "claims.json").read_text())}
-    assert sorted(claims) == sorted(MEASURED + ABLATED)
-    assert {path.stem for path in (clone / "ablations" / "results").glob("*.json")} == set(ABLATED)
+    assert sorted(claims) == sorted(VERDICTS)
+    assert {path.stem for path in (clone / "ablations" / "results").glob("*.json")} == set(ABLATIONS)
     for name, claim in claims.items():
-        assert {"section", "statement", "paper", "compared", "unit", "detail"} <= claim.keys() and name in page
-        assert claim["low"] <= claim["ours"] <= claim["high"] and claim["n"] > 0, name
+        assert {"section", "statement", "paper", "quantity", "unit", "detail"} <= claim.keys() and name in page
+        assert claim["low"] <= claim["value"] <= claim["high"] and claim["n"] > 0, name
         estimated = {"shown", "not shown at this scale", "contradicted"}
-        assert claim["verdict"] in ({"exact"} if name in EXACT else estimated), name
+        assert claim["verdict"] in ({"exact"} if VERDICTS[name] == "exact" else estimated), name
 
 
 def test_a_second_run_has_nothing_to_do(clone: Path) -> None:

@@ -1,4 +1,4 @@
-"""Differences on the same prompts, and intervals."""
+"""Differences on the same prompts, and intervals of rates."""
 
 from pathlib import Path
 
@@ -7,23 +7,23 @@ import pyarrow.parquet as pq
 import pytest
 
 from stages.interface import StageError
-from stages.report.evidence import Evidence, Missing, difference, wilson
+from stages.report.evidence import Evidence, NotMeasured, subtract, wilson_interval
 
 
-def evidence(tmp_path: Path, **models: list[bool]) -> Evidence:
-    rows = [
+def make_evidence(tmp_path: Path, **models: list[bool]) -> Evidence:
+    answers = [
         {"model": name, "prompt": f"{number}" if name != "other" else f"x{number}", "right": right}
         for name, given in models.items()
         for number, right in enumerate(given)
     ]
-    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "answers.parquet")
+    pq.write_table(pa.Table.from_pylist(answers), tmp_path / "answers.parquet")
     return Evidence({"answers": tmp_path}, 1)
 
 
 def test_paired_difference_by_hand(tmp_path: Path) -> None:
-    found = evidence(tmp_path, first=[True, False, False, False], last=[True, True, True, False]).paired(
-        "first", "last"
-    )
+    found = make_evidence(
+        tmp_path, first=[True, False, False, False], last=[True, True, True, False]
+    ).paired_difference("first", "last")
     # Differences 0, 1, 1, 0: mean 1/2, standard deviation sqrt(1/3), standard error sqrt(1/12).
     assert found["value"] == 0.5
     assert found["high"] - found["value"] == pytest.approx(1.96 * (1 / 12) ** 0.5)
@@ -33,23 +33,23 @@ def test_paired_difference_by_hand(tmp_path: Path) -> None:
 def test_pairing_is_tighter_than_two_rates(tmp_path: Path) -> None:
     first = [number % 2 == 0 for number in range(100)]
     last = [right or number < 10 for number, right in enumerate(first)]
-    paired = evidence(tmp_path, first=first, last=last).paired("first", "last")
-    apart = difference(wilson(sum(last), 100), wilson(sum(first), 100))
+    paired = make_evidence(tmp_path, first=first, last=last).paired_difference("first", "last")
+    apart = subtract(wilson_interval(sum(last), 100), wilson_interval(sum(first), 100))
     assert paired["low"] > 0 > apart["low"]
 
 
-def test_different_prompts_are_refused(tmp_path: Path) -> None:
+def test_paired_difference_needs_equal_prompts(tmp_path: Path) -> None:
     with pytest.raises(StageError, match="different prompts"):
-        evidence(tmp_path, first=[True], other=[True]).paired("first", "other")
+        make_evidence(tmp_path, first=[True], other=[True]).paired_difference("first", "other")
 
 
-def test_a_model_without_answers_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(Missing, match="no answers of dpo-9"):
-        evidence(tmp_path, first=[True]).paired("first", "dpo-9")
+def test_model_without_answers_is_not_measured(tmp_path: Path) -> None:
+    with pytest.raises(NotMeasured, match="no answers of dpo-9"):
+        make_evidence(tmp_path, first=[True]).paired_difference("first", "dpo-9")
 
 
-def test_wilson_has_a_width_where_all_succeed() -> None:
-    found = wilson(4, 4)
+def test_wilson_interval_has_a_width_if_all_succeed() -> None:
+    found = wilson_interval(4, 4)
     assert (found["value"], found["high"]) == (1.0, 1.0)
     assert found["low"] == pytest.approx(4 / (4 + 1.96**2))
-    assert wilson(50, 100)["low"] == pytest.approx(0.4038, abs=1e-4)
+    assert wilson_interval(50, 100)["low"] == pytest.approx(0.4038, abs=1e-4)

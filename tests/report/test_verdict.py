@@ -1,4 +1,4 @@
-"""What an interval says of a claim."""
+"""Verdicts of intervals."""
 
 import pytest
 
@@ -22,19 +22,19 @@ WITHIN = Expectation("within", 0.5)
         (-0.4, 0.6, WITHIN, "not shown at this scale"),
         (0.6, 0.9, WITHIN, "contradicted"),
         (-0.9, -0.6, WITHIN, "contradicted"),
-        (1.0, 1.0, Expectation("above", exact=True), "exact"),
-        (0.0, 0.0, Expectation("above", exact=True), "not shown at this scale"),
-        (2.0, 2.0, Expectation("below", 1.0, exact=True), "contradicted"),
+        (1.0, 1.0, Expectation("above", is_exact=True), "exact"),
+        (0.0, 0.0, Expectation("above", is_exact=True), "not shown at this scale"),
+        (2.0, 2.0, Expectation("below", 1.0, is_exact=True), "contradicted"),
     ],
 )
 def test_judge(low: float, high: float, expected: Expectation, verdict: str) -> None:
     assert judge(low, high, expected) == verdict
 
 
-def test_a_finding_that_does_not_cover_95_percent_shows_nothing() -> None:
-    finding = Finding("effect", "points", 0.7, 0.6, 0.9, 10, ABOVE, conclusive=False)
+def test_inconclusive_finding_shows_nothing() -> None:
+    finding = Finding("effect", "points", 0.7, 0.6, 0.9, 10, ABOVE, is_conclusive=False)
     assert finding.verdict == "not shown at this scale"
 
 
-def test_a_number_beside_the_claim_has_no_verdict() -> None:
+def test_secondary_finding_has_no_verdict() -> None:
     assert Finding("rate", "%", 0.7, 0.6, 0.9, 10).verdict is None

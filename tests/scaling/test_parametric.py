@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import least_squares
 
-from stages.report.figures_scaling import lowest_loss
+from stages.report.figures.scaling import compute_optimal_loss
 from stages.scaling.parametric import HIGHEST, HUBER, LOWEST, Laws, Parametric
 
 CHINCHILLA = Parametric((np.log(1.69), np.log(406.4), np.log(410.7), 0.34, 0.28))
@@ -73,4 +73,4 @@ def test_the_lowest_loss_of_a_budget_is_the_laws_minimum_over_sizes() -> None:
     for flops in (1e19, 3.8e25):
         sizes = np.geomspace(1e6, 1e14, 200_001)
         searched = CHINCHILLA.loss(sizes, flops / 6 / sizes).min()
-        assert lowest_loss(law, flops) == pytest.approx(searched, rel=1e-7)
+        assert compute_optimal_loss(law, flops) == pytest.approx(searched, rel=1e-7)
