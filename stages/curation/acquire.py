@@ -19,7 +19,7 @@ from stages.curation.extract import Extract
 from stages.curation.pages import archives, warc
 from stages.curation.pages.sources import SOURCES, Page, select
 from stages.interface import Context, Metrics, Paths, Section, StageError
-from stages.tasks import REGISTRY
+from stages.tasks import REGISTRY, source_name
 from stages.tasks.pages import pages as task_pages
 
 
@@ -127,7 +127,7 @@ def _records(config: Config, context: Context, problems: Counter[str]) -> Iterat
         context.progress("pages", done := done + 1, steps)
     for task, count in sorted(wanted.generated.items()):
         for page in _generated(task, count, config.seed):
-            yield Record(page, f"generated-{task}")
+            yield Record(page, source_name(task))
         context.progress("pages", done := done + 1, steps)
     for pattern in wanted.warc:
         for page in _crawled(pattern, config.extract.page_bytes, problems):

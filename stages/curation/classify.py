@@ -140,10 +140,11 @@ def gather(work: Gathering) -> Examples:
         for document in documents.read(work.source)
         if classifier.sampled(document["id"], options.features.sample, work.documents)
     ]
+    quality_sources, domain_sources = options.quality.sources_by_label(), options.bucket.sources_by_domain()
     labels: dict[str, Sequence[str | None]] = {
-        "quality": [label_of(row["source"], _sides(options)) for row in rows],
+        "quality": [label_of(row["source"], quality_sources) for row in rows],
         "judge": ["approved" if approved else "refused" for approved in judge.verdicts(rows, options.judge)],
-        "bucket": [label_of(row["source"], options.bucket.examples) for row in rows]
+        "bucket": [label_of(row["source"], domain_sources) for row in rows]
         if options.judge.kind == "rules"
         else judge.ask(rows, bucket.QUESTION, bucket.DOMAINS, options.judge),
     }
@@ -160,6 +161,7 @@ def gather(work: Gathering) -> Examples:
 def score_shard(shard: Shard) -> Scored:
     """Scores one file; its result depends on nothing but its documents and the models."""
     options = shard.options
+    quality_sources, domain_sources = options.quality.sources_by_label(), options.bucket.sources_by_domain()
     encyclopaedia, approval, sorting = (shard.models[name] for name in Examples._fields)
     found = Scored([], Ranking())
     rows = documents.read(shard.source)
@@ -176,8 +178,8 @@ def score_shard(shard: Shard) -> Scored:
         }
         found.ranking.count(document["language"], score)
         labels = {
-            "quality": label_of(document["source"], _sides(options)),
-            "bucket": label_of(document["source"], options.bucket.examples),
+            "quality": label_of(document["source"], quality_sources),
+            "bucket": label_of(document["source"], domain_sources),
         }
         if options.judge.kind == "rules":
             labels["judge"] = "approved" if judge.approves(document) else "refused"
@@ -216,10 +218,6 @@ def low(document: documents.Document, options: quality.Quality, judged: float) -
     if document["bucket"] == "multilingual" and document["rank"] < options.lowest:
         return Cut("ranking", "low in its language")
     return None
-
-
-def _sides(options: Classify) -> dict[str, list[str]]:
-    return {"positive": options.quality.positive, "negative": options.quality.negative}
 
 
 def _ranking(scored: Sequence[tuple[str, str, str, tuple[float, ...]]], name: str, model: Model) -> dict[str, Any]:

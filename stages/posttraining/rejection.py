@@ -15,7 +15,7 @@ from stages.posttraining.data import Demonstration, read_records, write_records
 from stages.posttraining.pruning import Pruning, embed, prune
 from stages.posttraining.respond import Responder, Sampling, flatten
 from stages.posttraining.reward import load_reward_model, score_responses
-from stages.tasks import verify
+from stages.tasks import VERIFIED_TASKS, verify
 from stages.tasks.example import Example
 from stages.training.parameters import Training
 
@@ -27,8 +27,6 @@ class Rejection(Section):
     """Responses per prompt, K (paper 4.2.2: 10 to 30)."""
     temperature: float = Field(gt=0)
     """Sampling temperature (assumption for English; paper 4.3.2: 0.2 to 1 for other languages)."""
-    verified: list[str]
-    """Tasks whose responses must also pass their verifier (paper 4.3.1, 4.3.3: code is run, reasoning compared)."""
     apologies: float = Field(ge=0, le=1)
     """Largest share of responses that open with an apology (assumption; paper 4.2.3: balanced)."""
 
@@ -62,7 +60,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     rewards = np.array(flat_rewards).reshape(shape)
     is_right = np.array(verify(flat_examples, flat_responses)).reshape(shape)
 
-    best = select_best(examples, rewards, is_right, settings.verified)
+    best = select_best(examples, rewards, is_right, [*VERIFIED_TASKS])
     selected = [Demonstration(examples[i], responses[i][k], "rejection sampling") for i, k in best]
     best_rewards = [float(rewards[i, k]) for i, k in best]
     difficulty = [1 - float(is_right[i].mean()) for i, _ in best]

@@ -27,6 +27,7 @@ def load_tasks() -> dict[str, Task]:
 
 REGISTRY: dict[str, Task] = load_tasks()
 HELPFUL_TASKS: tuple[str, ...] = tuple(name for name, task in REGISTRY.items() if task.INFO.is_helpful)
+VERIFIED_TASKS: tuple[str, ...] = tuple(name for name, task in REGISTRY.items() if task.INFO.is_verified)
 
 _NUM_DRAWS_BEFORE_REPEATS, _MAX_DRAWS = 2_000, 20_000
 

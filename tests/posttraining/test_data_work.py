@@ -159,8 +159,9 @@ def test_rejection_sampling_keeps_right_answers_cleans_and_accounts_for_all(
     answers: list[str | None], world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answering(monkeypatch, answers)
+    monkeypatch.setattr(rejection, "VERIFIED_TASKS", HELPFUL_TASKS)
     inputs = {"prompts": prompt_files(tmp_path), "policy": world.model, "reward": world.model}
-    section = rejection.Rejection(answers=2, temperature=1.0, verified=list(HELPFUL_TASKS), apologies=0.0)
+    section = rejection.Rejection(answers=2, temperature=1.0, apologies=0.0)
     config = rejection.Config(1, settings(), SAMPLING, section, Pruning(quality_quantile=0.0, similarity=1.0))
     (tmp_path / "made").mkdir()
     metrics = rejection.run(config, inputs, {"demonstrations": tmp_path / "made"}, Recorder(tmp_path, round="1"))

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from stages.curation.documents import Document
 from stages.interface import Section
+from stages.tasks import REGISTRY, source_name
 
 Domain = Literal["general", "maths", "reasoning", "code", "code_in_text"]
 DOMAINS: tuple[Domain, ...] = get_args(Domain)
@@ -26,10 +27,17 @@ class Bucket(Section):
     """Assignment to domains and buckets (3.1.1, 3.1.2)."""
 
     examples: dict[Domain, list[str]]
-    """Domain -> sources whose pages are examples of it (assumption: weak labels; paper: annotations by Llama 2)."""
+    """Domain -> sources of its examples, besides generated tasks (assumption: weak labels; paper: Llama 2's labels)."""
 
     english: Annotated[float, Field(ge=0, le=1)]
     """Least probability of a language other than English to call a general document multilingual (assumption)."""
+
+    def sources_by_domain(self) -> dict[Domain, list[str]]:
+        """Domain -> sources of its examples, generated tasks included."""
+        sources = {domain: [*self.examples.get(domain, [])] for domain in DOMAINS}
+        for name, task in REGISTRY.items():
+            sources[task.INFO.domain].append(source_name(name))
+        return sources
 
 
 def likeliest(classes: list[str], probabilities: np.ndarray) -> str:

@@ -5,16 +5,17 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from stages.interface import Section
+from stages.tasks import REGISTRY, source_name
 
 
 class Quality(Section):
     """Model-based quality filtering (3.1.1)."""
 
     positive: list[str]
-    """Sources whose pages stand for what an encyclopaedia refers to (assumption: weak labels)."""
+    """Sources of positive examples, besides generated tasks with `is_quality_positive` (assumption: weak labels)."""
 
     negative: list[str]
-    """Sources whose pages stand for random pages (assumption)."""
+    """Sources of negative examples (assumption)."""
 
     threshold: Annotated[float, Field(ge=0, le=1)]
     """Documents with a lower score are dropped (assumption; the paper gives none)."""
@@ -25,3 +26,8 @@ class Quality(Section):
     lowest: Annotated[float, Field(ge=0, lt=1)]
     """Share of each language's documents, the lowest ranked, of which the multilingual ones are dropped (assumption;
     paper 3.1.1 ranks multilingual documents by quality and gives no share)."""
+
+    def sources_by_label(self) -> dict[str, list[str]]:
+        """positive, negative -> sources."""
+        generated = [source_name(name) for name, task in REGISTRY.items() if task.INFO.is_quality_positive]
+        return {"positive": [*self.positive, *generated], "negative": self.negative}
