@@ -1,9 +1,10 @@
 """Intervals: every claim is held against one. All are 95%."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Hashable, Sequence
 
 import numpy as np
-from scipy.special import stdtrit
+from scipy.special import ndtr, stdtrit
 
 Z = 1.96
 
@@ -50,3 +51,97 @@ def middle(draws: Sequence[float] | np.ndarray) -> dict[str, float]:
     """The middle 95% of bootstrap draws."""
     low, high = np.quantile(draws, [0.025, 0.975])
     return {"low": float(low), "high": float(high)}
+
+
+def clustered_mean(values: Sequence[float] | np.ndarray, clusters: Sequence[Hashable]) -> dict[str, float]:
+    """The mean of values that are alike within a cluster (the phrasings of one deed, the questions on one document).
+
+    The interval is cluster-robust (CR1) with Student's quantile at G - 1 degrees of freedom, for G clusters; with one
+    cluster it has no bounds to give and spans everything. `n` counts values, `clusters` counts G.
+    """
+    array, group = np.asarray(values, dtype=np.float64), _group_numbers(clusters)
+    count = int(group.max()) + 1
+    value = float(array.mean())
+    if count == 1:
+        half = math.inf if len(array) > 1 else 0.0
+    else:
+        sums = np.bincount(group, array - value)
+        half = student(count - 1) * float((sums**2).sum() * count / (count - 1)) ** 0.5 / len(array)
+    return {"value": value, "low": value - half, "high": value + half, "n": len(array), "clusters": count}
+
+
+def clustered_proportion(successes: Sequence[bool] | np.ndarray, clusters: Sequence[Hashable]) -> dict[str, float]:
+    """A rate over clusters, with Wilson's interval at the effective number of trials.
+
+    The effective number is n over the design effect: the cluster-robust variance over the binomial one, at least 1.
+    Where all or none succeed the design effect cannot be estimated, and the number of clusters is taken instead.
+    """
+    array, group = np.asarray(successes, dtype=np.float64), _group_numbers(clusters)
+    n, count, p = len(array), int(group.max()) + 1, float(array.mean())
+    if count == 1 or p in (0.0, 1.0):
+        effective = float(count)
+    else:
+        sums = np.bincount(group, array - p)
+        design = float((sums**2).sum()) * count / (count - 1) / (n * p * (1 - p))
+        effective = n / max(1.0, design)
+    quantile = student(count - 1) if 1 < count < n else Z
+    return wilson(p * effective, effective, quantile) | {"n": n, "clusters": count}
+
+
+def wilson(successes: float, n: float, quantile: float = Z) -> dict[str, float]:
+    """A rate with Wilson's interval, which has a width even where all or none of few trials succeed."""
+    p, square = successes / n, quantile * quantile
+    centre, spread = p + square / (2 * n), quantile * (p * (1 - p) / n + square / (4 * n * n)) ** 0.5
+    low, high = ((centre + sign * spread) / (1 + square / n) for sign in (-1, 1))
+    return {"value": p, "low": max(0.0, low), "high": min(1.0, high), "n": n}
+
+
+def one_sided_p(value: float, bound: float, half_width: float) -> float:
+    """p of "the effect lies above `bound`" from a 95% interval whose half-width towards the bound is given."""
+    if half_width == 0:
+        return 0.0 if value > bound else 1.0
+    return float(ndtr(-(value - bound) * Z / half_width))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's adjusted p-values of a family of tests, in the order given."""
+    order = np.argsort(p_values, kind="stable")
+    scaled = np.asarray(p_values)[order] * np.arange(len(order), 0, -1)
+    adjusted = np.empty(len(order))
+    adjusted[order] = np.minimum(np.maximum.accumulate(scaled), 1.0)
+    return [float(p) for p in adjusted]
+
+
+def corrected_rate(
+    rate: dict[str, float], sensitivity: dict[str, float], specificity: dict[str, float], draws: int = 20_000
+) -> dict[str, float]:
+    """The true rate behind a rate that an imperfect judge counted (Rogan and Gladen 1978), in [0, 1].
+
+    The interval propagates the uncertainty of all three: each is drawn from the beta distribution with its mean and
+    effective number of trials. A judge that is no better than chance (sensitivity + specificity <= 1) tells nothing:
+    then the interval is [0, 1].
+    """
+    generator = np.random.default_rng(0)
+    p, se, sp = (_beta_draws(each, draws, generator) for each in (rate, sensitivity, specificity))
+    youden = se + sp - 1
+    useful = youden > 0.05
+    value = rate["value"] + specificity["value"] - 1
+    power = sensitivity["value"] + specificity["value"] - 1
+    if power <= 0.05 or useful.mean() < 0.975:
+        return {"value": rate["value"], "low": 0.0, "high": 1.0, "n": rate["n"]}
+    low, high = np.quantile(np.clip((p + sp - 1)[useful] / youden[useful], 0, 1), [0.025, 0.975])
+    return {"value": min(1.0, max(0.0, value / power)), "low": float(low), "high": float(high), "n": rate["n"]}
+
+
+def _beta_draws(rate: dict[str, float], draws: int, generator: np.random.Generator) -> np.ndarray:
+    """Draws of a rate from the posterior under Jeffreys' prior, at the number of trials that its interval implies."""
+    p, half = rate["value"], (rate["high"] - rate["low"]) / 2
+    spread = p * (1 - p)
+    trials = float(rate["n"]) if spread == 0 or half == 0 else min(float(rate["n"]), spread * (Z / half) ** 2)
+    return generator.beta(p * trials + 0.5, (1 - p) * trials + 0.5, draws)
+
+
+def _group_numbers(clusters: Sequence[Hashable]) -> np.ndarray:
+    """Each cluster's number, counted from 0 in the order of appearance."""
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(cluster, len(numbers)) for cluster in clusters])
