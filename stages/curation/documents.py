@@ -40,7 +40,7 @@ CLASSIFIED = pa.schema(
         ("quality", pa.float32()),  # would an encyclopaedia refer to it
         ("judged", pa.float32()),  # would the judge approve of it
         ("rank", pa.float32()),  # place of its quality among the documents of its language, 0 (last) to 1
-        ("domain", pa.string()),  # general, maths, reasoning, code or code_in_text
+        ("domain", pa.string()),  # general, math, reasoning, code or code_in_text
         ("bucket", pa.string()),  # general, math, code or multilingual
         ("topic", pa.string()),  # of general documents, once they have one
     ]

@@ -1,7 +1,7 @@
 """Rules of thumb against text that no one wrote to be read (paper 3.1.1, heuristic filtering).
 
 Repetition, dirty words, statistics of words and lines, and last the divergence of a document's words from those of its
-kind. Code, worked maths and exercises repeat by nature and have thresholds of their own.
+kind. Code, worked math and exercises repeat by nature and have thresholds of their own.
 """
 
 import re
@@ -22,7 +22,7 @@ from stages.curation.lines import prose
 from stages.interface import Context, Metrics, Paths, Section, StageError
 
 STEPS = ("rules", "divergence")
-Domain = Literal["prose", "exercises", "maths", "code"]
+Domain = Literal["prose", "exercises", "math", "code"]
 
 
 class Heuristics(Section):
@@ -49,8 +49,8 @@ class Heuristics(Section):
     code_alphanumeric: Share
     """Smallest share of letters and digits in code (assumption)."""
 
-    maths_words: Share
-    """Share of words that are numbers or operators from which on a text counts as maths (assumption)."""
+    math_words: Share
+    """Share of words that are numbers or operators from which on a text counts as math (assumption)."""
 
     exercise_marks: Annotated[float, Field(gt=0)]
     """Question marks and labels of questions and answers per 100 words from which on a text counts as exercises
@@ -210,8 +210,8 @@ def domain_of(document: Document, prose: str, words: list[str], signs: list[str]
     lines = document["text"].count("\n") + 1
     if document["media"] == "code" or 2 * sum(last - first + 1 for first, last in document["code"]) > lines:
         return "code"
-    if sum(NUMBER.search(word) is not None for word in signs) >= limits.maths_words * len(words) > 0:
-        return "maths"
+    if sum(NUMBER.search(word) is not None for word in signs) >= limits.math_words * len(words) > 0:
+        return "math"
     return "exercises" if _exercises(prose, limits) else "prose"
 
 

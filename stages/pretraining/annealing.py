@@ -36,7 +36,7 @@ class Annealing(Section):
     start: float = Field(gt=0, le=1)
     """Learning rate at its start, as a share of the peak (paper 3.4.3: where long-context training ended)."""
     mix: Mix
-    """Shares while annealing: high-quality maths and code up-sampled (paper 3.1.3, shares not given: assumption)."""
+    """Shares while annealing: high-quality math and code up-sampled (paper 3.1.3, shares not given: assumption)."""
     checkpoints: int = Field(ge=1)
     """How many checkpoints, evenly spread over the phase, are averaged (paper 3.4.3; number: assumption)."""
     control: bool

@@ -19,7 +19,7 @@ class TaskInfo:
     """Hosts of its web pages."""
     topics: tuple[str, ...]
     """Subjects in the titles and introductions of its web pages."""
-    domain: Literal["general", "maths", "reasoning", "code", "code_in_text"]
+    domain: Literal["general", "math", "reasoning", "code", "code_in_text"]
     """The domain that its web pages are examples of (curation.classification.bucket)."""
     is_quality_positive: bool
     """Whether its web pages are positive examples for the quality classifier."""

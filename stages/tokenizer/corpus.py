@@ -13,7 +13,7 @@ from stages.interface import Section
 
 Bucket = Literal["general", "math", "code", "multilingual"]
 BUCKETS: tuple[Bucket, ...] = get_args(Bucket)
-"""The paper's mix (3.1.2): general knowledge, maths and reasoning, code, multilingual."""
+"""The paper's mix (3.1.2): general knowledge, math and reasoning, code, multilingual."""
 
 
 READ_TOGETHER = 512

@@ -131,7 +131,7 @@ def test_the_quality_filter_keeps_the_best_by_scores_of_all(corpus: Path, world:
         "buckets": ["general", "multilingual"],
         "lowest": 0.0,
     }
-    bucket = CURATION["classify"]["bucket"] | {"examples": {"general": ["news"], "maths": ["forms"]}}
+    bucket = CURATION["classify"]["bucket"] | {"examples": {"general": ["news"], "math": ["forms"]}}
     section = classify.Classify.model_validate(
         CURATION["classify"]
         | {"quality": changed, "bucket": bucket}

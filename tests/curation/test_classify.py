@@ -55,7 +55,7 @@ def config(**quality: object) -> Config:
         "buckets": ["general", "multilingual"],
         "lowest": 0.0,
     }
-    examples = {"general": ["wikipedia", "forms", "german"], "maths": ["sums"], "code": ["python"]}
+    examples = {"general": ["wikipedia", "forms", "german"], "math": ["sums"], "code": ["python"]}
     bucket = {"examples": examples, "english": 0.5}
     return Config(
         Classify.model_validate({"features": FEATURES, "quality": good | quality, "judge": RULES, "bucket": bucket})
@@ -128,8 +128,8 @@ def test_a_rank_is_the_share_of_the_language_below() -> None:
 @pytest.mark.parametrize(
     ("chances", "domain"),
     [
-        ({"general": 0.4, "maths": 0.35, "reasoning": 0.25}, "maths"),  # mathematics and reasoning are one bucket
-        ({"general": 0.45, "maths": 0.3, "code": 0.25}, "general"),  # no bucket is more likely than not
+        ({"general": 0.4, "math": 0.35, "reasoning": 0.25}, "math"),  # mathematics and reasoning are one bucket
+        ({"general": 0.45, "math": 0.3, "code": 0.25}, "general"),  # no bucket is more likely than not
         ({"code": 0.2, "code_in_text": 0.6, "general": 0.2}, "code_in_text"),
     ],
 )
@@ -231,7 +231,7 @@ def endpoint() -> Iterator[str]:
 def test_a_served_model_judges(endpoint: str) -> None:
     served = judge.Judge(kind="endpoint", url=endpoint, model="llama", threshold=0.5)
     assert judge.verdicts([document(PROSE), document("Menu")], served) == [True, False]
-    domains = judge.ask([document("A river in maths")], bucket.QUESTION, ("maths", "yes"), served)
+    domains = judge.ask([document("A river in math")], bucket.QUESTION, ("math", "yes"), served)
     assert domains == ["yes"]
     with pytest.raises(StageError, match="llama answers 'perhaps', none of yes, no"):
         judge.verdicts([document("")], served)

@@ -52,7 +52,7 @@ def test_heuristics_name_the_rule(text: str, reason: str | None) -> None:
     assert judged(document(text)) == reason
 
 
-def test_exercises_maths_and_code_survive_their_own_rules() -> None:
+def test_exercises_math_and_code_survive_their_own_rules() -> None:
     questions = "\n".join(
         f"Q: What is {word} in French? A: mot{n} Q: Translate {word} to German. A: Wort{n}"
         for n, word in enumerate(("river", "table", "house", "green", "seven", "horse", "bread", "cloud"))

@@ -10,13 +10,13 @@ from stages.curation.documents import Document
 from stages.interface import Section
 from stages.tasks import REGISTRY, source_name
 
-Domain = Literal["general", "maths", "reasoning", "code", "code_in_text"]
+Domain = Literal["general", "math", "reasoning", "code", "code_in_text"]
 DOMAINS: tuple[Domain, ...] = get_args(Domain)
 BUCKETS = ("general", "math", "code", "multilingual")
-PART = {"general": "general", "maths": "math", "reasoning": "math", "code": "code", "code_in_text": "code"}
+PART = {"general": "general", "math": "math", "reasoning": "math", "code": "code", "code_in_text": "code"}
 """Domain -> bucket of the mix (3.1.2: "mathematical and reasoning" are one)."""
 QUESTION = (
-    "What is the following page? Answer with one word: maths if it deduces or explains mathematics; reasoning if it "
+    "What is the following page? Answer with one word: math if it deduces or explains mathematics; reasoning if it "
     "poses and solves problems of science or logic; code if it is source code; code_in_text if it explains code or "
     "mixes it with language; general if it is none of these."
 )

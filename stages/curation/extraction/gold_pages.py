@@ -28,17 +28,17 @@ def generated(count: int, seed: int) -> Iterator[Gold]:
     for number in range(count):
         random_ = random.Random(f"{seed} gold {number}")
         template = TEMPLATES[number % len(TEMPLATES)]
-        maths = number // len(TEMPLATES) % 2 == 0
+        math = number // len(TEMPLATES) % 2 == 0
         title = f"{sentence(random_, 4).rstrip('.')}"
-        blocks = list(_blocks(random_, maths))
+        blocks = list(_blocks(random_, math))
         page = template(random_, title, "\n".join(block.html for block in blocks))
         text = "\n".join([title, *(block.text for block in blocks)])
         code = [block.code for block in blocks if block.code]
-        name = f"{template.__name__.lstrip('_')} {'maths' if maths else 'code'} {number}"
+        name = f"{template.__name__.lstrip('_')} {'math' if math else 'code'} {number}"
         yield Gold(name, "generated", page, text, code, True)
 
 
-def _blocks(random_: random.Random, maths: bool) -> Iterator[Block]:
+def _blocks(random_: random.Random, math: bool) -> Iterator[Block]:
     style = random_.randrange(4)
     for section in range(random_.randint(2, 4)):
         if section:
@@ -47,7 +47,7 @@ def _blocks(random_: random.Random, maths: bool) -> Iterator[Block]:
         for _ in range(random_.randint(1, 3)):
             text = paragraph(random_, random_.randint(2, 5))
             yield Block(f"<p>{text}</p>", text)
-        if maths:
+        if math:
             yield _inline(random_, style)
             yield _display(random_, style)
         else:
