@@ -17,20 +17,20 @@ from stages.interface import Paths, StageError
 MEMBERS = ("small", "medium", "flagship")
 CURATION_STEPS = {
     ("extract", "url"): "URL filter",
-    ("extract", "blocklist"): "domain block list",
+    ("extract", "blocklist"): "domain blocklist",
     ("extract", "extraction"): "text extraction",
-    ("pii", "document"): "personal data",
-    ("pii", "host"): "sites of personal data",
+    ("pii", "document"): "PII in document",
+    ("pii", "host"): "PII hosts",
     ("dedup", "url"): "URL dedup",
     ("dedup", "document"): "document dedup",
     ("dedup", "line"): "line dedup",
-    ("heuristics", "rules"): "heuristics",
-    ("heuristics", "divergence"): "outlier words",
-    ("classify", "quality"): "quality",
-    ("classify", "judge"): "judge",
-    ("classify", "ranking"): "rank in its language",
-    ("topics", "topic"): "topics",
-    ("decontaminate", "contaminated"): "test prompts",
+    ("heuristics", "rules"): "heuristic rules",
+    ("heuristics", "divergence"): "outlier documents (KL)",
+    ("classify", "quality"): "quality classifier",
+    ("classify", "judge"): "judge classifier",
+    ("classify", "ranking"): "quality rank by language",
+    ("topics", "topic"): "topic down-sampling",
+    ("decontaminate", "contaminated"): "decontamination",
 }
 """The curation steps that remove documents or lines, in order: (stage, step) -> title."""
 Interval = dict[str, float]

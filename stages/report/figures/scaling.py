@@ -132,12 +132,12 @@ def draw_downstream(evidence: Evidence) -> Figure:
         x, error = charts.error_bar(predicted["nats"], (-np.inf, np.inf))
         left.errorbar(flops, x, yerr=error, **circle)
         accuracy, error = charts.error_bar(to_percent(predicted["accuracy"]), (0, 100))
-        right.errorbar(x, accuracy, yerr=error, label=f"{member}, predicted", **circle)
+        right.errorbar(x, accuracy, yerr=error, label=member, **circle)
         reached = evidence.find_metric("multiple_choice", f"{member}-base")
         if reached:
             x, y = reached["nats"]["value"], 100 * reached["accuracy"]["value"]
             left.plot(flops, x, "s", color=colour, markersize=5.5)
-            right.plot(x, y, "s", color=colour, markersize=5.5, label=f"{member}, reached")
+            right.plot(x, y, "s", color=colour, markersize=5.5)
     charts.use_log_axis(left, "x")
     left.set_xlabel("training FLOPs (log)")
     left.set_ylabel("correct answers, nats per character")
