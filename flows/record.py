@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> None:
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
-    path = record(options.run, RESULTS, Parameters(project.ROOT).scale, today, events.commit())
+    path = record(options.run, RESULTS, Parameters(project.ROOT).scale, today, events.git_commit())
     print(f"recorded in {path.relative_to(project.ROOT)}")
 
 

@@ -49,9 +49,9 @@ def reproduce(stages: list[str], workers: int) -> None:
     stale = dag.stale()
     print("\n".join(status.format_forecast(dag, stale, parameters, workers)), flush=True)
     driver = psutil.Process()
-    name = os.environ.setdefault("HERD_REPRODUCTION", events.name_of(driver))
-    folder = events.begin(name, driver, parameters.scale, parameters.resolved)
-    before = list(events.lock_file(ROOT))
+    name = os.environ.setdefault("HERD_REPRODUCTION", events.process_name(driver))
+    folder = events.open_reproduction(name, driver, parameters.scale, parameters.resolved)
+    before = list(events.read_lock(ROOT))
     has_server = prefect_server.connect()
     if not has_server:
         prefect_server.report_no_server(folder)

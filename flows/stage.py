@@ -31,8 +31,7 @@ from flows.arguments import named
 from flows.execution import artifact
 from flows.execution.context import StageContext
 from flows.parameters import Parameters, config_keys, result_parameters
-from flows.tracking import events, prefect_client
-from flows.tracking import mlflow_sync as tracking
+from flows.tracking import events, mlflow_sync, prefect_client
 from stages.interface import Metrics, StageError
 from stages.training.null_context import NullContext
 
@@ -126,22 +125,28 @@ def run(arguments: argparse.Namespace) -> Metrics:
         shutil.rmtree(partial, ignore_errors=True)
         return metrics
 
-    folder = events.begin(events.reproduction(), events.driver(), parameters.scale, parameters.resolved)
+    folder = events.open_reproduction(
+        events.reproduction_name(), events.find_driver(), parameters.scale, parameters.resolved
+    )
     log = events.EventLog(folder, name)
-    made = {path: md5 for entry in events.lock_file(project.ROOT).values() for path, md5 in events.made(entry).items()}
+    made = {
+        path: md5
+        for entry in events.read_lock(project.ROOT).values()
+        for path, md5 in events.output_hashes(entry).items()
+    }
     md5 = {path: made[path] for path in arguments.inputs.values() if path in made}
     log.write(
         "start",
         stage=arguments.stage,
         name=name,
         item=arguments.item,
-        process=events.identify(psutil.Process()),
+        process=events.describe_process(psutil.Process()),
         parameters=values,
         inputs=arguments.inputs,
         outputs=arguments.outputs,
         md5=md5,
     )
-    tracking.ensure()
+    mlflow_sync.start_in_background()
     context = StageContext(name, arguments.item, scratch, cache, log, cluster)
 
     def body() -> Metrics:

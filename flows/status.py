@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from flows import command
 from flows.parameters import Parameters
 from flows.project import ROOT
-from flows.tracking.events import EVENTS, FACTS, alive
+from flows.tracking.events import EVENTS, METADATA, is_running
 from flows.tracking.prefect_server import read_addresses
 
 if TYPE_CHECKING:  # imports dvc
@@ -63,7 +63,7 @@ def format_results() -> Iterator[str]:
     folders = _reproductions()
     if folders:
         ends = [end for path in folders[0].glob("*.jsonl") if (end := _read_end(path))]
-        facts = json.loads((folders[0] / FACTS).read_text())
+        facts = json.loads((folders[0] / METADATA).read_text())
         if ends:
             seconds = max(end["time"] for end in ends) - facts["started"]
             failed = sum(end["status"] != "finished" for end in ends)
@@ -81,7 +81,7 @@ def durations(scale: str) -> dict[str, float]:
     """Seconds that each stage took when it last finished at this scale, by the name of its event log."""
     found: dict[str, float] = {}
     for folder in _reproductions():
-        if json.loads((folder / FACTS).read_text())["scale"] != scale:
+        if json.loads((folder / METADATA).read_text())["scale"] != scale:
             continue
         for path in folder.glob("*.jsonl"):
             end = None if path.stem in found else _read_end(path)
@@ -115,12 +115,12 @@ def _read_end(path: Path) -> dict[str, Any] | None:
 
 def _reproductions() -> list[Path]:
     """The folders of the reproductions, latest first."""
-    return [path.parent for path in sorted(EVENTS.glob(f"*/{FACTS}"), reverse=True)]
+    return [path.parent for path in sorted(EVENTS.glob(f"*/{METADATA}"), reverse=True)]
 
 
 def _format_pages() -> Iterator[str]:
     titles = {"prefect": "Prefect", "mlflow": "MLflow"}
-    running = {name: server["page"] for name, server in read_addresses().items() if alive(server)}
+    running = {name: server["page"] for name, server in read_addresses().items() if is_running(server)}
     yield from (f"{titles[name]}: {url}" for name, url in sorted(running.items()))
     if not running:
         yield "`herd ui start` starts the pages of Prefect and MLflow"

@@ -21,7 +21,7 @@ import psutil
 
 from flows import command
 from flows.project import STATE, environment
-from flows.tracking.events import alive, identify
+from flows.tracking.events import describe_process, is_running
 from flows.tracking.prefect_server import ADDRESSES, is_healthy, read_addresses
 from stages.interface import StageError
 
@@ -35,7 +35,7 @@ PATIENCE = 90
 
 def start() -> dict[str, Any]:
     """Starts the servers that are not running; what .herd/ui.json then holds."""
-    servers = {name: server for name, server in read_addresses().items() if alive(server)}
+    servers = {name: server for name, server in read_addresses().items() if is_running(server)}
     for name in PORTS:
         if name not in servers:
             servers[name] = _launch(name)
@@ -47,13 +47,13 @@ def start() -> dict[str, Any]:
 
 def stop() -> list[str]:
     """Stops the servers that .herd/ui.json names; the names of those that ran."""
-    servers = {name: server for name, server in read_addresses().items() if alive(server)}
+    servers = {name: server for name, server in read_addresses().items() if is_running(server)}
     for sign, patience in ((signal.SIGTERM, 10), (signal.SIGKILL, 5)):
         for server in servers.values():
-            if alive(server):
+            if is_running(server):
                 os.killpg(server["pid"], sign)  # each leads the group of the processes it has started
         deadline = time.monotonic() + patience
-        while any(alive(server) for server in servers.values()) and time.monotonic() < deadline:
+        while any(is_running(server) for server in servers.values()) and time.monotonic() < deadline:
             time.sleep(0.1)
     ADDRESSES.unlink(missing_ok=True)
     return list(servers)
@@ -74,7 +74,7 @@ def _launch(name: str) -> dict[str, Any]:
             cwd=STATE,
             env=environment() | settings,
         )
-    server = identify(psutil.Process(process.pid)) | {"url": url, "page": url + page, "log": str(log)}
+    server = describe_process(psutil.Process(process.pid)) | {"url": url, "page": url + page, "log": str(log)}
     return server | ({"api": f"{url}/api"} if name == "prefect" else {})
 
 
@@ -97,9 +97,9 @@ def _prefect(port: int) -> Launch:
 
 
 def _mlflow(port: int) -> Launch:
-    from flows.tracking.mlflow_writer import Writer, uri
+    from flows.tracking.mlflow_writer import MlflowWriter, tracking_uri
 
-    experiment = Writer().experiment  # creates the database, which the server's processes would do at once, and spoil
+    experiment = MlflowWriter().experiment  # creates the database before two server processes do
     command = [
         "mlflow",
         "server",
@@ -110,7 +110,7 @@ def _mlflow(port: int) -> Launch:
         "--workers",
         "1",
         "--backend-store-uri",
-        uri(),
+        tracking_uri(),
         "--default-artifact-root",
         (STATE / "mlruns").as_uri(),
         "--no-serve-artifacts",
@@ -122,7 +122,7 @@ def _mlflow(port: int) -> Launch:
 def _await(name: str, server: Mapping[str, Any]) -> None:
     deadline = time.monotonic() + PATIENCE
     while not is_healthy(server["url"] + HEALTH[name]):
-        if not alive(server) or time.monotonic() > deadline:
+        if not is_running(server) or time.monotonic() > deadline:
             raise StageError(f"{name} does not answer at {server['url']}; see {server['log']}")
         time.sleep(0.2)
 
@@ -157,7 +157,7 @@ def main(options: argparse.Namespace) -> None:
     if options.action == "start":
         start()
     for name, server in read_addresses().items():
-        print(f"{name:8} {server['page']}" if alive(server) else f"{name:8} not running")
+        print(f"{name:8} {server['page']}" if is_running(server) else f"{name:8} not running")
     if not read_addresses():
         print("no server is running; `herd ui start` starts both")
 

@@ -103,7 +103,7 @@ class StageContext:
         tqdm.write(f"{self._name}: {text}", file=sys.stderr)
 
     def log_child_run(self, name: str, parameters: Record, values: Record, curve: Curve = ()) -> None:
-        self._log.write("part", name=name, parameters=dict(parameters), values=dict(values), curve=list(curve))
+        self._log.write("child_run", name=name, parameters=dict(parameters), values=dict(values), curve=list(curve))
 
     def map(self, name: str, function: Callable[[T], R], items: Iterable[T], kind: WorkerKind = "thread") -> list[R]:
         work = list(items)

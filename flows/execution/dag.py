@@ -12,7 +12,7 @@ from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
 from dvc.stage import PipelineStage, Stage
 from dvc.utils.serialize import modify_yaml
 
-from flows.tracking.events import lock_file
+from flows.tracking.events import read_lock
 from stages.interface import StageError
 
 
@@ -99,7 +99,7 @@ def sort_lock(root: Path, before: Iterable[str], plan: Iterable[str]) -> None:
     DVC appends an entry when its stage is done. Stages that ran side by side are done in any order; this one is that of
     a plain `dvc repro`, so that both leave the same bytes.
     """
-    now = list(lock_file(root))
+    now = list(read_lock(root))
     old = [name for name in before if name in now]
     gained = [name for name in plan if name in now and name not in old]
     order = [*old, *gained, *(name for name in now if name not in old and name not in gained)]

@@ -9,7 +9,7 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from flows.tracking.events import log_of
+from flows.tracking.events import log_path
 
 TAIL = 1 << 15
 """Bytes at the end of an event log in which the latest progress is looked for."""
@@ -63,7 +63,7 @@ class Display:
         while not self._ended.wait(INTERVAL):
             with self._lock:
                 for name, bar in self._running.items():
-                    if progress := latest_progress(log_of(self._folder, name)):
+                    if progress := latest_progress(log_path(self._folder, name)):
                         title = f"{name}: {progress['name']}"
                         self._bars.update(bar, description=title, completed=progress["done"], total=progress["total"])
 

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 def run_stage(
-    stage: str, name: str, context: "StageContext", body: Callable[[], Metrics], facts: Mapping[str, Any]
+    stage: str, name: str, context: "StageContext", body: Callable[[], Metrics], parameters: Mapping[str, Any]
 ) -> Metrics:
-    """`body()`, shown as the run `name` of the flow `stage` if a Prefect server answers; `facts` are its parameters."""
+    """`body()`, as the run `name` of the flow `stage` with these `parameters` if a Prefect server answers."""
     if not connect():
         report_no_server(context.folder)
         return body()
@@ -24,15 +24,15 @@ def run_stage(
     except ImportError as error:
         context.note(f"Prefect cannot be imported ({error}); running without it")
         return body()
-    return prefect_stage.run(stage, name, context, body, facts)
+    return prefect_stage.run(stage, name, context, body, parameters)
 
 
 def exit_process(code: int) -> NoReturn:
     """Ends this process; skips Prefect's exit handlers, which wait for a server that may be gone."""
     if "prefect" in sys.modules:
-        from flows.tracking import prefect_stage
+        from flows.tracking import prefect_calls
 
-        prefect_stage.flush_events(seconds=5)
+        prefect_calls.flush_events(seconds=5)
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.tracking.events import alive
+from flows.tracking.events import is_running
 from tests.flows.project import Project
 
 
@@ -45,7 +45,7 @@ def pages(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     finally:
         servers = json.loads((project.root / ".herd/ui.json").read_text())
         assert "stopped prefect and mlflow" in project.flows("ui", "stop")
-        assert not any(alive(server) for server in servers.values())
+        assert not any(is_running(server) for server in servers.values())
         assert "no server is running" in project.flows("ui", "status")
 
 

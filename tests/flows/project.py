@@ -220,7 +220,7 @@ class Project:
 
     def sync(self) -> None:
         """Waits until MLflow has all that has happened."""
-        self.flows("tracking", "--once")
+        self.flows("tracking.mlflow_sync", "--once")
 
     def events(self, stage: str) -> list[dict]:
         """The events of the latest run of a stage."""

@@ -13,7 +13,7 @@ from flows.execution import executors as crew
 from flows.execution.context import StageContext
 from flows.parameters import Cluster
 from flows.tracking import events
-from flows.tracking.events import EventLog, log_of
+from flows.tracking.events import EventLog, log_path
 from stages.interface import StageError
 
 
@@ -72,25 +72,25 @@ def test_an_error_of_the_stage_is_final(context: StageContext) -> None:
 
 
 def test_a_full_disk_is_said_by_the_log_too(tmp_path: Path) -> None:
-    log_of(tmp_path, "mini").symlink_to("/dev/full")
-    with pytest.raises(StageError, match=r"mini\.jsonl: no space left to note what happens; free some and run again"):
+    log_path(tmp_path, "mini").symlink_to("/dev/full")
+    with pytest.raises(StageError, match=r"mini\.jsonl: the disk is full; free some space and run again"):
         EventLog(tmp_path, "mini").write("note", text="a")
 
 
 def test_recorded_results_do_not_make_a_commit_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "ROOT", tmp_path)
-    assert events.commit() is None
+    assert events.git_commit() is None
     (tmp_path / "ablations/results").mkdir(parents=True)
     for name in ("code.py", "ablations/results/a.json"):
         (tmp_path / name).write_text("1")
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@b.c"]
     for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "a"]):
         subprocess.run([*git, *words], cwd=tmp_path, check=True)
-    commit = events.commit()
+    commit = events.git_commit()
     (tmp_path / "ablations/results/a.json").write_text("2")
-    assert commit is not None and len(commit) == 40 and events.commit() == commit
+    assert commit is not None and len(commit) == 40 and events.git_commit() == commit
     (tmp_path / "code.py").write_text("2")
-    assert events.commit() == f"{commit}-dirty"
+    assert events.git_commit() == f"{commit}-dirty"
 
 
 def test_progress_is_a_line_now_and_then_where_nobody_watches_live(

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from flows.execution.display import Display, latest_progress
-from flows.tracking.events import EventLog, log_of
+from flows.tracking.events import EventLog, log_path
 
 
 def test_the_latest_progress_is_read_from_the_tail_of_a_log(tmp_path: Path) -> None:
-    assert latest_progress(log_of(tmp_path, "train@small")) is None
+    assert latest_progress(log_path(tmp_path, "train@small")) is None
     log = EventLog(tmp_path, "train@small")
     log.write("start", stage="train")
     assert latest_progress(log.path) is None

@@ -3,7 +3,7 @@ import urllib.request
 
 import psutil
 
-from flows.tracking.events import alive
+from flows.tracking.events import is_running
 from flows.tracking.prefect_server import is_healthy
 from tests.flows.project import Project
 
@@ -11,7 +11,7 @@ from tests.flows.project import Project
 def test_both_pages_answer_and_a_second_start_starts_nothing(pages: Project) -> None:
     path = pages.root / ".herd/ui.json"
     before = json.loads(path.read_text())
-    assert all(alive(server) for server in before.values())
+    assert all(is_running(server) for server in before.values())
     output = pages.flows("ui", "start")
     assert json.loads(path.read_text()) == before
     for server in before.values():
