@@ -17,10 +17,12 @@ from stages.pretraining import initial
 from stages.pretraining.phase import member_of
 from stages.tokenizer import bpe
 from stages.training.loader import TokenShards
+from tests.flows import documentation
 from tests.report.example import ABLATIONS, VERDICTS
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
+TUTORIAL_PAGE = documentation.PAGES["docs/tutorial.md"]
 
 
 def command(clone: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -30,12 +32,16 @@ def command(clone: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 def environment() -> dict[str, str]:
     """With the downloads of this checkout, so that no network is needed."""
-    values = os.environ | {
-        "PATH": f"{BIN}:{os.environ['PATH']}",
-        "HERD_DOWNLOADS": str(ROOT / ".herd" / "downloads"),
-        "DVC_NO_ANALYTICS": "1",
-        "PREFECT_API_URL": "",
-    }
+    values = (
+        os.environ
+        | {
+            "PATH": f"{BIN}:{os.environ['PATH']}",
+            "HERD_DOWNLOADS": str(ROOT / ".herd" / "downloads"),
+            "DVC_NO_ANALYTICS": "1",
+            "PREFECT_API_URL": "",
+        }
+        | dict.fromkeys(("GIT_AUTHOR_NAME", "GIT_COMMITTER_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_EMAIL"), "test")
+    )
     values.pop("HERD_ROOT", None)
     return values
 
@@ -146,3 +152,24 @@ def test_what_a_model_saw_at_a_step_is_printed(clone: Path) -> None:
         assert tokenizer.decode(row, skip_special_tokens=False) in run.stdout
     beyond = command(clone, sys.executable, "-m", "flows.inspect", "pretrain@small", "--step", "1000000")
     assert beyond.returncode == 1 and "there are the steps 1 to" in beyond.stderr
+
+
+TUTORIAL = [
+    command for command in documentation.shown_commands(TUTORIAL_PAGE) if command in documentation.checks("smoke")
+]
+
+
+def test_the_tutorial_prints_the_numbers_that_it_shows(clone: Path) -> None:
+    """The commands in order; the clone is as before in the end, and has a commit."""
+    printed = {line: documentation.run(line, clone, environment()) for line in TUTORIAL}
+    shown = [text for kind, text in documentation.BLOCK.findall(TUTORIAL_PAGE.read_text()) if kind == "text"]
+    assert len(shown) == 2
+    output = "".join(printed.values())
+    assert [line for text in shown for line in text.splitlines() if line not in output] == []
+
+
+@pytest.mark.parametrize("command", [line for line in documentation.checks("smoke") if line not in TUTORIAL])
+def test_a_documented_command_prints_what_its_check_says(clone: Path, command: str) -> None:
+    texts = [json.dumps({"text": f"{n} apples and {n} pears are {2 * n} pieces of fruit. " * 20}) for n in range(60)]
+    (clone / "documents.jsonl").write_text("\n".join(texts))
+    documentation.run(command, clone, environment())

@@ -5,6 +5,7 @@ import psutil
 
 from flows.tracking.events import is_running
 from flows.tracking.prefect_server import is_healthy
+from tests.flows import documentation
 from tests.flows.project import Project
 
 
@@ -30,3 +31,8 @@ def test_stop_spares_a_process_that_has_inherited_a_pid(project: Project) -> Non
         assert "no server was running" in project.flows("ui", "stop")
         assert stranger.is_running() and stranger.poll() is None
         stranger.kill()
+
+
+def test_the_documented_command_prints_both_addresses(pages: Project) -> None:
+    (command,) = documentation.checks("pages")
+    documentation.run(command, pages.root, pages.environment())
