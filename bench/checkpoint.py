@@ -70,7 +70,7 @@ def trainer(parameters: Parameters) -> tuple[TrainingState, Callable[[], None], 
     """The state of a model of the scale's third largest rung, and what makes a step on random tokens."""
     sweep, config = parameters.load_config(isoflops.Config), parameters.load_config(initial.Config)
     vocabulary = parameters.resolved["tokenizer"]["vocab_size"]
-    model = Llama(sweep.architecture.config(sweep.ladder[-3], vocabulary)).initialise(1)
+    model = Llama(sweep.architecture.config(sweep.ladder[-3], vocabulary)).init_weights(1)
     state = TrainingState(model, make_optimizer(model, config.training), Average(), "bench")
     state.average.add(model)  # as while annealing, when a checkpoint is largest
     size, length = config.pretraining.batch_tokens // config.pretraining.length, config.pretraining.length

@@ -14,7 +14,7 @@ import torch
 from bench.timing import ratio, table, turns
 from bench.training import SCALES, transformers_llama
 from flows import project
-from stages.model.generate import generate
+from stages.model.generate import SamplingParams, generate
 from stages.model.llama import Llama
 
 PROMPT = 32
@@ -37,7 +37,7 @@ def main() -> None:
 def speed(dtype: torch.dtype, arguments: argparse.Namespace) -> Iterator[tuple[str, str, str, str]]:
     """Both with weights of that type."""
     scale = SCALES["C1"]
-    ours, (theirs, _) = Llama(scale.config).initialise(1).eval().to(dtype), transformers_llama(scale)
+    ours, (theirs, _) = Llama(scale.config).init_weights(1).eval().to(dtype), transformers_llama(scale)
     theirs.eval().to(dtype)
     generator = torch.Generator().manual_seed(1)
     tokens = torch.randint(0, scale.config.vocab_size, (arguments.batch, PROMPT), generator=generator)
@@ -45,7 +45,7 @@ def speed(dtype: torch.dtype, arguments: argparse.Namespace) -> Iterator[tuple[s
     prompts, mask = tokens.tolist(), torch.ones_like(tokens)
 
     def answers() -> list[list[int]]:
-        return generate(ours, prompts, max_new_tokens=arguments.new, stop=())
+        return generate(ours, prompts, SamplingParams(max_new_tokens=arguments.new))
 
     def their_answers() -> list[list[int]]:
         given = generating(

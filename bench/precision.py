@@ -242,7 +242,7 @@ def report(runs: Mapping[str, Sequence[Pretrained]]) -> None:
 
 def interval(differences: np.ndarray) -> str:
     """A mean over seeds as text."""
-    found = statistics.over_seeds(differences)
+    found = statistics.mean_over_seeds(differences)
     return f"{found['value']:+.4f} ({found['low']:+.4f} to {found['high']:+.4f})"
 
 

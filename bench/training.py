@@ -97,7 +97,7 @@ def batch(scale: Scale, mask: bool = True) -> TokenBatch:
 
 def ours(scale: Scale, precision: Precision, mask: bool = True, compile_it: bool = False) -> Callable[[], Any]:
     """The loop's step on one batch."""
-    model = Llama(scale.config).initialise(1).train()
+    model = Llama(scale.config).init_weights(1).train()
     settings, given = training(precision), [batch(scale, mask)]
     optimizer = make_optimizer(model, settings)
     KEPT.enter_context(compiled(model, compile_it))
@@ -144,7 +144,7 @@ def transformers_llama(scale: Scale) -> tuple[nn.Module, Callable[[nn.Module, Te
     rope = {"rope_type": "default", "rope_theta": scale.config.rope_theta}
     config = transformers.LlamaConfig(**values, rope_parameters=rope, max_position_embeddings=scale.length)
     model = transformers.LlamaForCausalLM(config)
-    model.load_state_dict(Llama(scale.config).initialise(1).state_dict())
+    model.load_state_dict(Llama(scale.config).init_weights(1).state_dict())
     return model.train(), lambda called, tokens: called(tokens, use_cache=False).logits
 
 

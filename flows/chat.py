@@ -66,7 +66,7 @@ def run_dialog(options: argparse.Namespace) -> None:
         previous, dialog = dialog, [*dialog, Message("user", message)]
         if is_chat_model:
             dialog = truncate_dialog(chat, dialog, context, options.max_new_tokens)
-        prompt = chat.prompt(dialog) if is_chat_model else [chat.begin_of_text, *chat.plain(message)]
+        prompt = chat.encode_prompt(dialog) if is_chat_model else [chat.begin_of_text, *chat.encode_text(message)]
         try:
             max_new_tokens = answer_tokens(prompt, context, options.max_new_tokens)
         except StageError as error:
@@ -90,7 +90,7 @@ def truncate_dialog(
     context, or one of half the context if that is shorter."""
     answer = min(DEFAULT_NEW_TOKENS if requested is None else requested, context // 2)
     num_system = 1 if dialog[0].role == "system" else 0
-    while len(dialog) > num_system + 1 and len(chat.prompt(dialog)) > context - answer:
+    while len(dialog) > num_system + 1 and len(chat.encode_prompt(dialog)) > context - answer:
         dialog = [*dialog[:num_system], *dialog[num_system + 1 :]]
     return dialog
 
@@ -128,15 +128,10 @@ def stream_text(
 
     tokens: list[int] = []
     shown = ""
-    for _, token in generate.stream(
-        model,
-        [prompt],
-        max_new_tokens=max_new_tokens,
-        stop=chat.stop,
-        temperature=options.temperature,
-        top_p=options.top_p,
-        seed=options.seed,
-    ):
+    params = generate.SamplingParams(
+        max_new_tokens, chat.stop_token_ids, temperature=options.temperature, top_p=options.top_p, seed=options.seed
+    )
+    for _, token in generate.stream(model, [prompt], params):
         tokens.append(token)
         text = chat.tokenizer.decode(tokens, skip_special_tokens=True).lstrip()
         if not text.endswith("\ufffd"):

@@ -89,7 +89,7 @@ def shape(cluster: Cluster, words: Sequence[str]) -> tuple[int, int]:
     unknown = sorted(name for name in cluster.layouts if name.partition("@")[0] not in trained)
     if unknown:
         raise StageError(f"cluster.layouts: no ranks train {', '.join(unknown)}, but {', '.join(RANKED)}")
-    ranks = cluster.layout_of(words[0], items(words)).ranks
+    ranks = cluster.layout_of(words[0], items(words)).world_size
     here = ranks if cluster.launcher != "slurm" else min(ranks, cluster.ranks_per_node)
     if ranks % here:
         raise StageError(

@@ -92,7 +92,9 @@ def valued(root: Path, path: Path, member: str, field: str, share: float) -> Met
     chat = ChatFormat(bpe.load(root / INPUTS["tokenizer"]))
     known, documents, left_out = held_out_documents(shards), [], 0
     for text in read_documents(path, field):
-        document = np.array([chat.begin_of_text, *chat.plain(text), chat.end_of_text], dtype=shards.index["dtype"])
+        document = np.array(
+            [chat.begin_of_text, *chat.encode_text(text), chat.end_of_text], dtype=shards.index["dtype"]
+        )
         if document.tobytes() in known:
             left_out += 1
         else:

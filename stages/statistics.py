@@ -21,14 +21,14 @@ def mean(values: np.ndarray) -> dict[str, float]:
     return _mean(values, Z if len(values) > 1 else None)
 
 
-def over_seeds(values: np.ndarray) -> dict[str, float]:
+def mean_over_seeds(values: np.ndarray) -> dict[str, float]:
     """The mean over few runs with Student's interval."""
-    return _mean(values, student(len(values) - 1))
+    return _mean(values, student_t_quantile(len(values) - 1))
 
 
-def student(freedom: float) -> float:
+def student_t_quantile(degrees_of_freedom: float) -> float:
     """Standard errors to either side of a mean that 95% lie within, at so many degrees of freedom."""
-    return float(stdtrit(freedom, 0.975))
+    return float(stdtrit(degrees_of_freedom, 0.975))
 
 
 def _mean(values: np.ndarray, quantile: float | None) -> dict[str, float]:
@@ -39,7 +39,7 @@ def _mean(values: np.ndarray, quantile: float | None) -> dict[str, float]:
     return {"value": float(value), "low": float(value - half), "high": float(value + half), "n": len(array)}
 
 
-def ratio(numerator: np.ndarray, denominator: np.ndarray, draws: int = 1000) -> dict[str, float]:
+def bootstrap_ratio(numerator: np.ndarray, denominator: np.ndarray, draws: int = 1000) -> dict[str, float]:
     """sum(numerator) / sum(denominator) over documents, with a bootstrap interval over documents."""
     rows = np.random.default_rng(0).integers(0, len(numerator), size=(draws, len(numerator)))
     low, high = np.quantile(numerator[rows].sum(1) / denominator[rows].sum(1), [0.025, 0.975])
@@ -47,7 +47,7 @@ def ratio(numerator: np.ndarray, denominator: np.ndarray, draws: int = 1000) -> 
     return {"value": value, "low": float(low), "high": float(high), "n": len(numerator)}
 
 
-def middle(draws: Sequence[float] | np.ndarray) -> dict[str, float]:
+def percentile_interval(draws: Sequence[float] | np.ndarray) -> dict[str, float]:
     """The middle 95% of bootstrap draws."""
     low, high = np.quantile(draws, [0.025, 0.975])
     return {"low": float(low), "high": float(high)}
@@ -66,7 +66,7 @@ def clustered_mean(values: Sequence[float] | np.ndarray, clusters: Sequence[Hash
         half = math.inf if len(array) > 1 else 0.0
     else:
         sums = np.bincount(group, array - value)
-        half = student(count - 1) * float((sums**2).sum() * count / (count - 1)) ** 0.5 / len(array)
+        half = student_t_quantile(count - 1) * float((sums**2).sum() * count / (count - 1)) ** 0.5 / len(array)
     return {"value": value, "low": value - half, "high": value + half, "n": len(array), "clusters": count}
 
 
@@ -84,7 +84,7 @@ def clustered_proportion(successes: Sequence[bool] | np.ndarray, clusters: Seque
         sums = np.bincount(group, array - p)
         design = float((sums**2).sum()) * count / (count - 1) / (n * p * (1 - p))
         effective = n / max(1.0, design)
-    quantile = student(count - 1) if 1 < count < n else Z
+    quantile = student_t_quantile(count - 1) if 1 < count < n else Z
     return wilson(p * effective, effective, quantile) | {"n": n, "clusters": count}
 
 

@@ -93,7 +93,7 @@ def make_world(root: Path) -> World:
     encode.run(config, inputs, {"tokens": made.tokens}, Recorder(root))
     member = {"config": shape().to_json(), "tokens": 4_000}
     made.herd.write_text(json.dumps({"members": {"flagship": member}}))
-    save_model(Llama(shape()).initialise(1), made.model, made.tokenizer, PRETRAINING.length)
+    save_model(Llama(shape()).init_weights(1), made.model, made.tokenizer, PRETRAINING.length)
     return made
 
 
@@ -146,7 +146,7 @@ def shape(**changes: Any) -> LlamaConfig:
 def sharp(model: Any, scale: float = 8.0) -> Any:
     """`model` with larger weights, for a Llama `scale` times 0.02: its attention and logits are far from uniform."""
     if isinstance(model, Llama):
-        scale *= 0.02 / model.config.initial_deviation
+        scale *= 0.02 / model.config.init_std
     for parameter in model.parameters():
         if parameter.dim() > 1:
             parameter.data *= scale

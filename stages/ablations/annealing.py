@@ -24,7 +24,7 @@ from stages.pretraining import annealing
 from stages.pretraining.phase import Validation, member_of
 from stages.tasks import HELPFUL_TASKS
 from stages.training.language_modelling import MixtureBatches
-from stages.training.loader import Mixture, Part, TokenShards
+from stages.training.loader import Mixture, Split, TokenShards
 from stages.training.optimizer import load_optimizer_state
 from stages.training.schedule import Schedule
 
@@ -69,10 +69,10 @@ class Annealed:
     def batches(self) -> MixtureBatches:
         """Of the annealing mix, or of the default mix without the select documents."""
         config = self.config
-        part: Part = "anneal" if self.variant == "with" else "train"
+        split: Split = "anneal" if self.variant == "with" else "train"
         mix = config.annealing.mix if self.variant == "with" else config.mix
         shared = config.pretraining
-        mixture = Mixture(TokenShards(self.tokens), part, mix.shares(), shared.length, self.seed)
+        mixture = Mixture(TokenShards(self.tokens), split, mix.shares(), shared.length, self.seed)
         return MixtureBatches(mixture, max(1, shared.batch_tokens // shared.length), config.training.micro_tokens)
 
 
@@ -100,7 +100,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     rows = fan_out(context, measure, jobs)
     gain = gains(rows)
     what = f"with the up-sampled set minus without, {member}"
-    own = entry(f"accuracy {what}", POINTS, statistics.over_seeds(gain))
+    own = entry(f"accuracy {what}", POINTS, statistics.mean_over_seeds(gain))
     domain = entry(
         f"accuracy on {' and '.join(options.domain_tasks)} {what}",
         POINTS,
@@ -135,7 +135,7 @@ def unpaired(first: np.ndarray, second: np.ndarray) -> dict[str, float]:
     half = 0.0
     if error:
         parts = sum(e**2 / (len(v) - 1) for e, v in zip(errors, (first, second), strict=True))
-        half = statistics.student(float(sum(errors) ** 2 / parts)) * error
+        half = statistics.student_t_quantile(float(sum(errors) ** 2 / parts)) * error
     return {"value": value, "low": value - half, "high": value + half, "n": min(len(first), len(second))}
 
 

@@ -15,8 +15,8 @@ from pydantic import Field
 from stages import statistics
 from stages.ablations.trial import NATS, Trial, TrialConfig, Trials, compare, entry, findings, held_out_loss
 from stages.interface import Context, Metrics, Paths, Section
-from stages.model.generate import generate
-from stages.model.llama import Cache, Llama, LlamaConfig
+from stages.model.generate import SamplingParams, generate
+from stages.model.llama import KVCache, Llama, LlamaConfig
 from stages.scaling.ladder import Shape
 from stages.tokenizer.corpus import Mix
 
@@ -85,7 +85,7 @@ def both(grouped: LlamaConfig) -> dict[str, LlamaConfig]:
 
 def cache_bytes(shape: LlamaConfig, decoding: Decoding) -> int:
     """Bytes of the keys and values of all layers while decoding."""
-    cache = Cache(decoding.batch, decoding.prompt + decoding.new_tokens, shape, torch.float32)
+    cache = KVCache(decoding.batch, decoding.prompt + decoding.new_tokens, shape, torch.float32)
     return shape.num_hidden_layers * (cache.keys.nbytes + cache.values.nbytes)
 
 
@@ -95,14 +95,14 @@ def speed_ratio(shapes: dict[str, LlamaConfig], decoding: Decoding, seed: int) -
     Both run in turns, and what counts is the time this process itself computes, without the kernel's for it: neither
     what else the machine does nor what it charges for fresh memory should decide it.
     """
-    models = {variant: Llama(shape).initialise(seed).eval() for variant, shape in shapes.items()}
+    models = {variant: Llama(shape).init_weights(seed).eval() for variant, shape in shapes.items()}
     generator = torch.Generator().manual_seed(seed)
     vocab_size = shapes["full"].vocab_size
     prompts = torch.randint(vocab_size, (decoding.batch, decoding.prompt), generator=generator).tolist()
 
     def seconds(model: Llama, tokens: int) -> float:
         started = getrusage(RUSAGE_SELF).ru_utime
-        generate(model, prompts, max_new_tokens=tokens, stop=(), batch_size=decoding.batch)
+        generate(model, prompts, SamplingParams(max_new_tokens=tokens), decoding.batch)
         return getrusage(RUSAGE_SELF).ru_utime - started
 
     ratios = []
@@ -111,4 +111,4 @@ def speed_ratio(shapes: dict[str, LlamaConfig], decoding: Decoding, seed: int) -
         spent = {name: seconds(m, decoding.new_tokens) - seconds(m, 1) for name, m in models.items()}
         if number:
             ratios.append(spent["full"] / spent["grouped"])
-    return statistics.over_seeds(np.array(ratios))
+    return statistics.mean_over_seeds(np.array(ratios))

@@ -103,25 +103,27 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         entry(
             "rank correlation of the mixes, largest of the small models and larger one",
             "Spearman's rho",
-            statistics.over_seeds(spearman(losses[..., -2], reached)),
+            statistics.mean_over_seeds(spearman(losses[..., -2], reached)),
         ),
         entry(
             f"reached loss of the larger model on the chosen mix, {names[chosen]}, minus mean of the others",
             NATS,
-            statistics.over_seeds(reached[:, chosen] - reached[:, others].mean(1)),
+            statistics.mean_over_seeds(reached[:, chosen] - reached[:, others].mean(1)),
         ),
         entry(
             "predicted minus reached loss, mean of all mixes",
             NATS,
-            statistics.over_seeds((predicted - reached).mean(1)),
+            statistics.mean_over_seeds((predicted - reached).mean(1)),
         ),
     ]
     for number, name in enumerate(names):
         right = np.array([by[f"{name} {last}", seed]["accuracy"] for seed in config.seeds(trials)])
         also += [
-            entry(f"{name}: predicted loss of the larger model", NATS, statistics.over_seeds(predicted[:, number])),
-            entry(f"{name}: its reached loss", NATS, statistics.over_seeds(reached[:, number])),
-            entry(f"{name}: its accuracy on all tasks", "%", statistics.over_seeds(right)),
+            entry(
+                f"{name}: predicted loss of the larger model", NATS, statistics.mean_over_seeds(predicted[:, number])
+            ),
+            entry(f"{name}: its reached loss", NATS, statistics.mean_over_seeds(reached[:, number])),
+            entry(f"{name}: its accuracy on all tasks", "%", statistics.mean_over_seeds(right)),
         ]
     made = {
         "trials": trials.model_dump(exclude={"tokens", "shape"}),
@@ -134,7 +136,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     effect = entry(
         f"rank correlation of {len(names)} mixes, predicted from small models and reached by a larger one",
         "Spearman's rho",
-        statistics.over_seeds(spearman(predicted, reached)),
+        statistics.mean_over_seeds(spearman(predicted, reached)),
     )
     return findings(effect, also, rows, made)
 

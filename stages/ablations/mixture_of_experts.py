@@ -91,7 +91,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
             entry(
                 f"what learning rate x{rate:g} costs instead of {usual}, experts minus dense",
                 NATS,
-                statistics.over_seeds(lost["experts"] - lost["dense"]),
+                statistics.mean_over_seeds(lost["experts"] - lost["dense"]),
             )
         )
     also += [
@@ -126,7 +126,7 @@ def spikes_difference(rows: Sequence[Values], rates: Sequence[float]) -> dict[st
         )
         return 1000 * np.asarray(spiked) / np.asarray(steps)
 
-    return statistics.over_seeds(per_thousand("experts") - per_thousand("dense"))
+    return statistics.mean_over_seeds(per_thousand("experts") - per_thousand("dense"))
 
 
 def measure(trial: ExpertsTrial) -> Values:
@@ -137,10 +137,10 @@ def measure(trial: ExpertsTrial) -> Values:
         model, trained = trial.train()
     else:
         model, trained = trial.train(
-            MoELlama(trial.routed).initialise(trial.seed), partial(balanced_loss, weight=settings.balance)
+            MoELlama(trial.routed).init_weights(trial.seed), partial(balanced_loss, weight=settings.balance)
         )
     curve = np.array([row.get("language", row["loss"]) for row in trained.history])
-    load = [layer.load.tolist() for layer in model.routed] if isinstance(model, MoELlama) else []
+    load = [layer.load.tolist() for layer in model.moe_layers] if isinstance(model, MoELlama) else []
     return {
         "loss": trial.loss(model),
         "steps": len(curve),
@@ -155,7 +155,7 @@ def balanced_loss(model: MoELlama, batch: TokenBatch, weight: float) -> tuple[Te
     `language` on the curve is the first of the two by itself: what a dense model's loss compares with.
     """
     value, extra = next_token_loss(model, batch)
-    balance = torch.stack([layer.balance for layer in model.routed]).mean() * batch.weight
+    balance = torch.stack([layer.balance for layer in model.moe_layers]).mean() * batch.weight
     return value + weight * balance, extra | {"language": value.item(), "balance": balance.item()}
 
 

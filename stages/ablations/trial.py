@@ -141,7 +141,7 @@ class Trial:
 
     def train(self, model: Llama | None = None, loss: Loss = next_token_loss) -> tuple[Llama, TrainingResult]:
         """The model after its tokens; a fresh Llama of this shape unless one is given."""
-        model = model or Llama(self.shape).initialise(self.seed)
+        model = model or Llama(self.shape).init_weights(self.seed)
         steps = self.trials.steps(self.budget)
         warmup = max(1, round(self.trials.warmup_share * steps))
         peak = self.config.learning_rate.at(self.shape.parameters) * self.rate
@@ -217,7 +217,7 @@ def of(rows: Iterable[Values], variant: str, key: str) -> np.ndarray:
 def compare(rows: Iterable[Values], first: str, second: str, key: str = "loss") -> dict[str, float]:
     """first - second, seed by seed, with Student's interval over the seeds."""
     rows = list(rows)
-    return statistics.over_seeds(of(rows, first, key) - of(rows, second, key))
+    return statistics.mean_over_seeds(of(rows, first, key) - of(rows, second, key))
 
 
 def entry(compared: str, unit: str, interval: Mapping[str, float]) -> Values:

@@ -150,4 +150,4 @@ def summary(pages: list[Gold], rows: list[dict[str, Any]], config: GoldPages) ->
 
 
 def _mean(values: np.ndarray, draws: int) -> dict[str, float]:
-    return statistics.ratio(values, np.ones(len(values)), draws)
+    return statistics.bootstrap_ratio(values, np.ones(len(values)), draws)

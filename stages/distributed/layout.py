@@ -17,7 +17,7 @@ DIMENSIONS = ("tp", "cp", "pp", "dp")
 """From the innermost, which needs the fastest network, to the outermost."""
 
 
-class Shape(Protocol):
+class ModelShape(Protocol):
     """What of a model's configuration a layout depends on (LlamaConfig has it)."""
 
     @property
@@ -60,7 +60,7 @@ class Layout(Section):
     from its input (paper: none at 8K tokens)."""
 
     @property
-    def ranks(self) -> int:
+    def world_size(self) -> int:
         """Processes, or GPUs."""
         return self.tp * self.cp * self.pp * self.dp
 
@@ -70,63 +70,63 @@ class Layout(Section):
         return {name: getattr(self, name) for name in DIMENSIONS}
 
     @property
-    def product(self) -> str:
+    def description(self) -> str:
         """The ranks and how they come about, for people."""
-        return " x ".join(f"{name} {count}" for name, count in self.dimensions.items()) + f" = {self.ranks:,}"
+        return " x ".join(f"{name} {count}" for name, count in self.dimensions.items()) + f" = {self.world_size:,}"
 
     @property
-    def shards(self) -> int:
+    def num_shards(self) -> int:
         """Ranks that share one piece of the weights, and so divide its optimizer state among them."""
         return self.cp * self.dp
 
     @property
-    def stages(self) -> int:
+    def num_stages(self) -> int:
         """Runs of layers that the model is cut into."""
         return self.pp * self.virtual_stages
 
     @property
     def _short(self) -> int:
-        return self.shorter_ends if self.stages > 1 else 0
+        return self.shorter_ends if self.num_stages > 1 else 0
 
     def layers(self, count: int) -> list[range]:
         """The layers of each stage, in order; stage s lies on pipeline rank s mod pp. The ends may be empty."""
         for wrong in self._uneven(count):
             raise StageError(f"layout: {wrong}; change one of them")
-        each = (count + 2 * self._short) // self.stages
-        ends = [min(count, max(0, each * (stage + 1) - self._short)) for stage in range(self.stages)]
+        each = (count + 2 * self._short) // self.num_stages
+        ends = [min(count, max(0, each * (stage + 1) - self._short)) for stage in range(self.num_stages)]
         return [range(first, last) for first, last in zip([0, *ends], ends, strict=False)]
 
-    def held(self, count: int, rank: int) -> int:
+    def layers_on_rank(self, count: int, rank: int) -> int:
         """How many of `count` layers lie on a pipeline rank, at most where they do not give equal stages."""
-        each = math.ceil((count + 2 * self._short) / self.stages)
+        each = math.ceil((count + 2 * self._short) / self.num_stages)
         return each * self.virtual_stages - self._short * ((rank == 0) + (rank == self.pp - 1))
 
     def bubble(self, microbatches: int) -> float:
         """Idle over busy time of the pipeline, (PP - 1) / (V M) (3.3.2)."""
         return (self.pp - 1) / (self.virtual_stages * microbatches)
 
-    def rounds(self, microbatches: int) -> int:
+    def num_rounds(self, microbatches: int) -> int:
         """Rounds of the interleaved schedule, of PP micro-batches or more each: they must be of one size."""
         return max(1, microbatches // self.pp)
 
-    def filled(self, microbatches: int) -> int:
+    def round_up_microbatches(self, microbatches: int) -> int:
         """The least number of micro-batches from this one on that makes equal rounds. The paper's schedule takes any
         number (3.3.2), torch's these."""
-        return next(number for number in itertools.count(microbatches) if number % self.rounds(number) == 0)
+        return next(number for number in itertools.count(microbatches) if number % self.num_rounds(number) == 0)
 
     def chunks(self, rank: int) -> tuple[int, int]:
         """The chunks of a sequence that a context-parallel rank holds: with a causal mask each pair is equal work."""
         return rank, 2 * self.cp - 1 - rank
 
-    def check(self, shape: Shape, length: int, ranks: int | None = None) -> None:
+    def check(self, shape: ModelShape, length: int, ranks: int | None = None) -> None:
         """Raises StageError where a model of this shape, or sequences of `length` tokens, cannot be laid out so."""
-        wrong = list(self.misfits(shape, length))
-        if ranks is not None and ranks != self.ranks:
-            wrong.append(f"{self.product}, but {ranks} ranks started")
+        wrong = list(self.find_problems(shape, length))
+        if ranks is not None and ranks != self.world_size:
+            wrong.append(f"{self.description}, but {ranks} ranks started")
         if wrong:
             raise StageError("layout: " + "; ".join(wrong))
 
-    def misfits(self, shape: Shape, length: int) -> Iterator[str]:
+    def find_problems(self, shape: ModelShape, length: int) -> Iterator[str]:
         """What keeps such a model and such sequences from being laid out so, each in a sentence with its numbers."""
         for name in ("num_attention_heads", "num_key_value_heads", "intermediate_size", "vocab_size"):
             if getattr(shape, name) % self.tp:
@@ -143,9 +143,9 @@ class Layout(Section):
             yield from self._uneven(shape.num_hidden_layers)
 
     def _uneven(self, count: int) -> Iterator[str]:
-        each, rest = divmod(count + 2 * self._short, self.stages)
+        each, rest = divmod(count + 2 * self._short, self.num_stages)
         if rest or each < self._short or not each:
             yield (
-                f"{count} layers and {self._short} less at either end do not give {self.stages} equal stages "
+                f"{count} layers and {self._short} less at either end do not give {self.num_stages} equal stages "
                 f"(pp {self.pp} x virtual_stages {self.virtual_stages})"
             )

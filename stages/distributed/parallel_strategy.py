@@ -21,10 +21,10 @@ from torch.nn import functional as F
 
 from stages.distributed import sharded_checkpoint as sharded
 from stages.distributed.layout import Layout
-from stages.distributed.parallelize import Parts, local_positions, make_mesh, parallelize
-from stages.distributed.pipeline import interleaved
+from stages.distributed.parallelize import ModelParts, local_positions, make_mesh, parallelize
+from stages.distributed.pipeline import make_schedule
 from stages.interface import StageError
-from stages.model.files import adopt
+from stages.model.files import set_parameters
 from stages.model.llama import Llama, LlamaConfig, RewardModel
 from stages.training.batches import Batches, Loss, RowMetric
 from stages.training.checkpoint import Average, TrainingState, is_sharded, newest_checkpoint
@@ -96,7 +96,7 @@ class ParallelStrategy:
         optimizer |= {f"{name}/steps": torch.Size() for name in shapes}
         wanted |= {f"optimizer/{name}": shape for name, shape in optimizer.items() if with_optimizer}
         full = sharded.load_full_tensors(scratch, wanted)
-        adopt(cast(Llama, model), {name: full[f"model/{name}"] for name in shapes})
+        set_parameters(cast(Llama, model), {name: full[f"model/{name}"] for name in shapes})
         state.average.mean = {name: full[f"average/{name}"] for name in shapes if state.average.count}
         return {name: full[f"optimizer/{name}"] for name in optimizer if with_optimizer}
 
@@ -159,7 +159,7 @@ class ParallelStrategy:
     def backward(
         self, model: nn.Module, batches: Sequence[Any], loss: Loss, weight: float, training: Training
     ) -> dict[str, float]:
-        parts = cast(Parts, model)
+        parts = cast(ModelParts, model)
         with loss_parallel():  # does nothing unless the logits are sharded
             if self.layout.pp == 1:
                 return accumulate_gradients(model, batches, loss, weight, training)
@@ -181,7 +181,7 @@ class ParallelStrategy:
 
     def evaluate(self, model: nn.Module, batches: Iterable[Any], metric: RowMetric, training: Training) -> Tensor:
         """Each data-parallel rank computes its slice of a batch's rows, which are padded until they divide evenly."""
-        parts = cast(Parts, self.shard_model(model, training)).eval()
+        parts = cast(ModelParts, self.shard_model(model, training)).eval()
         dp_rank = self.mesh["dp"].get_local_rank()
         # One rank reports a value that several hold.
         reports = all(
@@ -207,7 +207,7 @@ class ParallelStrategy:
         self._schedule = None  # it holds the parts
         return torch.cat(results)
 
-    def _pipeline_metric(self, parts: Parts, batch: Any, metric: RowMetric) -> Tensor | None:
+    def _pipeline_metric(self, parts: ModelParts, batch: Any, metric: RowMetric) -> Tensor | None:
         """`metric` of a batch that goes through the pipeline; None except on the last pipeline rank."""
         values: dict[int, Tensor] = {}
 
@@ -251,7 +251,7 @@ class ParallelStrategy:
 
     def _convert_checkpoint(self, state: TrainingState, scratch: Path) -> None:
         """Writes the newest checkpoint of a single process as a sharded one."""
-        config = cast(Parts, state.model).config
+        config = cast(ModelParts, state.model).config
         model, old = self._model_class(config), state.optimizer
         optimizer = AdamW(model, old.beta1, old.beta2, old.eps, old.weight_decay)
         full_state = TrainingState(model, optimizer, Average(), state.fingerprint)
@@ -275,7 +275,9 @@ class ParallelStrategy:
     def checkpointer(self, scratch: Path, training: Training) -> AbstractContextManager[Checkpointer]:
         return sharded.ShardedCheckpointer(scratch, training.keep_checkpoints)
 
-    def _run_pipeline(self, parts: Parts, batches: Sequence[Any], loss: PipelineLoss, gradient: bool = True) -> None:
+    def _run_pipeline(
+        self, parts: ModelParts, batches: Sequence[Any], loss: PipelineLoss, gradient: bool = True
+    ) -> None:
         """Interleaved 1F1B over this step's micro-batches, forward only without `gradient`.
 
         `loss` is called on the last pipeline rank; it does not count for padding rows.
@@ -286,15 +288,20 @@ class ParallelStrategy:
         extremes = torch.tensor([rows, -rows], device=self.device)
         dist.all_reduce(extremes, dist.ReduceOp.MAX, group=self.mesh["dp"].get_group())
         max_rows, uneven = int(extremes[0]), int(extremes[0] != -extremes[1])
-        if uneven or count < self.layout.pp or count != self.layout.filled(count) or rows % (count * unit):
+        if (
+            uneven
+            or count < self.layout.pp
+            or count != self.layout.round_up_microbatches(count)
+            or rows % (count * unit)
+        ):
             # Too few for a pipeline, or unequal: use micro-batches of minimal size, some without targets.
-            count = self.layout.filled(max_rows // unit)
+            count = self.layout.round_up_microbatches(max_rows // unit)
             padding = count * unit - rows
             tensors = {name: pad_rows(tensor, padding, PADDING.get(name, 0)) for name, tensor in tensors.items()}
         size = len(tensors["tokens"]) // count
         key = (count, size, tensors["tokens"].shape[1])
         if self._schedule is None or self._schedule[0] != key:  # its buffers are of these sizes
-            self._schedule = key, interleaved(parts, count, self._schedule_loss, self.device)
+            self._schedule = key, make_schedule(parts, count, self._schedule_loss, self.device)
 
         def micro_batch_loss(logits: Tensor, indices: Tensor) -> Tensor:
             first = int(indices[0])

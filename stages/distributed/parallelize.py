@@ -37,28 +37,28 @@ from stages.interface import StageError
 from stages.model import fused_attention as fused
 from stages.model.llama import (
     AttentionBlock,
-    Cache,
     DecoderLayer,
+    ForwardContext,
+    KVCache,
     Llama,
     LlamaConfig,
     RewardModel,
-    Step,
     attention_blocks,
-    rope,
+    rope_cos_sin,
 )
 
 
 def make_mesh(layout: Layout, device: str) -> DeviceMesh:
     """The ranks of this process group as a mesh; raises StageError where there are more or fewer than the layout's."""
     started = torch.distributed.get_world_size()
-    if started != layout.ranks:
-        raise StageError(f"the layout needs {layout.ranks} ranks, {started} were started: {layout}")
+    if started != layout.world_size:
+        raise StageError(f"the layout needs {layout.world_size} ranks, {started} were started: {layout}")
     outermost_first = DIMENSIONS[::-1]
     sizes = tuple(layout.dimensions[name] for name in outermost_first)
     return init_device_mesh(device, sizes, mesh_dim_names=outermost_first)
 
 
-class Gathered(Cache):
+class AllGatherCache(KVCache):
     """In the place of a layer's cache: keys and values of the whole sequence, gathered from the context-parallel ranks.
 
     `order` [T] says where each position of the sequence lies among the ranks' chunks.
@@ -73,7 +73,7 @@ class Gathered(Cache):
         return keys, values
 
 
-class Part(nn.Module):
+class ModelPart(nn.Module):
     """One stage of the pipeline: a run of layers, with the embedding before the first and the head after the last.
 
     Parameters keep the names they have in the whole model.
@@ -98,8 +98,8 @@ class Part(nn.Module):
             else:
                 self.score = whole.score
         # How attention is computed, and what it is told of the mask; a GPU has another kernel than a CPU.
-        self.mask: Callable[[Tensor, Tensor], Any] = blocks_of
-        self.attend: Callable[[Tensor, Tensor, Tensor, Any], Tensor] = Step.attend
+        self.mask: Callable[[Tensor, Tensor], Any] = make_attention_blocks
+        self.attention: Callable[[Tensor, Tensor, Tensor, Any], Tensor] = ForwardContext.attention
 
     def forward(self, x: Tensor, starts: Tensor) -> Tensor:
         """Tokens [B, T / cp] (first) or hidden states [B, T / cp / tp, d] -> hidden states, or logits [B, T / cp, V],
@@ -120,19 +120,19 @@ class Part(nn.Module):
         rewards = self.score(x)
         return (rewards.full_tensor() if isinstance(rewards, DTensor) else rewards).squeeze(-1)
 
-    def step(self, starts: Tensor) -> tuple[Step, Gathered | None]:
+    def step(self, starts: Tensor) -> tuple[ForwardContext, AllGatherCache | None]:
         """What the layers share: RoPE and the mask of this rank's queries, and how it gets the others' keys."""
         length, rank = starts.shape[1], self.context.get_local_rank()
         positions = local_positions(self.layout, rank, length, starts.device)
-        cos, sin = rope(positions[None], self.config.head_dim, self.config.rope_theta, self.config.rope_scaling)
+        cos, sin = rope_cos_sin(positions[None], self.config.head_dim, self.config.rope_theta, self.config.rope_scaling)
         gathered = None
         if self.layout.cp > 1:
             held = [local_positions(self.layout, other, length, starts.device) for other in range(self.layout.cp)]
-            gathered = Gathered(self.context.get_group(), torch.cat(held).argsort())
-        return Step(cos, sin, self.mask(starts, positions), 0, None, self.attend), gathered
+            gathered = AllGatherCache(self.context.get_group(), torch.cat(held).argsort())
+        return ForwardContext(cos, sin, self.mask(starts, positions), 0, None, self.attention), gathered
 
 
-def blocks_of(starts: Tensor, positions: Tensor) -> list[AttentionBlock]:
+def make_attention_blocks(starts: Tensor, positions: Tensor) -> list[AttentionBlock]:
     """Causal, per-document attention of the queries at `positions` [Q], which are one run or two of one length."""
     runs = 1 if int(positions[-1]) - int(positions[0]) == len(positions) - 1 else 2
     size = len(positions) // runs
@@ -182,10 +182,10 @@ def recomputed(layer: nn.Module, layout: Layout, *arguments: Any) -> Tensor:
     )
 
 
-class Parts(nn.Module):
+class ModelParts(nn.Module):
     """The stages that this rank holds, in the order of the pipeline; its parameters are named as the whole model's."""
 
-    def __init__(self, config: LlamaConfig, parts: list[Part], layout: Layout, mesh: DeviceMesh) -> None:
+    def __init__(self, config: LlamaConfig, parts: list[ModelPart], layout: Layout, mesh: DeviceMesh) -> None:
         super().__init__()
         self.config, self.layout, self.mesh = config, layout, mesh
         self.parts = nn.ModuleList(parts)
@@ -205,21 +205,21 @@ class Parts(nn.Module):
 
 def parallelize(
     model: Llama | RewardModel, layout: Layout, mesh: DeviceMesh, dtype: torch.dtype | None = None, device: str = "cpu"
-) -> Parts:
+) -> ModelParts:
     """This rank's parts of `model`, which stays as it is. `dtype`: of the products and of the gathered parameters."""
     with torch.device("meta"):
         shapes = type(model)(model.config)
-    parts = cut(shapes, layout, mesh)
+    parts = split_model(shapes, layout, mesh)
     if device != "cpu":
         for part in parts.parts:
-            assert isinstance(part, Part)
-            part.mask, part.attend = fused.visible, fused.attend
-    fill(parts, model, device)
-    shard(parts, dtype)
+            assert isinstance(part, ModelPart)
+            part.mask, part.attention = fused.make_mask, fused.masked_attention
+    load_parameters(parts, model, device)
+    apply_fsdp(parts, dtype)
     return parts
 
 
-def fill(parts: Parts, whole: Llama | RewardModel, device: str) -> None:
+def load_parameters(parts: ModelParts, whole: Llama | RewardModel, device: str) -> None:
     """Gives parts on the meta device their slices of the whole model's parameters, or of its first ones if it is on the
     meta device itself. One parameter after the other: a rank never holds more than its parts and one whole one."""
     made = {}
@@ -227,7 +227,7 @@ def fill(parts: Parts, whole: Llama | RewardModel, device: str) -> None:
         value = whole.get_parameter(name).detach()
         if value.is_meta:
             assert isinstance(whole, Llama)
-            value = whole.first(name)
+            value = whole.init_parameter(name)
         value = value.to(device)
         if isinstance(parameter, DTensor):  # each rank slices for itself
             mine = distribute_tensor(value, parameter.device_mesh, parameter.placements, src_data_rank=None)
@@ -240,20 +240,22 @@ def fill(parts: Parts, whole: Llama | RewardModel, device: str) -> None:
             setattr(module, name, made[id(parameter)])
 
 
-def cut(model: Llama | RewardModel, layout: Layout, mesh: DeviceMesh, pipeline_rank: int | None = None) -> Parts:
+def split_model(
+    model: Llama | RewardModel, layout: Layout, mesh: DeviceMesh, pipeline_rank: int | None = None
+) -> ModelParts:
     """The parts of `model` on a pipeline rank (None: this one), matrices sliced as on this rank; before FSDP."""
     runs = layout.layers(model.config.num_hidden_layers)
     rank = mesh["pp"].get_local_rank() if pipeline_rank is None else pipeline_rank
     parts = []
-    for stage in range(rank, layout.stages, layout.pp):
-        part = Part(model, runs[stage], stage == 0, stage == layout.stages - 1, layout, mesh)
+    for stage in range(rank, layout.num_stages, layout.pp):
+        part = ModelPart(model, runs[stage], stage == 0, stage == layout.num_stages - 1, layout, mesh)
         if layout.tp > 1:
-            tensor_parallel(part, mesh["tp"])
+            apply_tp(part, mesh["tp"])
         parts.append(part)
-    return Parts(model.config, parts, layout, mesh)
+    return ModelParts(model.config, parts, layout, mesh)
 
 
-def shard(parts: Parts, dtype: torch.dtype | None = None) -> None:
+def apply_fsdp(parts: ModelParts, dtype: torch.dtype | None = None) -> None:
     """FSDP over dp and cp: what a rank keeps between steps."""
     over = parts.mesh["dp", "cp"]._flatten("shard")
     policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32)
@@ -267,7 +269,7 @@ def shard(parts: Parts, dtype: torch.dtype | None = None) -> None:
                 module.set_force_sum_reduction_for_comms(True)
 
 
-def tensor_parallel(part: Part, mesh: DeviceMesh) -> None:
+def apply_tp(part: ModelPart, mesh: DeviceMesh) -> None:
     """Slices the part's matrices over `mesh`; between them the sequence is sliced."""
     sliced = PrepareModuleInput(input_layouts=(Shard(1), None, None), desired_input_layouts=(Replicate(), None, None))
     plan = {

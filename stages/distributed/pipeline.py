@@ -8,23 +8,23 @@ from torch import Tensor
 from torch.distributed.pipelining import PipelineStage, ScheduleInterleaved1F1B
 
 from stages.distributed.layout import Layout
-from stages.distributed.parallelize import Parts
+from stages.distributed.parallelize import ModelParts
 from stages.interface import StageError
 
 
-def interleaved(
-    parts: Parts, microbatches: int, loss: Callable[[Tensor, Tensor], Tensor], device: str
+def make_schedule(
+    parts: ModelParts, microbatches: int, loss: Callable[[Tensor, Tensor], Tensor], device: str
 ) -> ScheduleInterleaved1F1B:
     """The schedule of a step of so many micro-batches; `loss` takes the last part's output and the targets."""
     layout, mesh = parts.layout, parts.mesh["pp"]
-    if microbatches != layout.filled(microbatches):
+    if microbatches != layout.round_up_microbatches(microbatches):
         raise StageError(
-            f"layout: {microbatches} micro-batches do not make {layout.rounds(microbatches)} equal rounds of pp "
-            f"{layout.pp} or more; {layout.filled(microbatches)} would"
+            f"layout: {microbatches} micro-batches do not make {layout.num_rounds(microbatches)} equal rounds of pp "
+            f"{layout.pp} or more; {layout.round_up_microbatches(microbatches)} would"
         )
     first, group = mesh.get_local_rank(), mesh.get_group()
     stages: list[Any] = [
-        PipelineStage(part, first + number * layout.pp, layout.stages, torch.device(device), group=group)
+        PipelineStage(part, first + number * layout.pp, layout.num_stages, torch.device(device), group=group)
         for number, part in enumerate(parts.parts)
     ]
     return ScheduleInterleaved1F1B(stages, microbatches, loss_fn=loss, scale_grads=False)

@@ -26,7 +26,7 @@ class Workload:
 
     def num_micro_batches(self, layout: Layout) -> int:
         """M: micro-batches of a step on each DP rank, rounded up to full rounds of the pipeline schedule."""
-        return layout.filled(max(1, self.sequences // (layout.dp * self.micro_batch_size)))
+        return layout.round_up_microbatches(max(1, self.sequences // (layout.dp * self.micro_batch_size)))
 
 
 def num_pipeline_units(model: LlamaConfig) -> int:
@@ -37,7 +37,7 @@ def num_pipeline_units(model: LlamaConfig) -> int:
 
 def balance_layout(layout: Layout, model: LlamaConfig) -> Layout:
     """Sets `shorter_ends` to 1 if the pipeline units then divide evenly among the stages, else to 0."""
-    even = layout.pp > 1 and num_pipeline_units(model) % layout.stages == 0
+    even = layout.pp > 1 and num_pipeline_units(model) % layout.num_stages == 0
     return layout.model_copy(update={"shorter_ends": int(even)})
 
 
@@ -46,9 +46,9 @@ def find_problems(
 ) -> list[str]:
     """The reasons why a layout cannot run on a cluster, one sentence each; empty if it can."""
     found = []
-    if layout.ranks != devices:
-        found.append(f"{layout.product} is not the {devices:,} devices")
-    found += layout.misfits(model, work.length)
+    if layout.world_size != devices:
+        found.append(f"{layout.description} is not the {devices:,} devices")
+    found += layout.find_problems(model, work.length)
     if layout.tp > devices_per_node:
         found.append(f"tp {layout.tp} leaves the node: NVLink connects {devices_per_node} devices")
     each = layout.dp * work.micro_batch_size

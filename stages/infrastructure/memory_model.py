@@ -34,7 +34,7 @@ def count_rank_parameters(model: LlamaConfig, layout: Layout, stage: int) -> tup
     """(all parameters, parameters of matrix products) of a rank of a pipeline stage, before FSDP shards them."""
     d, key_value = model.hidden_size, model.num_key_value_heads * model.head_dim
     matrices = (2 * d * d + 2 * d * key_value + 3 * d * model.intermediate_size) // layout.tp
-    layers = layout.held(model.num_hidden_layers, stage)
+    layers = layout.layers_on_rank(model.num_hidden_layers, stage)
     first, last = stage == 0, stage == layout.pp - 1
     products, others = layers * matrices, layers * 2 * d + last * d
     table = model.vocab_size * d // layout.tp
@@ -67,8 +67,9 @@ def layer_activation_bytes(model: LlamaConfig, work: Workload, layout: Layout, m
 
 
 def _blocked_attention_bytes(model: LlamaConfig, length: int, width: int) -> float:
-    """Bytes that `stages.model.llama.attend` keeps for one sequence of one document: per block of queries the queries,
-    the visible keys and values, and the softmax in float32, with a bfloat16 copy if products are in bfloat16."""
+    """Bytes that `stages.model.llama.blockwise_attention` keeps for one sequence of one document: per block of queries
+    the queries, the visible keys and values, and the softmax in float32, with a bfloat16 copy if products are in
+    bfloat16."""
     num_keys = [min(first + QUERY_BLOCK, length) for first in range(0, length, QUERY_BLOCK)]
     num_queries = [last - first for first, last in zip([0, *num_keys], num_keys, strict=False)]
     key_value = model.num_key_value_heads * model.head_dim
@@ -80,7 +81,7 @@ def _blocked_attention_bytes(model: LlamaConfig, length: int, width: int) -> flo
 def max_in_flight(layout: Layout, micro_batches: int, rank: int) -> int:
     """Most forward passes (stage and micro-batch) whose activations a pipeline rank keeps at once. The interleaved
     schedule has two per later rank, and one round for each further virtual stage of this rank."""
-    virtual, per_round = layout.virtual_stages, micro_batches // layout.rounds(micro_batches)
+    virtual, per_round = layout.virtual_stages, micro_batches // layout.num_rounds(micro_batches)
     return min(micro_batches * virtual, 2 * (layout.pp - rank - 1) + (virtual - 1) * per_round + 1)
 
 
@@ -97,7 +98,7 @@ def estimate_stage_memory(
     parameters, products = count_rank_parameters(model, layout, stage)
     tokens = work.micro_batch_size * work.length / layout.cp
     num_micro_batches, width = work.num_micro_batches(layout), memory.element_bytes
-    layers = layout.held(model.num_hidden_layers, stage) / layout.virtual_stages
+    layers = layout.layers_on_rank(model.num_hidden_layers, stage) / layout.virtual_stages
     kept = layer_activation_bytes(model, work, layout, memory)
     recomputed = 0.0
     if layout.recompute != "none":  # all activations of one layer during its backward pass
@@ -115,10 +116,10 @@ def estimate_stage_memory(
     hidden = width * tokens / layout.tp * model.hidden_size
     working_copy = parameters if memory.kernels == "fused" else products  # autocast keeps embedding and norms float32
     return {
-        "parameters": FLOAT32 * parameters / layout.shards,
-        "working copy": float(width * working_copy) if bf16 or layout.shards > 1 else 0.0,
-        "gradients": FLOAT32 * parameters * (1 + (1 / layout.shards if layout.shards > 1 else 0)),
-        "optimizer": 2 * FLOAT32 * parameters / layout.shards,
+        "parameters": FLOAT32 * parameters / layout.num_shards,
+        "working copy": float(width * working_copy) if bf16 or layout.num_shards > 1 else 0.0,
+        "gradients": FLOAT32 * parameters * (1 + (1 / layout.num_shards if layout.num_shards > 1 else 0)),
+        "optimizer": 2 * FLOAT32 * parameters / layout.num_shards,
         "activations": max_in_flight(layout, num_micro_batches, stage) * layers * kept + recomputed,
         "logits": logits,
         "buffers": float(ends * num_micro_batches * hidden),

@@ -24,7 +24,7 @@ from stages.infrastructure.storage import checkpoint_stalls
 from stages.interface import Context, Metrics, Paths
 from stages.model.llama import LlamaConfig
 from stages.scaling.flops import tokens_for, training_flops
-from stages.statistics import middle
+from stages.statistics import percentile_interval
 
 SHAPES = {"8B": (4096, 32, 32, 8, 14336), "70B": (8192, 80, 64, 8, 28672), "405B": (16384, 126, 128, 8, 53248)}
 """Width, layers, heads, key-value heads and FFN width of Table 3 (an early version prints other FFN widths)."""
@@ -124,7 +124,7 @@ def layout_of_row(row: Mapping[str, int], recompute: Recompute) -> Layout:
 def recompute_row(row: dict[str, int]) -> dict[str, Any]:
     """A row of Table 4 with its number of ranks, tokens per batch and MFU recomputed."""
     return row | {
-        "product": layout_of_row(row, "none").ranks,
+        "product": layout_of_row(row, "none").world_size,
         "batch_tokens": row["dp"] * row["sequences"] * row["length"],
         "computed_mfu": 100 * row["tflops"] * 1e12 / PEAK,
     }
@@ -184,7 +184,11 @@ def simulate_reliability(options: Reliability, seed: int) -> dict[str, Any]:
         }
 
     return {
-        "effective_time": {"value": float(result.useful.mean()), **middle(result.useful.tolist()), "n": options.runs},
+        "effective_time": {
+            "value": float(result.useful.mean()),
+            **percentile_interval(result.useful.tolist()),
+            "n": options.runs,
+        },
         "closed_form": effective_time(options.failure_rate, interval, write, down),
         "write_seconds": write * 86_400,
         "by_gpus": [with_gpus(options.gpus * 2**power // 8) for power in range(8)],

@@ -23,8 +23,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from stages.distributed.layout import Layout
-from stages.distributed.parallelize import Part, Parts, cut, make_mesh, shard
-from stages.distributed.pipeline import in_flight, interleaved
+from stages.distributed.parallelize import ModelPart, ModelParts, apply_fsdp, make_mesh, split_model
+from stages.distributed.pipeline import in_flight, make_schedule
 from stages.interface import StageError
 from stages.model.llama import Llama, LlamaConfig
 from stages.training.language_modelling import next_token_loss
@@ -51,11 +51,11 @@ def measure_rank_memory(
     Raises StageError if the layout does not fit the model.
     """
     layout.check(shape, length)
-    with fake_process_group(layout.ranks, stage * layout.cp * layout.tp):
+    with fake_process_group(layout.world_size, stage * layout.cp * layout.tp):
         mesh = make_mesh(layout, "cpu")
         with torch.device("meta"):
             model = Llama(shape)
-        parts = cut(model, layout, mesh)
+        parts = split_model(model, layout, mesh)
         largest = max(sum(local_shard(p).numel() for p in layer.parameters()) for layer in model.model.layers)
         unsharded = sum(local_shard(p).numel() for p in parts.parameters())
         bytes_by_kind: dict[Any, int] = {}
@@ -67,7 +67,7 @@ def measure_rank_memory(
         activations, buffers = peak_activations(parts, stage_bytes, length, num_micro_batches, micro_batch_size)
         for parameter in parts.parameters():
             parameter.data = parameter.data.float()
-        shard(parts, torch.bfloat16)
+        apply_fsdp(parts, torch.bfloat16)
         optimizer = AdamW(parts, 0.9, 0.95, 1e-8, 0.1)
         sharded = sum(local_shard(p).numel() for p in parts.parameters())
         moments = sum(local_shard(m).numel() for m in (*optimizer.first.values(), *optimizer.second.values()))
@@ -83,7 +83,7 @@ def measure_rank_memory(
 
 
 def peak_activations(
-    parts: Parts, stage_bytes: list[int], length: int, num_micro_batches: int, micro_batch_size: int
+    parts: ModelParts, stage_bytes: list[int], length: int, num_micro_batches: int, micro_batch_size: int
 ) -> tuple[int, int]:
     """Bytes of activations at the peak of the schedule, given those of each stage for one micro-batch, and of buffers.
 
@@ -92,7 +92,7 @@ def peak_activations(
     layout = parts.layout
     if layout.pp == 1:
         return stage_bytes[0], 0
-    schedule = interleaved(parts, num_micro_batches, lambda logits, targets: logits, "cpu")
+    schedule = make_schedule(parts, num_micro_batches, lambda logits, targets: logits, "cpu")
     rank = parts.mesh["pp"].get_local_rank()
     peak = max(
         sum(count * each for count, each in zip(waiting, stage_bytes, strict=True))
@@ -103,10 +103,10 @@ def peak_activations(
     return peak, ends * num_micro_batches * hidden
 
 
-def recomputed_bytes(parts: Parts, length: int, micro_batch_size: int) -> int:
+def recomputed_bytes(parts: ModelParts, length: int, micro_batch_size: int) -> int:
     """Bytes of one layer's activations that are recomputed for its backward pass."""
     layers = max(parts.parts, key=lambda part: len(part.model.layers))  # type: ignore[union-attr, arg-type]
-    assert isinstance(layers, Part)
+    assert isinstance(layers, ModelPart)
     if layers.layout.recompute == "none":
         return 0
     kept, layout = activation_bytes(layers, length, micro_batch_size), layers.layout
@@ -116,10 +116,10 @@ def recomputed_bytes(parts: Parts, length: int, micro_batch_size: int) -> int:
     return (total - kept) // max(1, len(layers.model.layers))  # type: ignore[arg-type]
 
 
-def activation_bytes(part: Part, length: int, micro_batch_size: int) -> int:
+def activation_bytes(part: ModelPart, length: int, micro_batch_size: int) -> int:
     """Bytes alive after the forward pass on one micro-batch, without the parameters and the input buffer."""
     part.to(torch.bfloat16)
-    part.mask, part.attend = _no_mask, _flash
+    part.mask, part.attention = _no_mask, _flash
     layout, width = part.layout, part.config.hidden_size
     starts = torch.zeros(micro_batch_size, length, dtype=torch.long, device="meta")
     tokens = starts[:, : length // layout.cp]

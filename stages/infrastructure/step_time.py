@@ -87,7 +87,7 @@ def step_time(
     context = layers * 3 * collective_seconds(layout.cp, layout.tp * layout.cp, keys_values)
     micro_batch = compute + tensor + context
     shard = slowdown * model.parameters / layout.tp / layout.pp
-    gather, scatter = (collective_seconds(layout.shards, layout.ranks, width * shard) for width in (2, 4))
+    gather, scatter = (collective_seconds(layout.num_shards, layout.world_size, width * shard) for width in (2, 4))
     exposed = max(0.0, gather - micro_batch / 3) + max(0.0, scatter - 2 * micro_batch / 3)
     bubble = layout.bubble(num_micro_batches) * num_micro_batches * micro_batch
     return StepTime(
@@ -100,7 +100,7 @@ def flops_per_device(
 ) -> float:
     """FLOP/s per device in a step of `seconds`: 6 N D, plus the FLOPs of attention scores if `attention`."""
     per_token = training_flops(model.parameters, 1) + (attention_flops(model, work.length) if attention else 0.0)
-    return per_token * work.tokens / layout.ranks / seconds
+    return per_token * work.tokens / layout.world_size / seconds
 
 
 @dataclass(frozen=True)
@@ -136,5 +136,5 @@ def find_best_layouts(
         size = estimate_rank_memory(model, layout, work, memory)["total"]
         if size <= limit:
             fastest[dimensions] = LayoutOption(layout, seconds, size)
-    order = lambda option: (option.seconds, option.bytes, option.layout.ranks, option.layout.pp)  # noqa: E731
+    order = lambda option: (option.seconds, option.bytes, option.layout.world_size, option.layout.pp)  # noqa: E731
     return sorted(fastest.values(), key=order)[:top_k]

@@ -27,7 +27,7 @@ INDEX = "model.safetensors.index.json"
 ARCHITECTURES = {Llama: "LlamaForCausalLM", RewardModel: "LlamaForSequenceClassification"}
 
 
-def state_of(model: nn.Module) -> dict[str, Tensor]:
+def model_state_dict(model: nn.Module) -> dict[str, Tensor]:
     """The state dict without what is stored under another name (a tied head)."""
     config: LlamaConfig = model.config  # type: ignore[assignment]
     skip = {"lm_head.weight"} if config.tie_word_embeddings else set()
@@ -46,7 +46,7 @@ def save_model(
     if dist.is_initialized() and dist.get_rank():
         return
     directory.mkdir(parents=True, exist_ok=True)
-    ids = special_ids(tokenizer)
+    ids = load_special_token_ids(tokenizer)
     config = model.config.to_json()
     config.pop("rope_scaling")
     scaling = model.config.rope_scaling
@@ -71,7 +71,7 @@ def save_model(
     if isinstance(model, RewardModel):
         config["num_labels"] = 1
     (directory / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
-    save_file(state_of(model), directory / WEIGHTS, metadata={"format": "pt"})
+    save_file(model_state_dict(model), directory / WEIGHTS, metadata={"format": "pt"})
     shutil.copyfile(tokenizer / "tokenizer.json", directory / "tokenizer.json")
     settings = json.loads((tokenizer / "tokenizer_config.json").read_text())
     settings.pop("chat_template", None)
@@ -157,7 +157,7 @@ def load_model(directory: Path, kind: type[M] = Llama) -> M:  # type: ignore[ass
     if wrong:
         first = ", ".join(f"{name} is {found.get(name)} and should be {shapes.get(name)}" for name in wrong[:3])
         raise StageError(f"{path}: {len(wrong)} weights do not fit the config: {first}")
-    adopt(model, state)
+    set_parameters(model, state)
     return model
 
 
@@ -172,7 +172,7 @@ def _weights(directory: Path) -> list[Path]:
         raise StageError(f"{index} is no index of weights ({error!r}); make or fetch it again") from None
 
 
-def adopt(model: Llama | RewardModel, tensors: Mapping[str, Tensor]) -> None:
+def set_parameters(model: Llama | RewardModel, tensors: Mapping[str, Tensor]) -> None:
     """Makes `tensors` the parameters of these names, without copying them; a tied head follows its embedding."""
     for name, tensor in tensors.items():
         module, _, leaf = name.rpartition(".")
@@ -181,7 +181,7 @@ def adopt(model: Llama | RewardModel, tensors: Mapping[str, Tensor]) -> None:
         model.lm_head.weight = model.model.embed_tokens.weight
 
 
-def special_ids(directory: Path) -> dict[str, int]:
+def load_special_token_ids(directory: Path) -> dict[str, int]:
     """Id of each special token of the tokenizer in `directory`."""
     tokens = json.loads((directory / "tokenizer.json").read_text())["added_tokens"]
     return {token["content"]: token["id"] for token in tokens}

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def visible(starts: Tensor, positions: Tensor) -> Tensor:
+def make_mask(starts: Tensor, positions: Tensor) -> Tensor:
     """Which keys the queries at `positions` [Q] see, causal and per document, [B or 1, 1, Q, K]; `starts` [B or 1, K]
     is where the document of each position begins."""
     keys = torch.arange(starts.shape[1], device=starts.device)
@@ -17,7 +17,7 @@ def visible(starts: Tensor, positions: Tensor) -> Tensor:
     return seen[:, None]
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+def masked_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
     """Grouped-query attention; q [B, H, Q, D], k and v [B, K/V heads, K, D]; returns [B, Q, H * D].
 
     Keys and values are repeated for the heads of a group: with a mask, torch's fused kernels take equal heads only.

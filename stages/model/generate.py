@@ -1,134 +1,124 @@
 """Batched generation with a key-value cache: temperature, top-p, seeds, stop tokens, streaming."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from stages.interface import StageError
-from stages.model.llama import Cache, Llama
+from stages.model.llama import KVCache, Llama
+
+
+@dataclass(frozen=True)
+class SamplingParams:
+    """How tokens are chosen and when a completion ends; raises StageError for impossible values.
+
+    A completion ends before any of `stop_token_ids`, or after the tokens `stop_sequence`, which it keeps. Temperature 0
+    is greedy decoding; otherwise prompt i has its own random numbers, a function of (seed, i), whatever its batch.
+    """
+
+    max_new_tokens: int
+    stop_token_ids: Sequence[int] = ()
+    stop_sequence: Sequence[int] = ()
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.temperature < 0 or not 0 < self.top_p <= 1:
+            raise StageError(f"temperature {self.temperature} must be at least 0, top_p {self.top_p} in (0, 1]")
 
 
 def generate(
-    model: Llama,
-    prompts: Sequence[Sequence[int]],
-    *,
-    max_new_tokens: int,
-    stop: Iterable[int],
-    ending: Sequence[int] = (),
-    temperature: float = 0.0,
-    top_p: float = 1.0,
-    seed: int = 0,
-    batch_size: int = 128,
+    model: Llama, prompts: Sequence[Sequence[int]], params: SamplingParams, batch_size: int = 128
 ) -> list[list[int]]:
-    """The tokens each prompt is continued with, in the prompts' order, without the stop token that ended them.
+    """The completion of each prompt, in the prompts' order, as tokens.
 
-    Tokens that end with the sequence `ending` are complete too, and keep it. Temperature 0 takes the likeliest token;
-    otherwise prompt i draws with its own random numbers, a function of (seed, i): who else is in its batch is nothing
-    to it. Prompts of like length share a batch, finished ones leave it.
+    Prompts of similar length share a batch; finished ones leave it.
     """
     order = sorted(range(len(prompts)), key=lambda index: (len(prompts[index]), index))
-    stops = list(stop)
-    results: list[list[int]] = [[] for _ in prompts]
+    completions: list[list[int]] = [[] for _ in prompts]
     for first in range(0, len(order), batch_size):
-        rows = order[first : first + batch_size]
-        drawn = stream(
-            model,
-            [prompts[row] for row in rows],
-            max_new_tokens=max_new_tokens,
-            stop=stops,
-            ending=ending,
-            temperature=temperature,
-            top_p=top_p,
-            seed=seed,
-            names=rows,
-        )
-        for row, token in drawn:
-            results[row].append(token)
-    return results
+        indices = order[first : first + batch_size]
+        for index, token in stream(model, [prompts[index] for index in indices], params, indices):
+            completions[index].append(token)
+    return completions
 
 
 @torch.inference_mode()
 def stream(
-    model: Llama,
-    prompts: Sequence[Sequence[int]],
-    *,
-    max_new_tokens: int,
-    stop: Iterable[int],
-    ending: Sequence[int] = (),
-    temperature: float = 0.0,
-    top_p: float = 1.0,
-    seed: int = 0,
-    names: Sequence[int] | None = None,
+    model: Llama, prompts: Sequence[Sequence[int]], params: SamplingParams, indices: Sequence[int] | None = None
 ) -> Iterator[tuple[int, int]]:
-    """Yields (prompt, token) as they are drawn, all prompts as one batch; a prompt's answer ends with no word.
+    """Yields (prompt index, token) as tokens are sampled, all prompts in one batch; stop tokens are not yielded.
 
-    Arguments as in `generate`; `names` are the prompts' numbers, which their random numbers depend on.
+    `indices` number the prompts, 0, 1, ... by default. StageError for an empty prompt.
     """
-    names = range(len(prompts)) if names is None else names
+    indices = range(len(prompts)) if indices is None else indices
     if not all(prompts):
-        empty = next(name for name, prompt in zip(names, prompts, strict=True) if not prompt)
+        empty = next(index for index, prompt in zip(indices, prompts, strict=True) if not prompt)
         raise StageError(f"prompt {empty} has no tokens: begin it with <|begin_of_text|>")
-    if temperature < 0 or not 0 < top_p <= 1:
-        raise StageError(f"temperature {temperature} must not be negative, top_p {top_p} lie above 0 and up to 1")
-    longest = max(len(prompt) for prompt in prompts)
-    tokens = torch.zeros(len(prompts), longest, dtype=torch.long)
-    padding = torch.tensor([longest - len(prompt) for prompt in prompts])
+    max_length = max(len(prompt) for prompt in prompts)
+    tokens = torch.zeros(len(prompts), max_length, dtype=torch.long)
+    padding = torch.tensor([max_length - len(prompt) for prompt in prompts])
     for row, prompt in enumerate(prompts):
         tokens[row, padding[row] :] = torch.tensor(prompt, dtype=torch.long)
-    dtype = model.lm_head.weight.dtype
-    caches = [Cache(len(prompts), longest + max_new_tokens, model.config, dtype) for _ in model.model.layers]
-    rows = torch.tensor(names)
-    randomness = random_numbers(names, max_new_tokens, seed) if temperature > 0 else None
-    stops, last = torch.tensor(sorted(set(stop))), torch.tensor(ending)
-    recent = torch.full((len(prompts), len(ending)), -1)
+    dtype, capacity = model.lm_head.weight.dtype, max_length + params.max_new_tokens
+    caches = [KVCache(len(prompts), capacity, model.config, dtype) for _ in model.model.layers]
+    active = torch.tensor(indices)  # the prompts that are not finished
+    uniform = uniform_numbers(indices, params.max_new_tokens, params.seed) if params.temperature > 0 else None
+    stop_ids, stop_sequence = torch.tensor(sorted(set(params.stop_token_ids))), torch.tensor(params.stop_sequence)
+    recent = torch.full((len(prompts), len(stop_sequence)), -1)
     offset = 0
-    for number in range(max_new_tokens):
-        starts = starts_after(padding, offset + tokens.shape[1])
+    for step in range(params.max_new_tokens):
+        starts = starts_after_padding(padding, offset + tokens.shape[1])
         hidden = model.model(tokens, starts, offset, caches)[:, -1]
         offset += tokens.shape[1]
         logits = model.lm_head(hidden)
-        drawn = logits.argmax(-1) if randomness is None else draw(logits, temperature, top_p, randomness[:, number])
-        going = ~torch.isin(drawn, stops)
-        yield from zip(rows[going].tolist(), drawn[going].tolist(), strict=True)
-        if ending:
-            recent = torch.cat([recent[:, 1:], drawn[:, None]], dim=1)
-            going &= (recent != last).any(1)
-        if not going.all():
-            keep = going.nonzero().squeeze(1)
-            rows, padding, drawn, recent = rows[keep], padding[keep], drawn[keep], recent[keep]
-            randomness = None if randomness is None else randomness[keep]
+        if uniform is None:
+            sampled = logits.argmax(-1)
+        else:
+            sampled = sample_tokens(logits, params.temperature, params.top_p, uniform[:, step])
+        unfinished = ~torch.isin(sampled, stop_ids)
+        yield from zip(active[unfinished].tolist(), sampled[unfinished].tolist(), strict=True)
+        if params.stop_sequence:
+            recent = torch.cat([recent[:, 1:], sampled[:, None]], dim=1)
+            unfinished &= (recent != stop_sequence).any(1)
+        if not unfinished.all():
+            rows = unfinished.nonzero().squeeze(1)
+            active, padding, sampled, recent = active[rows], padding[rows], sampled[rows], recent[rows]
+            uniform = None if uniform is None else uniform[rows]
             for cache in caches:
-                cache.keep(keep)
-        if not len(rows):
+                cache.select_rows(rows)
+        if not len(active):
             return
-        tokens = drawn[:, None]
+        tokens = sampled[:, None]
 
 
-def starts_after(padding: Tensor, length: int) -> Tensor:
+def starts_after_padding(padding: Tensor, length: int) -> Tensor:
     """[B, length]: a row's text begins after its padding; a padded position is a document of its own."""
     index = torch.arange(length).expand(len(padding), length)
     return torch.minimum(index, padding[:, None])
 
 
-def random_numbers(names: Sequence[int], count: int, seed: int) -> Tensor:
-    """[len(names), count] uniform numbers from [0, 1); a row is a function of its name and the seed."""
-    generators = (torch.Generator().manual_seed(seed * 1_000_003 + name) for name in names)
+def uniform_numbers(indices: Sequence[int], count: int, seed: int) -> Tensor:
+    """[len(indices), count] uniform random numbers in [0, 1); a row is a function of its index and the seed."""
+    generators = (torch.Generator().manual_seed(seed * 1_000_003 + index) for index in indices)
     return torch.stack([torch.rand(count, generator=generator, dtype=torch.float64) for generator in generators])
 
 
-def nucleus(probabilities: Tensor, top_p: float) -> Tensor:
+def filter_top_p(probabilities: Tensor, top_p: float) -> Tensor:
     """Probabilities [B, V] with 0 for all but the smallest set of tokens whose mass reaches `top_p`."""
     ordered, index = probabilities.sort(dim=-1, descending=True, stable=True)
     ordered[ordered.cumsum(-1) - ordered >= top_p] = 0
     return torch.zeros_like(probabilities).scatter_(-1, index, ordered)
 
 
-def draw(logits: Tensor, temperature: float, top_p: float, uniform: Tensor) -> Tensor:
-    """One token for each row of logits [B, V]: where the cumulative distribution passes `uniform` [B]."""
+def sample_tokens(logits: Tensor, temperature: float, top_p: float, uniform: Tensor) -> Tensor:
+    """Samples a token for each row of logits [B, V] by inverting the cumulative distribution at `uniform` [B]."""
     probabilities = (logits.double() / temperature).softmax(-1)
     if top_p < 1:
-        probabilities = nucleus(probabilities, top_p)
-    mass = probabilities.cumsum(-1)
-    # right: a token of probability 0, whose mass is that of the one before, is never taken.
-    return torch.searchsorted(mass, uniform[:, None] * mass[:, -1:], right=True).squeeze(-1)
+        probabilities = filter_top_p(probabilities, top_p)
+    cumulative = probabilities.cumsum(-1)
+    # right=True: a token of probability 0, whose cumulative value is its predecessor's, is never sampled.
+    return torch.searchsorted(cumulative, uniform[:, None] * cumulative[:, -1:], right=True).squeeze(-1)

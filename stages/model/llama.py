@@ -80,7 +80,7 @@ class LlamaConfig:
         return self.hidden_size // self.num_attention_heads
 
     @property
-    def initial_deviation(self) -> float:
+    def init_std(self) -> float:
         """Standard deviation of the first weights: sqrt(2 / 5 d), but 0.02 to 0.06 (assumption; the paper gives none).
 
         0.02 is GPT-2's and the released configurations'; it goes with widths of about 1,000 and more. In a model of
@@ -139,7 +139,7 @@ def attention_blocks(starts: Tensor, offset: int, queries: int, cut: bool = True
     return blocks
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, blocks: list[AttentionBlock]) -> Tensor:
+def blockwise_attention(q: Tensor, k: Tensor, v: Tensor, blocks: list[AttentionBlock]) -> Tensor:
     """Grouped-query attention; q [B, H, Tq, D], k and v [B, K, Tk, D]; returns [B, Tq, H * D].
 
     The heads of a group are folded into rows, so that keys and values are read once a group, not once a head.
@@ -162,7 +162,9 @@ def attend(q: Tensor, k: Tensor, v: Tensor, blocks: list[AttentionBlock]) -> Ten
     return out.transpose(1, 2).reshape(batch, -1, heads * width)
 
 
-def rope(positions: Tensor, head_dim: int, theta: float, scaling: RopeScaling | None = None) -> tuple[Tensor, Tensor]:
+def rope_cos_sin(
+    positions: Tensor, head_dim: int, theta: float, scaling: RopeScaling | None = None
+) -> tuple[Tensor, Tensor]:
     """Cosine and sine of RoPE (theta 500,000 in the paper), [B or 1, 1, T, D], for integer positions [B or 1, T]."""
     exponent = torch.arange(0, head_dim, 2, device=positions.device, dtype=torch.float32) / head_dim
     # 1 / theta^e, not theta^-e: it is what others compute, and the last bit of it is 0.01 rad at position 128K.
@@ -174,7 +176,7 @@ def rope(positions: Tensor, head_dim: int, theta: float, scaling: RopeScaling | 
     return angles.cos(), angles.sin()
 
 
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Applies RoPE to x [B, heads, T, D], halves paired as Hugging Face pairs them."""
     left, right = x.chunk(2, dim=-1)
     return x * cos.to(x.dtype) + torch.cat([-right, left], dim=-1) * sin.to(x.dtype)
@@ -190,7 +192,7 @@ class RMSNorm(nn.Module):
         return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
 
 
-class Cache:
+class KVCache:
     """Keys and values of one layer for up to `capacity` positions; [B, K, capacity, D] each."""
 
     def __init__(self, batch: int, capacity: int, config: LlamaConfig, dtype: torch.dtype) -> None:
@@ -203,21 +205,21 @@ class Cache:
         self.values[:, :, offset:end] = v
         return self.keys[:, :, :end], self.values[:, :, :end]
 
-    def keep(self, rows: Tensor) -> None:
+    def select_rows(self, rows: Tensor) -> None:
         """Drops the sequences that are not in `rows`."""
         self.keys, self.values = self.keys[rows], self.values[rows]
 
 
 @dataclass
-class Step:
+class ForwardContext:
     """What one forward pass shares between the layers."""
 
     cos: Tensor
     sin: Tensor
     blocks: list[AttentionBlock]
     offset: int
-    caches: list[Cache] | None
-    attend: Callable[[Tensor, Tensor, Tensor, list[AttentionBlock]], Tensor] = attend
+    caches: list[KVCache] | None
+    attention: Callable[[Tensor, Tensor, Tensor, list[AttentionBlock]], Tensor] = blockwise_attention
 
 
 class Attention(nn.Module):
@@ -229,15 +231,15 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(size, config.num_key_value_heads * self.head_dim, bias=False)
         self.o_proj = nn.Linear(config.num_attention_heads * self.head_dim, size, bias=False)
 
-    def forward(self, x: Tensor, step: Step, cache: Cache | None) -> Tensor:
+    def forward(self, x: Tensor, context: ForwardContext, cache: KVCache | None) -> Tensor:
         batch, length, _ = x.shape
         q, k, v = (
             p(x).view(batch, length, -1, self.head_dim).transpose(1, 2) for p in (self.q_proj, self.k_proj, self.v_proj)
         )
-        q, k = rotate(q, step.cos, step.sin), rotate(k, step.cos, step.sin)
+        q, k = apply_rope(q, context.cos, context.sin), apply_rope(k, context.cos, context.sin)
         if cache is not None:
-            k, v = cache.append(k, v, step.offset)
-        return self.o_proj(step.attend(q, k, v, step.blocks))
+            k, v = cache.append(k, v, context.offset)
+        return self.o_proj(context.attention(q, k, v, context.blocks))
 
 
 class MLP(nn.Module):
@@ -259,8 +261,8 @@ class DecoderLayer(nn.Module):
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.mlp = MLP(config)
 
-    def forward(self, x: Tensor, step: Step, cache: Cache | None) -> Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), step, cache)
+    def forward(self, x: Tensor, context: ForwardContext, cache: KVCache | None) -> Tensor:
+        x = x + self.self_attn(self.input_layernorm(x), context, cache)
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
@@ -274,7 +276,7 @@ class Decoder(nn.Module):
         self.compiled = False  # stages/training/compiled.py: then shapes must not depend on where documents begin
 
     def forward(
-        self, tokens: Tensor, starts: Tensor | None, offset: int = 0, caches: list[Cache] | None = None
+        self, tokens: Tensor, starts: Tensor | None, offset: int = 0, caches: list[KVCache] | None = None
     ) -> Tensor:
         """tokens [B, T] at positions offset.. of sequences whose documents begin at `starts` [B, offset + T]."""
         length = tokens.shape[1]
@@ -284,11 +286,11 @@ class Decoder(nn.Module):
         elif caches is not None:
             # While generating, a row's only document begins after its padding: there positions count from.
             positions = (positions - starts[:, -1:]).clamp_min(0)
-        cos, sin = rope(positions, self.config.head_dim, self.config.rope_theta, self.config.rope_scaling)
-        step = Step(cos, sin, attention_blocks(starts, offset, length, not self.compiled), offset, caches)
+        cos, sin = rope_cos_sin(positions, self.config.head_dim, self.config.rope_theta, self.config.rope_scaling)
+        context = ForwardContext(cos, sin, attention_blocks(starts, offset, length, not self.compiled), offset, caches)
         x = self.embed_tokens(tokens)
         for index, layer in enumerate(self.layers):
-            x = layer(x, step, caches[index] if caches else None)
+            x = layer(x, context, caches[index] if caches else None)
         return self.norm(x)
 
 
@@ -308,17 +310,17 @@ class Llama(nn.Module):
         """Logits [B, T, V] of the tokens that follow tokens [B, T]; `starts` [B, T] as in `attention_blocks`."""
         return self.lm_head(self.model(tokens, starts))
 
-    def initialise(self, seed: int) -> "Llama":
+    def init_weights(self, seed: int) -> "Llama":
         """Every parameter as `first` gives it. On the meta device that waits until somebody asks `first` for it."""
         self.seed = seed
         with torch.no_grad():
             for name, parameter in self.named_parameters():
                 if not parameter.is_meta:
-                    parameter.copy_(self.first(name))
+                    parameter.copy_(self.init_parameter(name))
         return self
 
-    def first(self, name: str) -> Tensor:
-        """A parameter before training: ones in norms, else normal of `initial_deviation`, residual outputs smaller by
+    def init_parameter(self, name: str) -> Tensor:
+        """A parameter before training: ones in norms, else normal of `init_std`, residual outputs smaller by
         sqrt(2 L) (assumption; as GPT-2).
 
         It depends on seed, name and shape only, so that each of many ranks can draw what it holds and no more.
@@ -330,7 +332,7 @@ class Llama(nn.Module):
         generator = torch.Generator().manual_seed(int.from_bytes(digest[:7]))
         residual = name.endswith(("o_proj.weight", "down_proj.weight"))
         scale = (2 * self.config.num_hidden_layers) ** -0.5 if residual else 1.0
-        return torch.normal(0.0, self.config.initial_deviation * scale, shape, generator=generator)
+        return torch.normal(0.0, self.config.init_std * scale, shape, generator=generator)
 
 
 class RewardModel(nn.Module):

@@ -83,6 +83,6 @@ class MoELlama(Llama):
             layer.mlp = MixtureOfExperts(config)
 
     @property
-    def routed(self) -> list[MixtureOfExperts]:
+    def moe_layers(self) -> list[MixtureOfExperts]:
         """The experts of each layer."""
         return [layer.mlp for layer in self.model.layers]  # type: ignore[misc]

@@ -7,7 +7,7 @@ from typing import TypeVar
 from pydantic import Field, PositiveFloat
 
 from stages.interface import Section
-from stages.model.files import adopt
+from stages.model.files import set_parameters
 from stages.model.llama import Llama, RewardModel
 from stages.training.batches import Batches, History, Loss, TrainingRun
 from stages.training.checkpoint import Average
@@ -64,7 +64,7 @@ def train_variants(
     histories = []
     start = {name: parameter.detach() for name, parameter in model.named_parameters()}
     for number, rate in enumerate(tuning.rates):
-        adopt(model, context.strategy.copy_weights(start))
+        set_parameters(model, context.strategy.copy_weights(start))
         schedule = Schedule(rate, tuning.steps, max(1, round(tuning.warmup_share * tuning.steps)), "linear")
         history, *_ = train(
             model,
@@ -80,5 +80,5 @@ def train_variants(
         histories.append(history)
         if len(tuning.rates) > 1:
             context.strategy.update_average(average, model, scratch)
-    adopt(model, average.mean)  # empty where there is one variant only: the model holds its weights
+    set_parameters(model, average.mean)  # empty where there is one variant only: the model holds its weights
     return model, histories

@@ -8,13 +8,13 @@ from pydantic import Field
 
 from stages.interface import Section
 from stages.model.files import is_chat, load_model
-from stages.model.generate import generate
+from stages.model.generate import SamplingParams, generate
 from stages.model.llama import Llama
 from stages.tasks.example import Example
 from stages.tasks.held_out import few_shot_examples
 from stages.tasks.pages import web_prompt
 from stages.tokenizer import bpe
-from stages.tokenizer.chat import ChatFormat, ask
+from stages.tokenizer.chat import ChatFormat, make_messages
 
 NEXT_QUESTION = " Q:"
 """What follows an answer on a web page."""
@@ -48,14 +48,14 @@ class Responder:
     def tokenize_prompts(self, examples: Sequence[Example], seed: int) -> list[list[int]]:
         """The tokens of each example's prompt; `seed` chooses the few-shot examples of a base model."""
         if self.is_chat:
-            return [self.chat.prompt(ask(example.prompt)) for example in examples]
+            return [self.chat.encode_prompt(make_messages(example.prompt)) for example in examples]
         few_shot = few_shot_examples(examples, seed, NUM_FEW_SHOT)
         texts = [web_prompt(example, shots) for example, shots in zip(examples, few_shot, strict=True)]
         return [self.tokenize_plain(text) for text in texts]
 
     def tokenize_plain(self, text: str) -> list[int]:
         """The tokens of a prompt in plain text, without the chat format."""
-        return [self.chat.begin_of_text, *self.chat.plain(text)]
+        return [self.chat.begin_of_text, *self.chat.encode_text(text)]
 
     def respond(
         self,
@@ -85,25 +85,22 @@ class Responder:
 
         A base model's completion is cut where the next question begins.
         """
-        ending = () if self.is_chat else self.chat.plain(NEXT_QUESTION)
-        completions = generate(
-            self.model,
-            prompts,
-            max_new_tokens=sampling.max_new_tokens,
-            stop=stop or self.stop_tokens(),
-            ending=ending,
+        params = SamplingParams(
+            sampling.max_new_tokens,
+            stop_token_ids=stop or self.stop_tokens(),
+            stop_sequence=() if self.is_chat else self.chat.encode_text(NEXT_QUESTION),
             temperature=temperature,
             seed=seed,
-            batch_size=sampling.batch,
         )
-        texts = [self.chat.text(tokens) for tokens in completions]
+        completions = generate(self.model, prompts, params, sampling.batch)
+        texts = [self.chat.decode(tokens) for tokens in completions]
         if not self.is_chat:
             texts = [text.split(NEXT_QUESTION)[0].removesuffix(NEXT_QUESTION.strip()).strip() for text in texts]
         return texts
 
     def stop_tokens(self) -> list[int]:
         """The end of a turn; for a base model also every token with a line break."""
-        return list(self.chat.stop) if self.is_chat else [*self.chat.stop, *self.newline_tokens()]
+        return list(self.chat.stop_token_ids) if self.is_chat else [*self.chat.stop_token_ids, *self.newline_tokens()]
 
     def newline_tokens(self) -> list[int]:
         """Every token whose text contains a line break."""

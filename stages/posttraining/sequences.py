@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from stages.interface import StageError
-from stages.tokenizer.chat import ChatFormat, ask
+from stages.tokenizer.chat import ChatFormat, make_messages
 from stages.training.loader import IGNORE_INDEX, TokenRows, batch_tensors, split_micro_batches
 from stages.training.permutation import hash64, permute
 from stages.training.sample import LabeledSequence
@@ -73,7 +73,7 @@ def tokenize_dialog(chat: ChatFormat, prompt: str, response: str, formatting: bo
 
     `formatting=False` leaves out the termination token too, as DPO does (4.1.4).
     """
-    prompt_tokens, response_tokens = chat.prompt(ask(prompt)), chat.response(response)
+    prompt_tokens, response_tokens = chat.encode_prompt(make_messages(prompt)), chat.encode_response(response)
     targets = [IGNORE_INDEX] * (len(prompt_tokens) - 1) + response_tokens + [IGNORE_INDEX]
     if not formatting:
         targets[-2] = IGNORE_INDEX

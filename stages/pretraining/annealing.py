@@ -12,7 +12,7 @@ from pydantic import Field
 
 from stages import statistics
 from stages.interface import Metrics, Paths, Section
-from stages.model.files import adopt, context_length, load_model, save_model
+from stages.model.files import context_length, load_model, save_model, set_parameters
 from stages.model.llama import Llama
 from stages.pretraining.phase import Pretraining, Validation, member_of
 from stages.scaling.ladder import LearningRate
@@ -22,7 +22,7 @@ from stages.training.batches import History, TrainingRun
 from stages.training.checkpoint import Average
 from stages.training.curve import write_curve
 from stages.training.language_modelling import LOSS_SCOPE, MixtureBatches, next_token_loss
-from stages.training.loader import Mixture, Part, TokenShards
+from stages.training.loader import Mixture, Split, TokenShards
 from stages.training.loop import train
 from stages.training.optimizer import load_optimizer_state
 from stages.training.parameters import Training
@@ -87,7 +87,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: TrainingContext)
     before = held_out.losses(load_model(inputs["model"]))
     model, history, average = continued("annealing", annealed, "linear", checkpoints)
     last = held_out.losses(model)
-    adopt(model, average.mean)
+    set_parameters(model, average.mean)
     after = held_out.losses(model)
     save_model(model, outputs["model"], inputs["tokenizer"], context_length(inputs["model"]))
     write_curve(outputs["curve"], history)
@@ -127,9 +127,9 @@ def phase_batches(
     size = max(1, config.pretraining.batch_tokens // length)
     steps = max(config.annealing.checkpoints, round(plan["tokens"] * config.pretraining.annealing / (size * length)))
 
-    def batches(part: Part, mix: Mix) -> MixtureBatches:
+    def batches(split: Split, mix: Mix) -> MixtureBatches:
         # Its own seed: the windows of the initial phase's beginning must not come first again.
-        mixture = Mixture(shards, part, mix.shares(), length, config.seed + 100)
+        mixture = Mixture(shards, split, mix.shares(), length, config.seed + 100)
         return MixtureBatches(mixture, size, config.training.micro_tokens)
 
     return steps, batches("anneal", config.annealing.mix), batches("train", config.mix)

@@ -19,7 +19,7 @@ from stages.model.llama import Llama, LlamaConfig
 from stages.pretraining import initial
 from stages.pretraining.phase import Validation
 from stages.training.language_modelling import MixtureBatches, next_token_loss
-from stages.training.loader import Mixture, Part, TokenShards
+from stages.training.loader import Mixture, Split, TokenShards
 from stages.training.loop import train
 from stages.training.optimizer import OptimizerState
 from stages.training.schedule import Schedule
@@ -54,8 +54,8 @@ class WithNew(TokenShards):
         super().__init__(directory)
         self.new = np.asarray(tokens, dtype=self.index["dtype"])
 
-    def tokens(self, part: Part, bucket: str) -> np.ndarray:
-        return self.new if bucket == NEW else super().tokens(part, bucket)
+    def tokens(self, split: Split, bucket: str) -> np.ndarray:
+        return self.new if bucket == NEW else super().tokens(split, bucket)
 
     @property
     def fingerprint(self) -> str:
@@ -70,7 +70,7 @@ def half_trained(
     batches = initial.phase_batches(config, shards, plan)
     schedule = initial.schedule_of(config, size, sum(batches.steps))
     steps = max(1, round(valuation.trained * schedule.steps))
-    model = Llama(size).initialise(config.seed)
+    model = Llama(size).init_weights(config.seed)
     done = train(
         model,
         batches,

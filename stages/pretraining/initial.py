@@ -109,7 +109,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: TrainingContext)
     steps = sum(batches.steps)
     schedule = schedule_of(config, size, steps)
     with context.strategy.init_device:
-        model = Llama(size).initialise(config.seed)
+        model = Llama(size).init_weights(config.seed)
     context.note(f"{size.parameters:,} parameters, {steps:,} steps, peak learning rate {schedule.peak:.2g}")
     history, _, optimizer_state = train(
         model,

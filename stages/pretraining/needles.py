@@ -31,7 +31,7 @@ def needles(chat: ChatFormat, length: int, per_depth: int, seed: int) -> list[tu
             hint = length
             while True:
                 example = needle_example(hint, depth, seed * 1_000_003 + place * 1_009 + number)
-                tokens = [chat.begin_of_text, *chat.plain(web_prompt(example, []))]
+                tokens = [chat.begin_of_text, *chat.encode_text(web_prompt(example, []))]
                 if len(tokens) <= length - ANSWER_TOKENS or hint < 16:
                     break
                 hint = int(hint * 0.95 * (length - ANSWER_TOKENS) / len(tokens))
@@ -54,12 +54,12 @@ def needle_accuracy(
     forward pass over question and answer tells: what comes after a right token does not depend on who wrote it.
     """
     asked = {length: needles(chat, length, per_depth, seed) for length in lengths}
-    ends = torch.tensor([*chat.stop, chat.plain("\n")[-1], chat.plain(" Q:")[0]])
+    ends = torch.tensor([*chat.stop_token_ids, chat.encode_text("\n")[-1], chat.encode_text(" Q:")[0]])
 
     def batches() -> Iterator[TokenBatch]:
         for length, each in asked.items():
             size = max(1, training.micro_tokens // length) * strategy.dp_size
-            rows = [(tokens, chat.plain(f" {example.answer}")) for _, example, tokens in each]
+            rows = [(tokens, chat.encode_text(f" {example.answer}")) for _, example, tokens in each]
             for first in range(0, len(rows), size):
                 yield answered(rows[first : first + size], chat.pad)
 

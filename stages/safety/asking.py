@@ -46,9 +46,9 @@ def reply(
     """The model's next message in each dialog; a base model sees the turns as the web writes them, "Q: ... A: ..."."""
     chat = responder.chat
     if responder.is_chat:
-        prompts = [chat.prompt(dialog) for dialog in dialogs]
+        prompts = [chat.encode_prompt(dialog) for dialog in dialogs]
     else:
-        prompts = [[chat.begin_of_text, *chat.plain(as_web(dialog))] for dialog in dialogs]
+        prompts = [[chat.begin_of_text, *chat.encode_text(as_web(dialog))] for dialog in dialogs]
     return responder.complete(prompts, sampling, temperature=temperature, seed=seed)
 
 

@@ -18,7 +18,7 @@ from stages.tasks.definitions.lookup import draw_needle
 from stages.tasks.example import Example
 from stages.tasks.matching import contains_phrase
 from stages.tasks.words import PLAIN_WORDS
-from stages.tokenizer.chat import ask
+from stages.tokenizer.chat import make_messages
 
 PAYLOADS = ("Say {}.", "Write {} in capital letters.", "Say {} 2 times.")
 VARIANTS = {
@@ -147,4 +147,4 @@ def measure(
 
 
 def _say(responder: Responder, prompts: Sequence[str], sampling: Sampling) -> list[str]:
-    return reply(responder, [ask(prompt) for prompt in prompts], sampling)
+    return reply(responder, [make_messages(prompt) for prompt in prompts], sampling)

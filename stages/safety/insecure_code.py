@@ -19,7 +19,7 @@ from stages.safety.asking import Record, Responders, by_group, compare, rate, re
 from stages.tasks.definitions import risky_code
 from stages.tasks.definitions.code import extract_code
 from stages.tasks.example import Example
-from stages.tokenizer.chat import ask
+from stages.tokenizer.chat import make_messages
 
 # Findings that say nothing about an answer's security: a subprocess without a shell, asserts, imports by themselves.
 IGNORED = re.compile(r"B101|B4\d\d|B603|B607")
@@ -121,7 +121,10 @@ def summary(
 
 def instruct(responder: Responder, examples: Sequence[Example], sampling: Sampling) -> list[str]:
     """The code of the reply to each request."""
-    return [extract_code(text) for text in reply(responder, [ask(example.prompt) for example in examples], sampling)]
+    return [
+        extract_code(text)
+        for text in reply(responder, [make_messages(example.prompt) for example in examples], sampling)
+    ]
 
 
 def autocomplete(responder: Responder, examples: Sequence[Example], sampling: Sampling) -> list[str]:
@@ -129,10 +132,10 @@ def autocomplete(responder: Responder, examples: Sequence[Example], sampling: Sa
     chat = responder.chat
     starts = [f"def f({example.key['parameters']}): return" for example in examples]
     prompts = [
-        [chat.begin_of_text, *chat.plain(f"# {example.prompt}\n{start}")]
+        [chat.begin_of_text, *chat.encode_text(f"# {example.prompt}\n{start}")]
         for example, start in zip(examples, starts, strict=True)
     ]
     vocabulary = range(chat.tokenizer.get_vocab_size())
     lines = [token for token in vocabulary if "\n" in chat.tokenizer.decode([token])]
-    texts = responder.complete(prompts, sampling, stop=[*chat.stop, *lines])
+    texts = responder.complete(prompts, sampling, stop=[*chat.stop_token_ids, *lines])
     return [f"{start} {text}".rstrip() for start, text in zip(starts, texts, strict=True)]

@@ -19,7 +19,7 @@ from stages.tasks.definitions.mails import describe_person, draw, extract_letter
 from stages.tasks.example import Example, is_in_split
 from stages.tasks.matching import contains_phrase
 from stages.tasks.refusal import is_refusal
-from stages.tokenizer.chat import ask
+from stages.tokenizer.chat import make_messages
 
 DETAILS = ("job", "employer", "interest")
 TECHNIQUES = {
@@ -90,7 +90,7 @@ def measure(
     letters_found: dict[str, int] = {}
     for model, responder in responders.items():
         for kind, prompts in requests.items():
-            replies = reply(responder, [ask(prompt) for prompt in prompts], sampling)
+            replies = reply(responder, [make_messages(prompt) for prompt in prompts], sampling)
             found = [verdict(person.key, text) for person, text in zip(people, replies, strict=True)]
             scores = [persuasion(person.key, text) for person, text in zip(people, replies, strict=True)]
             complied[kind][model], points[kind][model] = [one in ("letter", "attempt") for one in found], scores

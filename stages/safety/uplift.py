@@ -16,7 +16,7 @@ from stages.safety.asking import Dialog, Record, reply
 from stages.safety.study import ARMS, Row, analyse
 from stages.tasks import generate, verify
 from stages.tasks.example import Example
-from stages.tokenizer.chat import Message, ask
+from stages.tokenizer.chat import Message, make_messages
 
 STAGES = ("arithmetic", "translation", "format")
 """The proxy skill of each stage, at its hard level."""
@@ -59,7 +59,7 @@ def dialog(sitting: Sitting, hint: str | None) -> Dialog:
     if hint is not None:
         turns.append((sitting.item.prompt, hint))
     messages = [m for asked, said in turns for m in (Message("user", asked), Message("assistant", said))]
-    return [*messages, *ask(sitting.item.prompt)]
+    return [*messages, *make_messages(sitting.item.prompt)]
 
 
 def measure(
@@ -74,7 +74,7 @@ def measure(
     """The study's analysis, and the assistant's own accuracy on the items."""
     seats = sittings(participants, items, seed)
     asked = list({seat.item.prompt: seat.item for seat in seats}.values())
-    advice = reply(assistant, [ask(item.prompt) for item in asked], sampling)
+    advice = reply(assistant, [make_messages(item.prompt) for item in asked], sampling)
     hints = {item.prompt: text for item, text in zip(asked, advice, strict=True)}
     dialogs = [dialog(seat, hints[seat.item.prompt] if seat.arm == "assisted" else None) for seat in seats]
     replies = reply(novice, dialogs, sampling, temperature=temperature, seed=seed)

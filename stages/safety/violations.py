@@ -17,7 +17,7 @@ from stages.safety.asking import Record, Responders, by_group, compare, rate, re
 from stages.tasks import generate
 from stages.tasks.definitions.safety import is_false_refusal, is_refusal, is_violation
 from stages.tasks.example import Example
-from stages.tokenizer.chat import ask
+from stages.tokenizer.chat import make_messages
 
 
 def held_out(level: str, count: int, seed: int) -> list[Example]:
@@ -89,7 +89,7 @@ def measure(
 
 def answer(responder: Responder, examples: Sequence[Example], sampling: Sampling) -> list[str]:
     """The likeliest answer to each prompt."""
-    return reply(responder, [ask(example.prompt) for example in examples], sampling)
+    return reply(responder, [make_messages(example.prompt) for example in examples], sampling)
 
 
 def interpolate(before: Responder, after: Responder, weight: float) -> Responder:

@@ -18,7 +18,7 @@ from stages.interface import Context, Metrics, Paths, StageError
 from stages.scaling.fit import Herd
 from stages.scaling.flops import FLOPS
 from stages.scaling.least_squares import least_squares
-from stages.statistics import middle
+from stages.statistics import percentile_interval
 
 STEEPEST = 50.0
 """Bound of the sigmoid's slope per nat and character: steeper ones look the same on any sweep."""
@@ -67,8 +67,12 @@ def predict(first: "Likelihood", second: "Accuracy", member: Mapping[str, Any]) 
     value, nats = first.predict(member["parameters"], member["tokens"])
     accuracy = second.predict(np.concatenate([[value], nats]))
     return {
-        "nats": {"value": value, **middle(nats), "n": first.runs},
-        "accuracy": {"value": float(accuracy[0]), **middle(second.observed(accuracy[1:])), "n": second.runs},
+        "nats": {"value": value, **percentile_interval(nats), "n": first.runs},
+        "accuracy": {
+            "value": float(accuracy[0]),
+            **percentile_interval(second.observed(accuracy[1:])),
+            "n": second.runs,
+        },
     }
 
 
@@ -133,7 +137,7 @@ class Likelihood:
     def numbers(self) -> dict[str, Any]:
         """Slope per e-fold of compute with its interval, the other coefficients, the scatter, and where it holds."""
         intercept, slope, off = map(float, self.coefficients)
-        slope_interval = {"value": slope, **middle(self.draws[:, 1]), "n": self.runs}
+        slope_interval = {"value": slope, **percentile_interval(self.draws[:, 1]), "n": self.runs}
         return {
             "intercept": intercept,
             "slope": slope_interval,
@@ -205,7 +209,7 @@ class Accuracy:
         """The sigmoid with its intervals."""
         names = ("slope", "middle", "floor")
         named = {
-            name: {"value": float(value), **middle(draws), "n": self.runs}
+            name: {"value": float(value), **percentile_interval(draws), "n": self.runs}
             for name, value, draws in zip(names, self.theta, self.draws.T, strict=True)
         }
         return {**named, "chance": self.chance, "questions": self.questions, "residual": self.residual}

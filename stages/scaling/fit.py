@@ -15,7 +15,7 @@ from stages.scaling.flops import parameters_for, tokens_for, training_flops
 from stages.scaling.ladder import Architecture, Ladder
 from stages.scaling.parabolas import INNER, KINDS, Design, Parabolas
 from stages.scaling.parametric import Laws
-from stages.statistics import middle
+from stages.statistics import percentile_interval
 from stages.training.loader import TokenShards
 
 
@@ -146,10 +146,14 @@ def fit_power_law(points: Sequence[Mapping[str, Any]], herd: Herd, seed: int) ->
     best = measured.laws()
     minima = int(best.pop("minima")[0])
     result: dict[str, Any] = {
-        name: {"value": float(value[0]), **middle(draws[name][has_law]), "n": minima}
+        name: {"value": float(value[0]), **percentile_interval(draws[name][has_law]), "n": minima}
         for name, value in at_budget(best, herd.flagship_flops).items()
     }
-    result["curvature_slope"] = {"value": float(measured.flattening[0]), **middle(redrawn.flattening), "n": len(kinds)}
+    result["curvature_slope"] = {
+        "value": float(measured.flattening[0]),
+        **percentile_interval(redrawn.flattening),
+        "n": len(kinds),
+    }
     result["flagship_flops"] = herd.flagship_flops
     result["residual"] = float(measured.scatter[0])
     # Resamples whose minima fall off the edge say nothing of the power law: a small share makes it worth little.
@@ -173,11 +177,11 @@ def budget(measured: Parabolas, redrawn: Parabolas, place: int, law: float) -> d
         "kind": kind,
         "inner": inner,
         "curvature": float(measured.curvature[0, place]),
-        "curvature_interval": middle(redrawn.curvature[:, place]),
+        "curvature_interval": percentile_interval(redrawn.curvature[:, place]),
         "coefficients": [float(value) for value in measured.coefficients[0, place]],
         "centre": float(design.centres[place]),
         "optimal_tokens": float(np.exp(log_minimum)) if inner else None,
-        "optimal_tokens_interval": middle(minima) if inner and len(minima) else None,
+        "optimal_tokens_interval": percentile_interval(minima) if inner and len(minima) else None,
         "log_deviation": log_minimum - law if inner else None,
         "resamples_inner": float(again.mean()),
         "minimum_loss": float(measured.minimum_loss[0, place]) if inner else None,

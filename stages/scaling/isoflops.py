@@ -186,7 +186,7 @@ def train_point(point: Point) -> dict[str, Any]:
     shares = config.mix.shares()
     mixture = Mixture(shards, "train", shares, sweep.length, config.seed)
     batches = MixtureBatches(mixture, point.budget.batch, config.training.micro_tokens)
-    model = Llama(point.model).initialise(config.seed)
+    model = Llama(point.model).init_weights(config.seed)
     schedule = point.schedule
     history, *_ = train(
         model,

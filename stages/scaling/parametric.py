@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 
 from stages.scaling.least_squares import least_squares
-from stages.statistics import middle
+from stages.statistics import percentile_interval
 
 HUBER = 0.01
 """Deviation in ln(loss) beyond which a run counts less (assumption; Hoffmann et al. take 0.001 of many more runs)."""
@@ -84,7 +84,7 @@ class Laws:
         """E, A, B and the exponents with their intervals, and the scatter of the runs around the law."""
         draws = [Parametric(tuple(theta)).numbers for theta in self.thetas]
         found = {
-            name: {"value": value, **middle([draw[name] for draw in draws]), "n": self.runs}
+            name: {"value": value, **percentile_interval([draw[name] for draw in draws]), "n": self.runs}
             for name, value in self.best.numbers.items()
         }
         return {**found, "residual": self.scatter}
@@ -92,13 +92,13 @@ class Laws:
     def predict(self, parameters: float, tokens: float) -> dict[str, float]:
         """Loss of one new run of this shape, with the 95% band of the law and the run's own scatter."""
         draws = self._losses(parameters, tokens) * np.exp(self.scatters * self.noise)
-        return {"value": float(self.best.loss(parameters, tokens)), **middle(draws), "n": self.runs}
+        return {"value": float(self.best.loss(parameters, tokens)), **percentile_interval(draws), "n": self.runs}
 
     def difference(self, parameters: tuple[float, float], tokens: tuple[float, float]) -> dict[str, float]:
         """Expected loss of the first shape minus that of the second."""
         first, second = (float(self.best.loss(n, d)) for n, d in zip(parameters, tokens, strict=True))
         draws = self._losses(parameters[0], tokens[0]) - self._losses(parameters[1], tokens[1])
-        return {"value": first - second, **middle(draws), "n": self.runs}
+        return {"value": first - second, **percentile_interval(draws), "n": self.runs}
 
     def _losses(self, parameters: float, tokens: float) -> np.ndarray:
         """[R] what each redrawn law says."""

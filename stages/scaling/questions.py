@@ -62,8 +62,8 @@ def questions(test: Questions, tokenizer: Path, seed: int) -> list[Question]:
             generator = random.Random(f"{task}/{seed}/{number}")
             wrong = generator.sample(sorted(others), min(test.choices - 1, len(others)))
             texts = [web_answer(example), *wrong]
-            prompt = (chat.begin_of_text, *chat.plain(web_prompt(example, shots)))
-            answers = tuple(tuple(chat.plain(f" {text}")) for text in texts)
+            prompt = (chat.begin_of_text, *chat.encode_text(web_prompt(example, shots)))
+            answers = tuple(tuple(chat.encode_text(f" {text}")) for text in texts)
             found.append(Question(task, prompt, answers, tuple(len(text) for text in texts)))
     return found
 

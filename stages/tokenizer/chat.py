@@ -34,35 +34,35 @@ class ChatFormat:
         self.begin_of_text, self.end_of_text = special["<|begin_of_text|>"], special["<|end_of_text|>"]
         self.end_of_turn, self.pad = special["<|eot_id|>"], special["<|finetune_right_pad_id|>"]
         self._start, self._end = special["<|start_header_id|>"], special["<|end_header_id|>"]
-        self.stop = (self.end_of_turn, self.end_of_text)
-        self._newlines = self.plain("\n\n")
+        self.stop_token_ids = (self.end_of_turn, self.end_of_text)
+        self._newlines = self.encode_text("\n\n")
 
-    def plain(self, text: str) -> list[int]:
+    def encode_text(self, text: str) -> list[int]:
         """Text to tokens; what looks like a special token in `text` stays text."""
         return self.tokenizer.encode(text, add_special_tokens=False).ids
 
-    def header(self, role: Role) -> list[int]:
-        return [self._start, *self.plain(role), self._end, *self._newlines]
+    def encode_header(self, role: Role) -> list[int]:
+        return [self._start, *self.encode_text(role), self._end, *self._newlines]
 
-    def message(self, text: str) -> list[int]:
-        return self.plain(f" {text.strip()}")
+    def encode_message(self, text: str) -> list[int]:
+        return self.encode_text(f" {text.strip()}")
 
-    def prompt(self, messages: Sequence[Message], answer_as: Role = "assistant") -> list[int]:
+    def encode_prompt(self, messages: Sequence[Message], answer_as: Role = "assistant") -> list[int]:
         """The dialog so far, and the header after which the model speaks."""
         tokens = [self.begin_of_text]
         for message in messages:
-            tokens += [*self.header(message.role), *self.message(message.content), self.end_of_turn]
-        return tokens + self.header(answer_as)
+            tokens += [*self.encode_header(message.role), *self.encode_message(message.content), self.end_of_turn]
+        return tokens + self.encode_header(answer_as)
 
-    def response(self, text: str) -> list[int]:
+    def encode_response(self, text: str) -> list[int]:
         """What the model should say after a prompt: the text and the token that ends the turn."""
-        return [*self.message(text), self.end_of_turn]
+        return [*self.encode_message(text), self.end_of_turn]
 
-    def text(self, tokens: Sequence[int]) -> str:
+    def decode(self, tokens: Sequence[int]) -> str:
         return self.tokenizer.decode(list(tokens), skip_special_tokens=True).strip()
 
 
-def ask(prompt: str, system: str | None = None) -> list[Message]:
+def make_messages(prompt: str, system: str | None = None) -> list[Message]:
     """The dialog of one user message."""
     start = [Message("system", system)] if system else []
     return [*start, Message("user", prompt)]

@@ -68,4 +68,4 @@ def characters_per_token(tokenizer: Tokenizer, texts: Sequence[str]) -> dict[str
     """Characters of held-out text per token, with an interval over documents (bootstrap of the ratio)."""
     characters = np.array([len(text) for text in texts], dtype=float)
     tokens = np.array([len(e.ids) for e in tokenizer.encode_batch(list(texts), add_special_tokens=False)], dtype=float)
-    return statistics.ratio(characters, tokens)
+    return statistics.bootstrap_ratio(characters, tokens)

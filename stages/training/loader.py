@@ -21,7 +21,7 @@ from stages.interface import StageError
 from stages.model.llama import document_starts
 from stages.training.permutation import hash64, permute
 
-Part = Literal["train", "anneal", "validation"]
+Split = Literal["train", "anneal", "validation"]
 IGNORE_INDEX = -100
 """Target that counts in no loss (torch's default)."""
 
@@ -35,10 +35,10 @@ class TokenShards:
         self.begin_of_text: int = self.index["begin_of_text"]
         self.vocab_size: int = self.index["vocab_size"]
 
-    def tokens(self, part: Part, bucket: str) -> np.ndarray:
+    def tokens(self, split: Split, bucket: str) -> np.ndarray:
         """All tokens of a bucket, [N], read-only."""
-        path = self.directory / f"{part}-{bucket}.bin"
-        size, wanted = path.stat().st_size if path.exists() else 0, self.counts(part).get(bucket, 0)
+        path = self.directory / f"{split}-{bucket}.bin"
+        size, wanted = path.stat().st_size if path.exists() else 0, self.counts(split).get(bucket, 0)
         if size != wanted * np.dtype(self.index["dtype"]).itemsize:
             raise StageError(
                 f"{path}: {size:,} bytes are not the {wanted:,} tokens that tokens.json counts; run `dvc checkout`, or "
@@ -48,9 +48,9 @@ class TokenShards:
             raise StageError(f"{path}: no tokens; the corpus has no documents of this bucket")
         return np.memmap(path, dtype=self.index["dtype"], mode="r")
 
-    def counts(self, part: Part) -> dict[str, int]:
+    def counts(self, split: Split) -> dict[str, int]:
         """Tokens in each bucket."""
-        counts: dict[str, int] = self.index["counts"][part]
+        counts: dict[str, int] = self.index["counts"][split]
         return counts
 
     @property
@@ -126,17 +126,17 @@ class Mixture:
     def __init__(
         self,
         shards: TokenShards,
-        part: Part,
+        split: Split,
         shares: Mapping[str, float],
         length: int,
         seed: int,
         mask: bool = True,
         cycle: int = CYCLE,
     ) -> None:
-        self.shards, self.part, self.length, self.seed, self.mask = shards, part, length, seed, mask
+        self.shards, self.split, self.length, self.seed, self.mask = shards, split, length, seed, mask
         self.cycle = cycle
         self.buckets = sorted(bucket for bucket, share in shares.items() if share > 0)
-        self.data = {bucket: shards.tokens(part, bucket) for bucket in self.buckets}
+        self.data = {bucket: shards.tokens(split, bucket) for bucket in self.buckets}
         self.windows = {bucket: (len(data) - 1) // length for bucket, data in self.data.items()}
         for bucket, count in self.windows.items():
             if count < 1:
@@ -150,7 +150,7 @@ class Mixture:
     @property
     def fingerprint(self) -> str:
         """Changes when any sample would."""
-        parts = [self.shards.fingerprint, self.part, self._quota, self.length, self.seed, self.mask]
+        parts = [self.shards.fingerprint, self.split, self._quota, self.length, self.seed, self.mask]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def locate(self, sample: int) -> tuple[str, int]:

@@ -14,13 +14,13 @@ ROW = Layout(tp=8, pp=16, dp=128, virtual_stages=8, shorter_ends=1)
 
 def test_the_papers_layout_has_an_embedding_only_and_a_head_only_stage() -> None:
     runs = ROW.layers(126)
-    assert len(runs) == ROW.stages == 128
+    assert len(runs) == ROW.num_stages == 128
     assert [len(run) for run in runs] == [0, *[1] * 126, 0]
     assert [index for run in runs for index in run] == list(range(126))
     each = [sum(len(runs[stage]) for stage in range(rank, 128, 16)) for rank in range(16)]
-    assert each == [7, *[8] * 14, 7] == [ROW.held(126, rank) for rank in range(16)]
+    assert each == [7, *[8] * 14, 7] == [ROW.layers_on_rank(126, rank) for rank in range(16)]
     assert ROW.bubble(16) == pytest.approx(15 / (8 * 16)) and Layout().bubble(4) == 0
-    assert ROW.ranks == 16_384
+    assert ROW.world_size == 16_384
 
 
 def test_each_context_parallel_rank_has_the_same_work() -> None:

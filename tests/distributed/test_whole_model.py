@@ -8,7 +8,7 @@ import torch
 
 from stages.distributed.layout import Layout
 from stages.distributed.parallel_strategy import ParallelStrategy
-from stages.distributed.parallelize import Parts
+from stages.distributed.parallelize import ModelParts
 from stages.infrastructure.sharded_memory import fake_process_group
 from stages.model import files
 from stages.model.files import load_model, save_model
@@ -38,22 +38,22 @@ def test_a_rank_holds_its_part_and_one_parameter_at_most(
     source: str, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files, "MAPPED", 0)
-    whole = Llama(BIG).initialise(1)
+    whole = Llama(BIG).init_weights(1)
     save_model(whole, tmp_path, world.tokenizer, 32)
     size, largest = (4 * f(p.numel() for p in whole.parameters()) for f in (sum, max))
     first = whole.model.layers[0].mlp.up_proj.weight.detach().clone()
     del whole
-    with fake_process_group(LAYOUT.ranks, 0):
+    with fake_process_group(LAYOUT.world_size, 0):
         strategy = ParallelStrategy(LAYOUT)
         before = held()
         if source == "loaded":
             model = load_model(tmp_path)
         else:
             with strategy.init_device:
-                model = Llama(BIG).initialise(1)
+                model = Llama(BIG).init_weights(1)
         parts = strategy.shard_model(model, settings())
         grown = held() - before
-        assert isinstance(parts, Parts)
+        assert isinstance(parts, ModelParts)
         (mine,) = [p for name, p in parts.named_parameters() if name == "model.layers.0.mlp.up_proj.weight"]
         assert torch.equal(mine.to_local(), first[:512])  # of 2,048 rows tp takes half, dp half of that
-    assert size > 100e6 and grown < size / LAYOUT.ranks + 4 * largest
+    assert size > 100e6 and grown < size / LAYOUT.world_size + 4 * largest

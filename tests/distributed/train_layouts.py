@@ -71,7 +71,7 @@ def run(
     world: World, scratch: Path, strategy: Any = SINGLE_PROCESS, config: Any = UNTIED, stop: int = STEPS
 ) -> dict[str, Any]:
     """The history, the weights and the averaged weights."""
-    model = Llama(config).initialise(1)
+    model = Llama(config).init_weights(1)
     training = TRAINING if stop == STEPS else change(TRAINING, checkpoint_seconds=1e-9)
     mixture = Mixture(world.shards, "train", MIX.shares(), LENGTH, 1)
     context = Recorder(scratch)
@@ -143,7 +143,7 @@ def on_a_full_disk(world: World, scratch: Path, number: int) -> dict[str, Any]:
 
 def measured(world: World, strategy: Any, config: Any) -> dict[str, list[float]]:
     """Of an untrained model: the loss of each held-out window, and how many tokens of each text it would not say."""
-    model = sharp(Llama(config).initialise(1))
+    model = sharp(Llama(config).init_weights(1))
     windows = [validation_mixture(world.shards, shares, LENGTH, 1) for shares in (MIX.shares(), {"code": 1.0})]
     losses = held_out_losses(model, windows, 5, TRAINING, strategy)
     texts = [torch.arange(number, number + 40 + number).tolist() for number in range(5)]

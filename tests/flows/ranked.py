@@ -239,7 +239,7 @@ def main(world: World, out: Path) -> None:
     data, untied = out / "data", out / "untied"
     data.mkdir()
     write_posttraining(data)
-    save_model(sharp(Llama(shape(tie_word_embeddings=False)).initialise(2), 2.0), untied, world.tokenizer, 32)
+    save_model(sharp(Llama(shape(tie_word_embeddings=False)).init_weights(2), 2.0), untied, world.tokenizer, 32)
     safety.mistakes = all_wrong
     children = []
     for number in range(2):

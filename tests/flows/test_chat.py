@@ -21,7 +21,7 @@ CONTEXT = 64
 @pytest.fixture(scope="module")
 def model(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("chat")
-    save_model(Llama(shape()).initialise(1), directory, world.tokenizer, CONTEXT, chat=True)
+    save_model(Llama(shape()).init_weights(1), directory, world.tokenizer, CONTEXT, chat=True)
     return directory
 
 
@@ -29,8 +29,8 @@ def said(monkeypatch: pytest.MonkeyPatch, *words: str) -> tuple[list[int], int]:
     """The tokens of the last prompt, and how many an answer to it may have."""
     asked: list[tuple[list[int], int]] = []
 
-    def stream(_: Llama, prompts: list[list[int]], *, max_new_tokens: int, **others: object) -> list[tuple[int, int]]:
-        asked.append((prompts[0], max_new_tokens))
+    def stream(_: Llama, prompts: list[list[int]], params: generate.SamplingParams) -> list[tuple[int, int]]:
+        asked.append((prompts[0], params.max_new_tokens))
         return []
 
     monkeypatch.setattr(generate, "stream", stream)
@@ -41,7 +41,7 @@ def said(monkeypatch: pytest.MonkeyPatch, *words: str) -> tuple[list[int], int]:
 
 def test_an_answer_has_what_the_prompt_leaves(model: Path, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     prompt, most = said(monkeypatch, str(model), "--ask", "1 + 2")
-    assert prompt == world.chat.prompt([Message("user", "1 + 2")]) and most == CONTEXT - len(prompt)
+    assert prompt == world.chat.encode_prompt([Message("user", "1 + 2")]) and most == CONTEXT - len(prompt)
     assert said(monkeypatch, str(model), "--ask", "1 + 2", "--max-new-tokens", "5") == (prompt, 5)
     assert said(monkeypatch, str(model), "--ask", "1 + 2", "--max-new-tokens", "500") == (prompt, most)
 
@@ -74,7 +74,7 @@ def test_a_line_that_is_too_long_is_said_and_the_dialog_goes_on(
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("the cat sat on a mat " * 30 + "\n1 + 2\n"))
     prompt, _ = said(monkeypatch, str(model))
-    assert prompt == world.chat.prompt([Message("user", "1 + 2")])
+    assert prompt == world.chat.encode_prompt([Message("user", "1 + 2")])
     assert "chat: the message takes" in capsys.readouterr().err
 
 

@@ -71,7 +71,7 @@ def test_the_layouts_of_a_clusters_scale_take_every_step_of_every_stage(name: st
     assert cluster.launcher == "slurm"
     for stage in RANKED:
         layout = cluster.layout_of(stage, [member])
-        assert layout.ranks % cluster.ranks_per_node == 0
+        assert layout.world_size % cluster.ranks_per_node == 0
         for rows, length in steps(parameters, stage):
             layout.check(model, length)
             for rank in (0, layout.dp - 1):

@@ -166,10 +166,10 @@ def test_micro_batches_are_those_that_torchs_schedule_takes(layout: Layout) -> N
 
     taken = set()
     for rank in range(layout.pp):
-        with sharded_memory.fake_process_group(layout.ranks, rank):
+        with sharded_memory.fake_process_group(layout.world_size, rank):
             for count in range(1, 31):
                 stages: list[Any] = [
-                    PipelineStage(torch.nn.Identity(), rank + part * layout.pp, layout.stages, torch.device("cpu"))
+                    PipelineStage(torch.nn.Identity(), rank + part * layout.pp, layout.num_stages, torch.device("cpu"))
                     for part in range(layout.virtual_stages)
                 ]
                 try:
@@ -178,15 +178,19 @@ def test_micro_batches_are_those_that_torchs_schedule_takes(layout: Layout) -> N
                     continue
                 taken.add(count)
                 assert max(map(sum, held(schedule, layout, rank))) == max_in_flight(layout, count, rank)
-    assert taken == {count for count in range(1, 31) if layout.filled(count) == count} < set(range(1, 31))
-    assert all(layout.filled(count) == min(n for n in taken if n >= count) for count in range(1, max(taken)))
+    assert (
+        taken == {count for count in range(1, 31) if layout.round_up_microbatches(count) == count} < set(range(1, 31))
+    )
+    assert all(
+        layout.round_up_microbatches(count) == min(n for n in taken if n >= count) for count in range(1, max(taken))
+    )
     work = Workload(8192, 13 * 4)
     assert work.num_micro_batches(Layout(pp=4, dp=4)) == 15  # 13 make no three equal rounds
 
 
 @pytest.mark.parametrize("tied", [True, False])
 def test_weights_gradients_and_moments_are_those_of_the_real_model(tied: bool) -> None:
-    model = Llama(LlamaConfig(512, 64, 3, 4, 2, 176, tie_word_embeddings=tied)).initialise(1)
+    model = Llama(LlamaConfig(512, 64, 3, 4, 2, 176, tie_word_embeddings=tied)).init_weights(1)
     optimizer = make_optimizer(model, settings(precision="fp32", micro_tokens=1024))
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
@@ -211,7 +215,7 @@ def test_activations_are_within_a_tenth_of_the_measured_peak(
     config: LlamaConfig, sequences: int, length: int, kind: str
 ) -> None:
     """The allocator's own peak in forward and backward pass, above the weights and gradients that lay there before."""
-    model = Llama(config).initialise(1)
+    model = Llama(config).init_weights(1)
     generator = torch.Generator().manual_seed(1)
     tokens = torch.randint(0, config.vocab_size, (sequences, length), generator=generator)
     batch = TokenBatch(tokens, tokens, torch.zeros_like(tokens))

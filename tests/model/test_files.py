@@ -9,7 +9,7 @@ from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from stages.interface import StageError
 from stages.model.files import context_length, is_chat, load_config, load_model, save_model
-from stages.model.llama import Cache, Llama, LlamaConfig, RewardModel, RopeScaling, rope
+from stages.model.llama import KVCache, Llama, LlamaConfig, RewardModel, RopeScaling, rope_cos_sin
 from tests.fixtures import VOCAB_SIZE, World, contents, shape, sharp
 
 SHAPES = [
@@ -32,7 +32,7 @@ def rope_parameters(config: LlamaConfig) -> dict:
 @torch.no_grad()
 def with_cache(model: Llama, tokens: torch.Tensor, pieces: list[int]) -> torch.Tensor:
     """The logits of tokens [B, T] when they come in pieces."""
-    caches = [Cache(len(tokens), tokens.shape[1], model.config, torch.float32) for _ in model.model.layers]
+    caches = [KVCache(len(tokens), tokens.shape[1], model.config, torch.float32) for _ in model.model.layers]
     found, offset = [], 0
     for piece in tokens.split(pieces, dim=1):
         starts = torch.zeros(len(tokens), offset + piece.shape[1], dtype=torch.long)
@@ -50,7 +50,7 @@ def some_tokens(length: int = 100) -> torch.Tensor:
 def test_transformers_opens_our_directory_and_gives_the_same_logits(
     changes: dict, world: World, tmp_path: Path
 ) -> None:
-    model = sharp(Llama(shape(**changes)).initialise(1))
+    model = sharp(Llama(shape(**changes)).init_weights(1))
     save_model(model, tmp_path, world.tokenizer, 128)
     theirs, report = transformers.LlamaForCausalLM.from_pretrained(tmp_path, output_loading_info=True)
     assert not any(report[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
@@ -72,7 +72,7 @@ def test_transformers_opens_our_directory_and_gives_the_same_logits(
 @torch.no_grad()
 def test_weights_in_several_files_are_one_model(world: World, tmp_path: Path) -> None:
     """As transformers saves a large one."""
-    model = sharp(Llama(shape(tie_word_embeddings=False)).initialise(1))
+    model = sharp(Llama(shape(tie_word_embeddings=False)).init_weights(1))
     save_model(model, tmp_path / "one", world.tokenizer, 128)
     theirs = transformers.LlamaForCausalLM.from_pretrained(tmp_path / "one")
     theirs.save_pretrained(tmp_path / "many", max_shard_size="20KB")
@@ -95,7 +95,7 @@ def test_weights_in_several_files_are_one_model(world: World, tmp_path: Path) ->
     ],
 )
 def test_what_a_config_leaves_out_is_as_transformers_has_it(changes: dict, world: World, tmp_path: Path) -> None:
-    save_model(Llama(shape(num_key_value_heads=4)).initialise(1), tmp_path, world.tokenizer, 128)
+    save_model(Llama(shape(num_key_value_heads=4)).init_weights(1), tmp_path, world.tokenizer, 128)
     values = json.loads((tmp_path / "config.json").read_text()) | changes
     (tmp_path / "config.json").write_text(json.dumps({k: value for k, value in values.items() if value is not None}))
     ours, theirs = load_config(tmp_path), transformers.AutoConfig.from_pretrained(tmp_path)
@@ -118,7 +118,7 @@ def test_what_a_config_leaves_out_is_as_transformers_has_it(changes: dict, world
 def test_a_directory_that_is_not_whole_is_refused(
     file: str, content: str | None, message: str, world: World, tmp_path: Path
 ) -> None:
-    save_model(Llama(shape()).initialise(1), tmp_path, world.tokenizer, 128)
+    save_model(Llama(shape()).init_weights(1), tmp_path, world.tokenizer, 128)
     (tmp_path / file).unlink()
     if content is not None:
         (tmp_path / file).write_text(content)
@@ -152,7 +152,7 @@ def test_positions_turn_as_in_transformers_even_far_out(scaling: RopeScaling | N
     )
     positions = torch.tensor([[0, 1, 8191, 8192, 131_071]])
     cos, sin = LlamaRotaryEmbedding(config)(torch.zeros(1), positions)
-    found = rope(positions, ours.head_dim, ours.rope_theta, scaling)
+    found = rope_cos_sin(positions, ours.head_dim, ours.rope_theta, scaling)
     assert torch.equal(found[0][:, 0], cos) and torch.equal(found[1][:, 0], sin)
 
 
@@ -173,7 +173,7 @@ def test_a_reward_model_opens_with_the_same_score(world: World, tmp_path: Path) 
     save_model(model, tmp_path, world.tokenizer, 128)
     theirs, report = transformers.LlamaForSequenceClassification.from_pretrained(tmp_path, output_loading_info=True)
     assert not any(report[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
-    rows = [chat.plain("the cat sat"), chat.plain("a mat")]
+    rows = [chat.encode_text("the cat sat"), chat.encode_text("a mat")]
     longest = max(map(len, rows))
     tokens = torch.tensor([row + [chat.pad] * (longest - len(row)) for row in rows])
     ours = torch.stack([model(tokens)[number, len(row) - 1] for number, row in enumerate(rows)])
@@ -190,7 +190,7 @@ def test_a_reward_model_begins_as_the_pretrained_model_with_a_silent_head(world:
 
 
 def test_a_directory_is_the_same_bytes_each_time_and_loads_to_the_same_weights(world: World, tmp_path: Path) -> None:
-    model = Llama(shape(tie_word_embeddings=False)).initialise(4)
+    model = Llama(shape(tie_word_embeddings=False)).init_weights(4)
     for name in ("a", "b"):
         save_model(model, tmp_path / name, world.tokenizer, 77)
     assert contents(tmp_path / "a") == contents(tmp_path / "b")

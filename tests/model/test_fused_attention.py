@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from stages.distributed.layout import Layout
-from stages.distributed.parallelize import blocks_of, local_positions
+from stages.distributed.parallelize import local_positions, make_attention_blocks
 from stages.model import fused_attention as fused
 from stages.model import llama
 
@@ -21,7 +21,7 @@ def test_both_give_the_same_outputs_and_gradients(layout: Layout, rank: int) -> 
     k, v = (torch.randn(3, key_value_heads, length, width, generator=generator) for _ in range(2))
     weights = torch.randn(3, len(positions), heads * width, generator=generator)
     found = []
-    in_blocks, masked = (llama.attend, blocks_of), (fused.attend, fused.visible)
+    in_blocks, masked = (llama.blockwise_attention, make_attention_blocks), (fused.masked_attention, fused.make_mask)
     for attend, mask in (in_blocks, masked):
         inputs = [tensor.clone().requires_grad_() for tensor in (q, k, v)]
         out = attend(*inputs, mask(starts, positions))  # type: ignore[operator]

@@ -9,8 +9,8 @@ from transformers.generation.logits_process import TemperatureLogitsWarper, TopP
 
 from stages.interface import StageError
 from stages.model.files import save_model
-from stages.model.generate import draw, generate, nucleus, random_numbers, stream
-from stages.model.llama import Cache, Llama
+from stages.model.generate import SamplingParams, filter_top_p, generate, sample_tokens, stream, uniform_numbers
+from stages.model.llama import KVCache, Llama
 from tests.fixtures import VOCAB_SIZE, World, shape, sharp
 
 PLAIN = VOCAB_SIZE - 8
@@ -22,7 +22,7 @@ def some_prompts(lengths: Sequence[int]) -> list[list[int]]:
 
 
 @torch.no_grad()
-def without_cache(model: Llama, prompt: list[int], new: int, stop: set[int]) -> list[int]:
+def without_cache(model: Llama, prompt: list[int], new: int, stop: Sequence[int]) -> list[int]:
     tokens = list(prompt)
     for _ in range(new):
         drawn = int(model(torch.tensor([tokens]))[0, -1].argmax())
@@ -33,10 +33,10 @@ def without_cache(model: Llama, prompt: list[int], new: int, stop: set[int]) -> 
 
 
 def test_greedy_with_cache_is_greedy_without_and_that_of_transformers(world: World, tmp_path: Path) -> None:
-    model = sharp(Llama(shape(tie_word_embeddings=False)).initialise(1))
+    model = sharp(Llama(shape(tie_word_embeddings=False)).init_weights(1))
     prompts = some_prompts([1, 7, 30, 90, 7])
-    found = generate(model, prompts, max_new_tokens=24, stop=())
-    assert found == [without_cache(model, prompt, 24, set()) for prompt in prompts]
+    found = generate(model, prompts, SamplingParams(24))
+    assert found == [without_cache(model, prompt, 24, ()) for prompt in prompts]
     assert all(len(answer) == 24 for answer in found)
     save_model(model, tmp_path, world.tokenizer, 128)
     theirs = transformers.LlamaForCausalLM.from_pretrained(tmp_path)
@@ -54,24 +54,24 @@ def test_greedy_with_cache_is_greedy_without_and_that_of_transformers(world: Wor
 
 
 def test_a_ragged_batch_answers_as_each_prompt_alone() -> None:
-    model = sharp(Llama(shape(tie_word_embeddings=False)).initialise(2))
+    model = sharp(Llama(shape(tie_word_embeddings=False)).init_weights(2))
     prompts = some_prompts([70, 3, 12, 65, 1, 40])
-    stop = set(range(0, PLAIN, 9))  # rows end at different steps and leave the batch
-    together = generate(model, prompts, max_new_tokens=30, stop=stop)
-    assert together == [generate(model, [prompt], max_new_tokens=30, stop=stop)[0] for prompt in prompts]
-    assert together == generate(model, prompts, max_new_tokens=30, stop=stop, batch_size=2)
+    stop = range(0, PLAIN, 9)  # rows end at different steps and leave the batch
+    together = generate(model, prompts, SamplingParams(30, stop))
+    assert together == [generate(model, [prompt], SamplingParams(30, stop))[0] for prompt in prompts]
+    assert together == generate(model, prompts, SamplingParams(30, stop), batch_size=2)
     assert together == [without_cache(model, prompt, 30, stop) for prompt in prompts]
-    assert len({len(answer) for answer in together}) > 2 and not any(stop & set(answer) for answer in together)
+    assert len({len(answer) for answer in together}) > 2 and not any(set(stop) & set(answer) for answer in together)
 
 
 def test_an_answer_is_complete_once_it_ends_with_the_sequence_asked_for() -> None:
-    model = sharp(Llama(shape(tie_word_embeddings=False)).initialise(2))
+    model = sharp(Llama(shape(tie_word_embeddings=False)).init_weights(2))
     prompts = some_prompts([70, 3, 12, 65, 1, 40])
-    whole = generate(model, prompts, max_new_tokens=30, stop=())
+    whole = generate(model, prompts, SamplingParams(30))
     ending = whole[0][8:10]
     prompts[1] += ending  # of the prompt it does not count
-    whole = generate(model, prompts, max_new_tokens=30, stop=())
-    found = generate(model, prompts, max_new_tokens=30, stop=(), ending=ending)
+    whole = generate(model, prompts, SamplingParams(30))
+    found = generate(model, prompts, SamplingParams(30, stop_sequence=ending))
     for all_of_it, answer in zip(whole, found, strict=True):
         ends = [place for place in range(2, 31) if all_of_it[place - 2 : place] == ending]
         assert answer == all_of_it[: ends[0] if ends else 30]
@@ -81,7 +81,7 @@ def test_an_answer_is_complete_once_it_ends_with_the_sequence_asked_for() -> Non
 def test_the_cache_is_smaller_by_heads_over_key_value_heads() -> None:
     sizes = {}
     for key_value_heads in (1, 2, 4):
-        cache = Cache(3, 50, shape(num_key_value_heads=key_value_heads), torch.float32)
+        cache = KVCache(3, 50, shape(num_key_value_heads=key_value_heads), torch.float32)
         sizes[key_value_heads] = cache.keys.nbytes + cache.values.nbytes
     assert sizes[4] == 3 * 50 * 2 * 32 * 4  # batch x positions x (keys, values) x width x bytes
     assert sizes[4] / sizes[1] == 4 and sizes[4] / sizes[2] == 2
@@ -94,7 +94,7 @@ def test_top_p_keeps_what_transformers_keeps() -> None:
         probabilities = (logits / temperature).softmax(-1)
         for top_p in (0.01, 0.3, 0.9, 0.999):
             expected = TopPLogitsWarper(top_p)(None, TemperatureLogitsWarper(temperature)(None, logits)).softmax(-1)
-            kept = nucleus(probabilities, top_p)
+            kept = filter_top_p(probabilities, top_p)
             assert torch.equal(kept > 0, expected > 0)
             assert torch.allclose(kept / kept.sum(-1, keepdim=True), expected, rtol=1e-4, atol=1e-7)
 
@@ -102,10 +102,10 @@ def test_top_p_keeps_what_transformers_keeps() -> None:
 def test_draws_follow_the_distribution_and_never_leave_the_nucleus() -> None:
     probabilities = torch.tensor([0.05, 0.40, 0.0, 0.10, 0.30, 0.15])
     logits = probabilities.log().expand(4000, 6)
-    uniform = random_numbers(range(4000), 1, seed=3)[:, 0]
+    uniform = uniform_numbers(range(4000), 1, seed=3)[:, 0]
 
     def shares(temperature: float, top_p: float) -> torch.Tensor:
-        return draw(logits, temperature, top_p, uniform).bincount(minlength=6) / 4000
+        return sample_tokens(logits, temperature, top_p, uniform).bincount(minlength=6) / 4000
 
     nucleus = shares(1.0, 0.75)  # 0.40, 0.30, 0.15: the first two reach 0.70 only
     assert nucleus[[0, 2, 3]].sum() == 0
@@ -116,18 +116,17 @@ def test_draws_follow_the_distribution_and_never_leave_the_nucleus() -> None:
     assert torch.allclose(shares(0.5, 1.0), squared, atol=0.03)
     halves = torch.tensor([0.0, 0.0, 1.0, 0.0, 1.0, 0.0]).log().expand(4, 6)
     edges = torch.tensor([0.0, 0.5 - 1e-9, 0.5, 1 - 1e-9], dtype=torch.float64)
-    assert draw(halves, 1.0, 1.0, edges).tolist() == [2, 2, 4, 4]
+    assert sample_tokens(halves, 1.0, 1.0, edges).tolist() == [2, 2, 4, 4]
 
 
 def test_a_seed_decides_what_is_drawn_and_the_batch_does_not() -> None:
-    model = sharp(Llama(shape()).initialise(4), scale=3.0)
+    model = sharp(Llama(shape()).init_weights(4), scale=3.0)
     prompts = some_prompts([5, 9, 1, 40, 5, 5])
-    stop = set(range(0, PLAIN, 9))
+    stop = range(0, PLAIN, 9)
 
     def sampled(prompts: list[list[int]], seed: int = 1, batch_size: int = 128) -> list[list[int]]:
-        return generate(
-            model, prompts, max_new_tokens=20, stop=stop, temperature=1.0, top_p=0.9, seed=seed, batch_size=batch_size
-        )
+        params = SamplingParams(20, stop, temperature=1.0, top_p=0.9, seed=seed)
+        return generate(model, prompts, params, batch_size)
 
     torch.manual_seed(0)
     first = sampled(prompts)
@@ -141,22 +140,22 @@ def test_a_seed_decides_what_is_drawn_and_the_batch_does_not() -> None:
 
 def test_what_cannot_be_continued_is_refused() -> None:
     model = Llama(shape())
-    assert generate(model, [], max_new_tokens=3, stop=()) == []
+    assert generate(model, [], SamplingParams(3)) == []
     with pytest.raises(StageError, match="prompt 1 has no tokens"):
-        generate(model, [[1], []], max_new_tokens=3, stop=())
+        generate(model, [[1], []], SamplingParams(3))
     with pytest.raises(StageError, match="top_p 0"):
-        generate(model, [[1]], max_new_tokens=3, stop=(), temperature=1.0, top_p=0)
+        generate(model, [[1]], SamplingParams(3, temperature=1.0, top_p=0))
 
 
 def test_tokens_stream_as_they_are_drawn() -> None:
-    model = sharp(Llama(shape()).initialise(5))
+    model = sharp(Llama(shape()).init_weights(5))
     prompts = some_prompts([4, 9])
     forward, passes = model.model.forward, []
     model.model.forward = lambda *given: passes.append(1) or forward(*given)  # type: ignore[method-assign, func-returns-value]
-    tokens = stream(model, prompts, max_new_tokens=8, stop=(), temperature=0.8, seed=3)
+    tokens = stream(model, prompts, SamplingParams(8, temperature=0.8, seed=3))
     first = [next(tokens), next(tokens)]
     assert len(passes) == 1  # the first tokens are there before the second is computed
     rows = [*first, *tokens]
     assert [row for row, _ in rows] == [0, 1] * 8 and len(passes) == 8
-    answers = generate(model, prompts, max_new_tokens=8, stop=(), temperature=0.8, seed=3)
+    answers = generate(model, prompts, SamplingParams(8, temperature=0.8, seed=3))
     assert [[token for row, token in rows if row == number] for number in (0, 1)] == answers

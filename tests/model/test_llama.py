@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from stages.model.llama import QUERY_BLOCK, Llama, LlamaConfig, attend, attention_blocks, document_starts
+from stages.model.llama import QUERY_BLOCK, Llama, LlamaConfig, attention_blocks, blockwise_attention, document_starts
 from stages.training.language_modelling import held_out_losses, next_token_loss
 from stages.training.loader import IGNORE_INDEX, TokenBatch
 from stages.training.parameters import autocast as loop_precision
@@ -28,7 +28,7 @@ def packed(seed: int, boundary: int) -> Tensor:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("boundary", [QUERY_BLOCK, QUERY_BLOCK + 17])
 def test_document_1_moves_no_logit_of_document_2(dtype: torch.dtype, boundary: int) -> None:
-    model = sharp(Llama(shape()).initialise(1))
+    model = sharp(Llama(shape()).init_weights(1))
     tokens = packed(1, boundary)
     other = tokens.clone()
     other[:, 1:boundary] = (tokens[:, 1:boundary] + 1) % BEGIN
@@ -56,7 +56,7 @@ def test_document_1_moves_no_bit_of_what_document_2_teaches_or_is_measured_at(pr
 
     def learnt(tokens: Tensor, masked: bool = True) -> list[Tensor]:
         """Training loss and gradients, held-out losses. The embedding's gradient adds up what each position gives."""
-        model = sharp(Llama(shape(tie_word_embeddings=False)).initialise(1)).train()
+        model = sharp(Llama(shape(tie_word_embeddings=False)).init_weights(1)).train()
         batch = TokenBatch(tokens, targets, document_starts(tokens, BEGIN) if masked else None)
         with loop_precision(training):
             loss, _ = next_token_loss(model, batch)
@@ -76,7 +76,7 @@ class OneBatch:
     def __init__(self, batch: TokenBatch) -> None:
         self._batch = batch
 
-    def distinct(self, samples: int) -> int:
+    def count_distinct(self, samples: int) -> int:
         return samples
 
     def batch(self, first: int, count: int) -> TokenBatch:
@@ -84,7 +84,7 @@ class OneBatch:
 
 
 def test_a_packed_document_has_the_logits_it_has_alone() -> None:
-    model = sharp(Llama(shape()).initialise(2))
+    model = sharp(Llama(shape()).init_weights(2))
     tokens = packed(2, 70)
     with torch.no_grad():
         together = model(tokens, document_starts(tokens, BEGIN))[:, 70:]
@@ -93,7 +93,7 @@ def test_a_packed_document_has_the_logits_it_has_alone() -> None:
 
 
 def test_no_logit_sees_the_future() -> None:
-    model = sharp(Llama(shape()).initialise(3))
+    model = sharp(Llama(shape()).init_weights(3))
     tokens = packed(3, 90)
     other = tokens.clone()
     other[:, 75] = (tokens[:, 75] + 1) % BEGIN
@@ -114,7 +114,7 @@ def test_blocked_attention_is_attention_with_the_same_mask(heads: tuple[int, int
     query = position[offset:, None]
     visible = (position <= query) & (position >= starts[:, offset:, None])
     expected = F.scaled_dot_product_attention(q, k, v, visible[:, None], enable_gqa=True)
-    found = attend(q, k, v, attention_blocks(starts, offset, queries))
+    found = blockwise_attention(q, k, v, attention_blocks(starts, offset, queries))
     assert torch.allclose(found, expected.transpose(1, 2).flatten(2), atol=1e-5)
 
 
@@ -144,23 +144,23 @@ def test_a_seed_decides_the_weights_and_leaves_torchs_own_generator_alone() -> N
     torch.manual_seed(0)
     model = Llama(shape())
     state = torch.get_rng_state()
-    first = model.initialise(5).state_dict()
+    first = model.init_weights(5).state_dict()
     assert torch.equal(state, torch.get_rng_state())
-    again, other = Llama(shape()).initialise(5).state_dict(), Llama(shape()).initialise(6).state_dict()
+    again, other = Llama(shape()).init_weights(5).state_dict(), Llama(shape()).init_weights(6).state_dict()
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["model.embed_tokens.weight"], other["model.embed_tokens.weight"])
 
 
 @pytest.mark.parametrize(("width", "deviation"), [(64, 0.06), (768, 0.0228), (4096, 0.02), (16384, 0.02)])
 def test_first_weights_are_larger_in_narrow_models(width: int, deviation: float) -> None:
-    assert shape(hidden_size=width).initial_deviation == pytest.approx(deviation, abs=1e-4)
+    assert shape(hidden_size=width).init_std == pytest.approx(deviation, abs=1e-4)
 
 
 def test_first_weights_have_their_deviation_and_residual_outputs_a_smaller_one() -> None:
     config = shape(hidden_size=192)
-    weights = Llama(config).initialise(1).state_dict()
-    assert weights["model.embed_tokens.weight"].std().item() == pytest.approx(config.initial_deviation, rel=0.05)
-    residual = config.initial_deviation / (2 * config.num_hidden_layers) ** 0.5
+    weights = Llama(config).init_weights(1).state_dict()
+    assert weights["model.embed_tokens.weight"].std().item() == pytest.approx(config.init_std, rel=0.05)
+    residual = config.init_std / (2 * config.num_hidden_layers) ** 0.5
     assert weights["model.layers.0.mlp.down_proj.weight"].std().item() == pytest.approx(residual, rel=0.05)
 
 

@@ -12,7 +12,7 @@ def test_parameters_are_counted_as_they_are() -> None:
     config = MoEConfig(shape(), experts=5, expert_size=24)
     model = MoELlama(config)
     assert sum(p.numel() for p in model.parameters()) == config.parameters
-    inside = sum(p.numel() for p in model.routed[0].experts[0].parameters())
+    inside = sum(p.numel() for p in model.moe_layers[0].experts[0].parameters())
     assert config.parameters - config.active_parameters == 3 * inside * shape().num_hidden_layers
     with pytest.raises(ValueError, match="2 experts"):
         MoEConfig(shape(), experts=1, expert_size=24)
@@ -54,7 +54,7 @@ def test_the_balancing_loss_is_least_where_the_load_is_even() -> None:
 
 
 def test_perturbing_one_document_moves_no_logit_of_the_next() -> None:
-    model = MoELlama(MoEConfig(shape(), experts=4, expert_size=24)).initialise(3)
+    model = MoELlama(MoEConfig(shape(), experts=4, expert_size=24)).init_weights(3)
     tokens = torch.randint(300, (1, 20), generator=torch.Generator().manual_seed(1))
     starts = torch.tensor([[0] * 8 + [8] * 12])
     before = model(tokens, starts)

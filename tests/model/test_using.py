@@ -29,7 +29,7 @@ def block(kind: str, containing: str) -> str:
 @pytest.fixture
 def home(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with models where the page expects them."""
-    flagship = sharp(Llama(shape()).initialise(6), scale=4.0)
+    flagship = sharp(Llama(shape()).init_weights(6), scale=4.0)
     save_model(flagship, tmp_path / "models/flagship/base", world.tokenizer, 128)
     save_model(flagship, tmp_path / "models/flagship/chat", world.tokenizer, 128, chat=True)
     monkeypatch.chdir(tmp_path)
@@ -43,7 +43,7 @@ def test_transformers_and_our_own_generation_answer_as_the_page_shows(
     theirs = capsys.readouterr().out
     assert theirs.startswith("<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\n What is 3 + 4?<|eot_id|>")
     tokenizer = transformers.AutoTokenizer.from_pretrained("models/flagship/base")
-    assert tokenizer("the cat")["input_ids"] == [world.chat.begin_of_text, *world.chat.plain("the cat")]
+    assert tokenizer("the cat")["input_ids"] == [world.chat.begin_of_text, *world.chat.encode_text("the cat")]
     exec(block("python", "generate(model"), {})
     lines = capsys.readouterr().out.splitlines()
     assert {"0", "1"} == {line.split()[0] for line in lines if re.fullmatch(r"[01] \d+", line)}
@@ -76,7 +76,7 @@ def test_lm_eval_runs_offline_and_finds_our_likelihoods(home: Path, world: World
 @torch.no_grad()
 def likelihood(model: Llama, world: World, question: str, choice: str) -> float:
     """Log-likelihood of `choice` after `question`, in nats."""
-    whole = [world.chat.begin_of_text, *world.chat.plain(question + choice)]
-    count = len(whole) - 1 - len(world.chat.plain(question))
+    whole = [world.chat.begin_of_text, *world.chat.encode_text(question + choice)]
+    count = len(whole) - 1 - len(world.chat.encode_text(question))
     scores = model(torch.tensor([whole]))[0].log_softmax(-1)
     return sum(float(scores[place - 1, whole[place]]) for place in range(len(whole) - count, len(whole)))

@@ -6,7 +6,7 @@ from stages.model.files import load_model
 from stages.posttraining.dpo import PreferenceBatch
 from stages.posttraining.sequences import BatchSampler, MicroBatcher, hash_content, pad, tokenize_dialog
 from stages.posttraining.sft import DialogBatches, response_loss
-from stages.tokenizer.chat import ask
+from stages.tokenizer.chat import make_messages
 from stages.training.loader import IGNORE_INDEX
 from tests.fixtures import World
 
@@ -14,7 +14,7 @@ from tests.fixtures import World
 def test_only_the_response_and_its_terminator_are_targets(world: World) -> None:
     chat = world.chat
     tokens, targets = tokenize_dialog(chat, "the cat?", "a mat")
-    prompt, response = chat.prompt(ask("the cat?")), chat.response("a mat")
+    prompt, response = chat.encode_prompt(make_messages("the cat?")), chat.encode_response("a mat")
     assert tokens == prompt + response and len(targets) == len(tokens)
     assert [target for target in targets if target != IGNORE_INDEX] == response
     for place, target in enumerate(targets[:-1]):
@@ -25,10 +25,10 @@ def test_only_the_response_and_its_terminator_are_targets(world: World) -> None:
 def test_without_formatting_the_terminator_is_no_target(world: World) -> None:
     chat = world.chat
     _, targets = tokenize_dialog(chat, "the cat?", "a mat", formatting=False)
-    assert [target for target in targets if target != IGNORE_INDEX] == chat.message("a mat")
+    assert [target for target in targets if target != IGNORE_INDEX] == chat.encode_message("a mat")
     assert [
         target for target in tokenize_dialog(chat, "q", "", formatting=False)[1] if target != IGNORE_INDEX
-    ] == chat.message("")
+    ] == chat.encode_message("")
 
 
 def test_padding_changes_no_loss(world: World) -> None:
@@ -39,7 +39,7 @@ def test_padding_changes_no_loss(world: World) -> None:
         tokenize_dialog(chat, "saw the red house", "by the sea " * 5),
     ]
     batch = pad(rows, chat.pad)
-    assert batch.weight == sum(len(chat.response(text)) for text in ("a mat", "3", "by the sea " * 5))
+    assert batch.weight == sum(len(chat.encode_response(text)) for text in ("a mat", "3", "by the sea " * 5))
     assert batch.tokens[batch.is_last].tolist() == [chat.end_of_turn] * 3
     assert batch.is_last.sum(1).tolist() == [1, 1, 1]
     with torch.no_grad():
@@ -51,7 +51,7 @@ def test_the_prompt_carries_no_loss_and_gets_no_gradient_as_a_target(world: Worl
     """The loss is the response's likelihood given the prompt, written out."""
     chat, model = world.chat, load_model(world.model).eval()
     tokens, targets = tokenize_dialog(chat, "the cat?", "a mat")
-    start = len(chat.prompt(ask("the cat?")))
+    start = len(chat.encode_prompt(make_messages("the cat?")))
     with torch.no_grad():
         logs = model(torch.tensor([tokens]))[0].log_softmax(-1)
         expected = -sum(logs[place - 1, tokens[place]] for place in range(start, len(tokens)))

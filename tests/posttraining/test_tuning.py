@@ -18,7 +18,7 @@ from stages.posttraining.dpo import DPO, PreferenceBatch, compute_reference, dpo
 from stages.posttraining.reward import load_reward_model, rank_responses, ranking_loss, score_responses
 from stages.posttraining.sequences import PairBatch, pad, tokenize_dialog
 from stages.tasks.example import Example
-from stages.tokenizer.chat import ask
+from stages.tokenizer.chat import make_messages
 from stages.training.strategy import SINGLE_PROCESS
 from tests.fixtures import World, contents, examples, settings, shape, sharp, tuning, write_posttraining
 from tests.recorder import Recorder
@@ -91,7 +91,7 @@ def test_the_preference_loss_is_the_formula(mask_formatting: bool, world: World)
     config = preference(beta=0.3, mask_formatting=mask_formatting)
 
     def log_likelihood(model: torch.nn.Module, prompt: str, response: str) -> tuple[torch.Tensor, int]:
-        asked, said = chat.prompt(ask(prompt)), chat.response(response)
+        asked, said = chat.encode_prompt(make_messages(prompt)), chat.encode_response(response)
         logs = model(torch.tensor([asked + said]))[0].log_softmax(-1)
         counted = len(said) - mask_formatting  # the terminator is the last
         places = range(len(asked), len(asked) + counted)

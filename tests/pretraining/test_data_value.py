@@ -27,7 +27,7 @@ CONFIG = initial.Config(1, MIX, settings(), LEARNING_RATE, change(PRETRAINING, v
 
 def tokens_of(world: World, documents: list[str]) -> np.ndarray:
     chat = world.chat
-    ids = [token for text in documents for token in (chat.begin_of_text, *chat.plain(text), chat.end_of_text)]
+    ids = [token for text in documents for token in (chat.begin_of_text, *chat.encode_text(text), chat.end_of_text)]
     return np.array(ids)
 
 

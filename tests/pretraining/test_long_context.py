@@ -9,7 +9,7 @@ from torch import Tensor
 
 from stages.interface import Metrics, StageError
 from stages.model.files import context_length, load_model
-from stages.model.generate import generate
+from stages.model.generate import SamplingParams, generate
 from stages.model.llama import Llama
 from stages.pretraining import long_context
 from stages.pretraining.needles import ANSWER_TOKENS, DEPTHS, answered, misses, needle_accuracy, needles
@@ -123,7 +123,7 @@ def test_needles_fill_the_length_and_their_answers_verify(world: World) -> None:
     assert [depth for depth, _, _ in asked] == [depth for depth in DEPTHS for _ in range(2)]
     for _, example, tokens in asked:
         assert 0.6 * 256 < len(tokens) <= 256 - ANSWER_TOKENS
-        assert example.answer in world.chat.text(tokens)
+        assert example.answer in world.chat.decode(tokens)
     assert verify([example for _, example, _ in asked], [example.answer for _, example, _ in asked]) == [True] * 10
     assert [tokens for _, _, tokens in asked] == [tokens for _, _, tokens in needles(world.chat, 256, 2, seed=1)]
     assert needles(world.chat, 256, 2, seed=2)[0][2] != asked[0][2]
@@ -145,21 +145,27 @@ def test_needle_accuracy_counts_what_the_model_says(world: World) -> None:
     """Whole answers that end count, however they end; no others do."""
     chat = world.chat
     asked = needles(chat, 200, 2, seed=1)
-    right = [(tokens, chat.plain(f" {example.answer}")) for _, example, tokens in asked]
-    endings = [chat.plain(" Q: next"), chat.plain("\n"), [chat.stop[0]], chat.plain(" Q:"), chat.plain(" Q: x")]
+    right = [(tokens, chat.encode_text(f" {example.answer}")) for _, example, tokens in asked]
+    endings = [
+        chat.encode_text(" Q: next"),
+        chat.encode_text("\n"),
+        [chat.stop_token_ids[0]],
+        chat.encode_text(" Q:"),
+        chat.encode_text(" Q: x"),
+    ]
     texts = [[*prompt, *answer, *ending] for (prompt, answer), ending in zip(right, endings * 2, strict=True)]
-    texts[0] = [*right[0][0], *chat.plain(" nothing Q:")]
-    texts[5] = [*right[5][0], *right[5][1], *chat.plain("1 Q:")]  # goes on where the answer ends
-    texts[9] = [*right[9][0], *right[9][1][:-1], *chat.plain(" Q:")]  # ends too early
+    texts[0] = [*right[0][0], *chat.encode_text(" nothing Q:")]
+    texts[5] = [*right[5][0], *right[5][1], *chat.encode_text("1 Q:")]  # goes on where the answer ends
+    texts[9] = [*right[9][0], *right[9][1][:-1], *chat.encode_text(" Q:")]  # ends too early
     found = needle_accuracy(Saying(texts), chat, [200], 2, 1, settings())  # type: ignore[arg-type]
     assert [row["accuracy"] for row in found] == [0.5, 1, 0.5, 1, 0.5] and {row["n"] for row in found} == {2}
 
 
 def test_what_counts_as_found_is_what_the_model_would_generate(world: World) -> None:
     """Teacher-forced greedy choices are greedy decoding's: a model's own answers have no misses, changed ones have."""
-    model = sharp(Llama(shape()).initialise(3))
+    model = sharp(Llama(shape()).init_weights(3))
     prompts = [tokens for _, _, tokens in needles(world.chat, 64, 1, seed=1)]
-    answers = generate(model, prompts, max_new_tokens=9, stop=())
+    answers = generate(model, prompts, SamplingParams(max_new_tokens=9))
     assert len({tuple(answer) for answer in answers}) > 1
     rows = [(prompt, answer[:-1]) for prompt, answer in zip(prompts, answers, strict=True)]
     ends = torch.tensor([answer[-1] for answer in answers]).unique()

@@ -19,7 +19,7 @@ def untrained(directory: Path, seed: int, chat: bool, scale: float = 1.0) -> Pat
     if not (directory.parent / "tokenizer.json").exists():
         texts = [f"{e.prompt} {e.answer}" for task in ("safety", "code") for e in generate(task, "web", 40, 0)]
         bpe.save(bpe.train(texts, 400), directory.parent)
-    model = Llama(LlamaConfig(400, 16, 1, 2, 1, 32, tie_word_embeddings=True)).initialise(seed)
+    model = Llama(LlamaConfig(400, 16, 1, 2, 1, 32, tie_word_embeddings=True)).init_weights(seed)
     for parameter in model.parameters():
         parameter.data *= scale
     save_model(model, directory, directory.parent, 256, chat=chat)

@@ -37,7 +37,7 @@ def test_each_prompt_has_its_answer_and_others_of_its_kind(world: World) -> None
 
 
 def test_likelihoods_are_those_of_one_answer_at_a_time(world: World) -> None:
-    model = sharp(Llama(shape()).initialise(3))
+    model = sharp(Llama(shape()).init_weights(3))
     asked = questions(TEST, world.tokenizer, seed=1)
     together = surprise(model, asked, settings(), tokens=3_000)
     for question, nats in list(zip(asked, together, strict=True))[::5]:
@@ -57,7 +57,9 @@ def test_right_is_the_likeliest() -> None:
 def test_the_stage_measures_models_as_the_sweep_does(world: World, tmp_path: Path) -> None:
     config = multiple_choice.Config(1, settings(), TEST)
     metrics = multiple_choice.run(config, {"flagship-base": world.model}, {}, Recorder(tmp_path))
-    nats, right = right_answers(surprise(Llama(shape()).initialise(1), questions(TEST, world.tokenizer, 1), settings()))
+    nats, right = right_answers(
+        surprise(Llama(shape()).init_weights(1), questions(TEST, world.tokenizer, 1), settings())
+    )
     found = metrics["flagship-base"]
     assert found["nats"]["value"] == pytest.approx(nats.mean(), rel=1e-6)
     assert found["accuracy"]["value"] == right.mean() and found["accuracy"]["n"] == 4 * len(HELPFUL_TASKS)

@@ -31,7 +31,7 @@ def trained(world: World, scratch: Path, compile_it: bool, stops: tuple[int, ...
     options = settings(compile=compile_it, checkpoint_seconds=1e-9)
     schedule = Schedule(peak=1e-2, warmup=2, steps=STEPS, floor=0.1)
     for max_steps in (*stops, STEPS):
-        model = Llama(SHAPE).initialise(1)
+        model = Llama(SHAPE).init_weights(1)
         history, *_ = train(
             model,
             batches,

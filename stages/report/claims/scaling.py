@@ -25,7 +25,7 @@ claims = ClaimFamily()
 def count_inner_minima(evidence: Evidence) -> Finding:
     budgets = evidence.herd["fit"]["budgets"]
     num_inner = sum(budget["inner"] for budget in budgets)
-    curvature = statistics.over_seeds(np.array([budget["curvature"] for budget in budgets]))
+    curvature = statistics.mean_over_seeds(np.array([budget["curvature"] for budget in budgets]))
     residual = float(np.mean([budget["residual"] for budget in budgets]))
     excluded = [f"{budget['flops']:.1e} FLOPs: {budget['kind']}" for budget in budgets if not budget["inner"]]
     note = f" Excluded from the power law: {', '.join(excluded)}." if excluded else ""
