@@ -1,8 +1,10 @@
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from itertools import combinations
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -44,9 +46,48 @@ CLOSED = {
 }
 
 
-def test_tasks_are_the_eight_helpful_ones_in_order() -> None:
-    assert HELPFUL_TASKS == ("arithmetic", "code", "translation", "lookup", "facts", "format", "howto", "mails")
+def test_helpful_tasks_keep_their_order() -> None:
+    assert HELPFUL_TASKS[:8] == ("arithmetic", "code", "translation", "lookup", "facts", "format", "howto", "mails")
     assert set(ALL) == {*HELPFUL_TASKS, "risky_code", "safety"}
+
+
+NEW_TASK = """
+from stages.tasks.example import Candidate, Example
+from stages.tasks.task import TaskInfo
+
+INFO = TaskInfo("doubles", 11, ("doubles.example",), ("doubling",), "math", is_quality_positive=True, is_verified=True)
+
+def draw(generator, level, split):
+    number = generator.randrange(10_000)
+    example = Example(INFO.name, level, f"Double {number}.", str(2 * number), {"result": 2 * number})
+    return Candidate(example, str(number), is_closed=False)
+
+def grade(examples, responses):
+    return [float(a.answer == b.strip()) for a, b in zip(examples, responses)]
+
+def statement(example):
+    return f"{example.prompt} This is {example.answer}."
+"""
+
+
+def test_a_new_module_is_all_that_a_task_needs(tmp_path: Path) -> None:
+    stages = Path(__file__).parents[2] / "stages"
+    shutil.copytree(stages, tmp_path / "stages", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "stages" / "tasks" / "definitions" / "doubles.py").write_text(NEW_TASK)
+    script = (
+        "from stages.tasks import HELPFUL_TASKS, VERIFIED_TASKS, generate, verify\n"
+        "from stages.tasks.pages import pages\n"
+        "from stages.curation.classification.bucket import Bucket\n"
+        "from stages.curation.classification.quality import Quality\n"
+        "examples = generate('doubles', 'test', 20, 1)\n"
+        "assert all(verify(examples, [e.answer for e in examples]))\n"
+        "assert b'Double' in next(pages('doubles', 1, 1)).body\n"
+        "assert 'doubles' in HELPFUL_TASKS and 'doubles' in VERIFIED_TASKS\n"
+        "quality = Quality(positive=[], negative=[], threshold=0, buckets=[], lowest=0)\n"
+        "assert 'generated-doubles' in quality.sources_by_label()['positive']\n"
+        "assert 'generated-doubles' in Bucket(examples={}, english=0.5).sources_by_domain()['math']\n"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
 
 
 @pytest.mark.parametrize("task", ALL)
@@ -56,7 +97,7 @@ def test_no_problem_of_a_split_is_in_another(task: str) -> None:
         examples = [e for seed in (1, 2) for e in generate(task, split, 300, seed)]
         if split == "web":
             examples = [e for e in examples if not CLOSED.get(task, lambda e: False)(e)]
-        problems[split] = {PROBLEM[task](e) for e in examples}
+        problems[split] = {PROBLEM.get(task, lambda e: e.prompt)(e) for e in examples}
         assert problems[split] or split == "web"
     for one, other in combinations(SPLITS, 2):
         assert not problems[one] & problems[other], (one, other)
@@ -76,9 +117,9 @@ def test_same_arguments_same_examples_and_a_smaller_count_is_the_start(task: str
 def test_examples_do_not_depend_on_the_process() -> None:
     script = (
         "import hashlib, json; from stages.tasks import REGISTRY, generate; from stages.tasks.pages import pages\n"
-        "rows = [e.to_json() for t in REGISTRY for e in generate(t, 'test', 40, 7)]\n"
+        "records = [e.to_json() for t in REGISTRY for e in generate(t, 'test', 40, 7)]\n"
         "body = b''.join(p.body for t in REGISTRY for p in pages(t, 3, 7))\n"
-        "print(hashlib.sha256(json.dumps(rows).encode() + body).hexdigest())"
+        "print(hashlib.sha256(json.dumps(records).encode() + body).hexdigest())"
     )
     digests = {
         subprocess.run(
