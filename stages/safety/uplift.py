@@ -1,9 +1,9 @@
-"""Uplift test (5.4.5): novices take a test alone (control) or with an assistant's answers (assisted).
+"""Uplift test (5.4.5): novices solve a test alone (control) or with an assistant's answers (assisted).
 
-A participant is a weak model that answers at a temperature; the assistant is the member under test, whose answer stands
-before the question as a worked example. The items are harmless proxies for the paper's cyber attack and chemical,
-biological, radiological, nuclear and explosive scenarios: hard problems of several skills stand for the stages of a
-scenario, for no model of this herd knows anything dangerous.
+A participant is a weak model that samples at a temperature; the assistant is the member under test, whose answer comes
+before the question as a solved example. The items are harmless proxies for the paper's cyber attack and chemical,
+biological, radiological, nuclear and explosive scenarios: hard problems of several skills replace the stages of a
+scenario, because no model of this herd knows anything dangerous.
 """
 
 import random
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from stages.posttraining.respond import Responder, Sampling
-from stages.safety.asking import Dialog, Record, reply
-from stages.safety.study import ARMS, Row, analyse
+from stages.safety.study import ARMS, StudyRecord, analyse
+from stages.safety.transcript import Dialog, Transcript, reply, reply_to_prompts
 from stages.tasks import generate, verify
 from stages.tasks.example import Example
 from stages.tokenizer.chat import Message, make_messages
@@ -21,45 +21,45 @@ from stages.tokenizer.chat import Message, make_messages
 STAGES = ("arithmetic", "translation", "format")
 """The proxy skill of each stage, at its hard level."""
 SKILLS = {"low": 1, "moderate": 3}
-"""Worked examples that participants of a skill have before them, in both arms (the paper: teams of two skills)."""
+"""Solved examples in the prompt of participants of each skill, in both arms (the paper: teams of two skills)."""
 
 
 @dataclass(frozen=True)
-class Sitting:
-    """One participant before one item."""
+class Trial:
+    """One participant on one item."""
 
     participant: str
     arm: str
     skill: str
     item: Example
-    shots: Sequence[Example]
+    few_shot: Sequence[Example]
 
 
-def sittings(participants: int, items: int, seed: int) -> list[Sitting]:
-    """`participants` per arm, skills in turn, each with `items` random test items per stage."""
+def draw_trials(participants: int, items: int, seed: int) -> list[Trial]:
+    """Draws `participants` per arm, skills in turn, each with `items` random test items per stage."""
     generator = random.Random(f"uplift/{seed}")
-    pool, shots = {}, {}
+    pool, few_shot_pool = {}, {}
     for task in STAGES:
         pool[task] = [e for e in generate(task, "test", 4 * items + 40, seed) if e.level == "hard"]
-        shots[task] = [e for e in generate(task, "web", 64, seed) if e.level == "hard"]
-    found = []
+        few_shot_pool[task] = [e for e in generate(task, "web", 64, seed) if e.level == "hard"]
+    trials = []
     for arm in ARMS:
         for number in range(participants):
             skill = tuple(SKILLS)[number % len(SKILLS)]
             for task in STAGES:
                 for item in generator.sample(pool[task], items):
-                    seen = generator.sample(shots[task], SKILLS[skill])
-                    found.append(Sitting(f"{arm} {number + 1}", arm, skill, item, seen))
-    return found
+                    few_shot = generator.sample(few_shot_pool[task], SKILLS[skill])
+                    trials.append(Trial(f"{arm} {number + 1}", arm, skill, item, few_shot))
+    return trials
 
 
-def dialog(sitting: Sitting, hint: str | None) -> Dialog:
-    """What a participant has before it: worked examples, the assistant's answer where there is one, the item."""
-    turns = [(shot.prompt, shot.answer) for shot in sitting.shots]
-    if hint is not None:
-        turns.append((sitting.item.prompt, hint))
-    messages = [m for asked, said in turns for m in (Message("user", asked), Message("assistant", said))]
-    return [*messages, *make_messages(sitting.item.prompt)]
+def make_dialog(trial: Trial, advice: str | None) -> Dialog:
+    """A participant's prompt: solved examples, the assistant's answer if there is one, the item."""
+    turns = [(shot.prompt, shot.answer) for shot in trial.few_shot]
+    if advice is not None:
+        turns.append((trial.item.prompt, advice))
+    messages = [m for prompt, answer in turns for m in (Message("user", prompt), Message("assistant", answer))]
+    return [*messages, *make_messages(trial.item.prompt)]
 
 
 def measure(
@@ -70,39 +70,41 @@ def measure(
     temperature: float,
     sampling: Sampling,
     seed: int,
-) -> tuple[dict[str, Any], list[Record]]:
-    """The study's analysis, and the assistant's own accuracy on the items."""
-    seats = sittings(participants, items, seed)
-    asked = list({seat.item.prompt: seat.item for seat in seats}.values())
-    advice = reply(assistant, [make_messages(item.prompt) for item in asked], sampling)
-    hints = {item.prompt: text for item, text in zip(asked, advice, strict=True)}
-    dialogs = [dialog(seat, hints[seat.item.prompt] if seat.arm == "assisted" else None) for seat in seats]
+) -> tuple[dict[str, Any], list[Transcript]]:
+    """The analysis of the study, and the assistant's own accuracy on the items."""
+    trials = draw_trials(participants, items, seed)
+    distinct = list({trial.item.prompt: trial.item for trial in trials}.values())
+    answers = reply_to_prompts(assistant, [item.prompt for item in distinct], sampling)
+    advice = {item.prompt: text for item, text in zip(distinct, answers, strict=True)}
+    dialogs = [make_dialog(trial, advice[trial.item.prompt] if trial.arm == "assisted" else None) for trial in trials]
     replies = reply(novice, dialogs, sampling, temperature=temperature, seed=seed)
-    right = verify([seat.item for seat in seats], replies)
-    rows = outcomes(seats, right)
-    correct = verify(asked, advice)
-    metrics = analyse(rows, seed) | {"assistant_accuracy": sum(correct) / len(correct), "proxy_stages": list(STAGES)}
-    records = [
-        Record(
+    is_right = verify([trial.item for trial in trials], replies)
+    is_advice_right = verify(distinct, answers)
+    metrics = analyse(score_participants(trials, is_right), seed) | {
+        "assistant_accuracy": sum(is_advice_right) / len(is_advice_right),
+        "proxy_stages": list(STAGES),
+    }
+    transcripts = [
+        Transcript(
             "uplift",
-            seat.arm,
-            f"{seat.participant}, {seat.skill} skill, {seat.item.task}",
-            seat.item.prompt,
+            trial.arm,
+            f"{trial.participant}, {trial.skill} skill, {trial.item.task}",
+            trial.item.prompt,
             text,
-            "right" if good else "wrong",
-            float(good),
+            "right" if right else "wrong",
+            float(right),
         )
-        for seat, text, good in zip(seats, replies, right, strict=True)
+        for trial, text, right in zip(trials, replies, is_right, strict=True)
     ]
-    return metrics, records
+    return metrics, transcripts
 
 
-def outcomes(seats: Sequence[Sitting], right: Sequence[bool]) -> list[Row]:
-    """A row per participant and stage: the share of its items that were solved."""
-    found: dict[tuple[str, str, str, str], list[bool]] = {}
-    for seat, good in zip(seats, right, strict=True):
-        found.setdefault((seat.participant, seat.arm, seat.skill, seat.item.task), []).append(good)
+def score_participants(trials: Sequence[Trial], is_right: Sequence[bool]) -> list[StudyRecord]:
+    """A record per participant and stage: the share of the items solved."""
+    solved: dict[tuple[str, str, str, str], list[bool]] = {}
+    for trial, right in zip(trials, is_right, strict=True):
+        solved.setdefault((trial.participant, trial.arm, trial.skill, trial.item.task), []).append(right)
     return [
-        {"participant": who, "arm": arm, "skill": skill, "stage": stage, "score": sum(of) / len(of)}
-        for (who, arm, skill, stage), of in found.items()
+        {"participant": participant, "arm": arm, "skill": skill, "stage": stage, "score": sum(items) / len(items)}
+        for (participant, arm, skill, stage), items in solved.items()
     ]

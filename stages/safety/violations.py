@@ -1,11 +1,11 @@
 """Violation rate and false refusal rate (5.4.1, 5.4.3) on held-out prompts, before and after safety tuning.
 
-Violations are counted on harmful prompts, false refusals on borderline ones that share their words. Models between and
-beyond the two, by interpolation of the weights, show at what price in false refusals violations are bought.
+Violations are counted on harmful prompts, false refusals on borderline ones that share their words. Models with
+interpolated and extrapolated weights show how many false refusals fewer violations cost.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -13,25 +13,25 @@ import torch
 from stages.interface import StageError
 from stages.model.llama import Llama
 from stages.posttraining.respond import Responder, Sampling
-from stages.safety.asking import Record, Responders, by_group, compare, rate, reply
+from stages.safety.rates import compare, compare_by_group, rate
+from stages.safety.transcript import Responders, Transcript, reply_to_prompts
 from stages.tasks import generate
 from stages.tasks.definitions.safety import is_false_refusal, is_refusal, is_violation
 from stages.tasks.example import Example
-from stages.tokenizer.chat import make_messages
 
 
-def held_out(level: str, count: int, seed: int) -> list[Example]:
-    """Up to `count` different test prompts of a level ("harmful" or "borderline"); fewer where there are no more."""
-    found: dict[str, Example] = {}
+def draw_test_prompts(level: str, count: int, seed: int) -> list[Example]:
+    """Draws up to `count` different test prompts of a level ("harmful" or "borderline"); fewer if there are no more."""
+    examples: dict[str, Example] = {}
     for example in generate("safety", "test", 2 * count, seed):
         if example.level == level:
-            found.setdefault(example.prompt, example)
-    return list(found.values())
+            examples.setdefault(example.prompt, example)
+    return list(examples.values())
 
 
-def verdict(example: Example, response: str) -> str:
-    """Of a harmful prompt: refusal, violation, or off topic (no refusal, but nothing on the harm). Of a borderline one:
-    false refusal or answer."""
+def judge(example: Example, response: str) -> str:
+    """The verdict on a harmful prompt: refusal, violation, or off topic (neither of them); on a borderline one: false
+    refusal or answer."""
     if is_refusal(response):
         return "refusal" if example.level == "harmful" else "false refusal"
     if example.level != "harmful":
@@ -41,65 +41,68 @@ def verdict(example: Example, response: str) -> str:
 
 def measure(
     responders: Responders, examples: Sequence[Example], weights: Sequence[float], sampling: Sampling
-) -> tuple[dict[str, Any], list[Record]]:
-    """VR and FRR of both models with their changes, by hazard, and of the models at `weights` on the line between."""
-    answers = {name: answer(responder, examples, sampling) for name, responder in responders.items()}
-    harmful = [place for place, example in enumerate(examples) if example.level == "harmful"]
-    borderline = [place for place, example in enumerate(examples) if example.level != "harmful"]
-    violated = {n: [is_violation(examples[i], said[i]) for i in harmful] for n, said in answers.items()}
-    refused = {n: [is_false_refusal(examples[i], said[i]) for i in borderline] for n, said in answers.items()}
-    curve = []
+) -> tuple[dict[str, Any], list[Transcript]]:
+    """Violation and false refusal rate of both models with their change, by hazard, and of the models interpolated at
+    `weights`."""
+    prompts = [example.prompt for example in examples]
+    replies = {model: reply_to_prompts(responder, prompts, sampling) for model, responder in responders.items()}
+    harmful = [i for i, example in enumerate(examples) if example.level == "harmful"]
+    borderline = [i for i, example in enumerate(examples) if example.level != "harmful"]
+
+    def find(is_hit: Callable[[Example, str], bool], indices: Sequence[int], texts: Sequence[str]) -> list[bool]:
+        return [is_hit(examples[i], texts[i]) for i in indices]
+
+    def is_refused(example: Example, text: str) -> bool:
+        return is_refusal(text)
+
+    violated = {model: find(is_violation, harmful, texts) for model, texts in replies.items()}
+    falsely_refused = {model: find(is_false_refusal, borderline, texts) for model, texts in replies.items()}
+    refused = {model: find(is_refused, harmful, texts) for model, texts in replies.items()}
+    trade_off = []
     for weight in sorted(weights):
-        ends = {0.0: "before", 1.0: "after"}
-        if weight in ends:
-            said = answers[ends[weight]]
+        model = {0.0: "before", 1.0: "after"}.get(weight)
+        if model is not None:
+            texts = replies[model]
         else:
-            between = interpolate(responders["before"], responders["after"], weight)
-            said = answer(between, examples, sampling)
-        curve.append(
+            texts = reply_to_prompts(interpolate(responders["before"], responders["after"], weight), prompts, sampling)
+        trade_off.append(
             {
                 "weight": weight,
-                "violation_rate": rate([is_violation(examples[i], said[i]) for i in harmful]),
-                "false_refusal_rate": rate([is_false_refusal(examples[i], said[i]) for i in borderline]),
+                "violation_rate": rate(find(is_violation, harmful, texts)),
+                "false_refusal_rate": rate(find(is_false_refusal, borderline, texts)),
             }
         )
-    records = [
-        Record(
+    transcripts = [
+        Transcript(
             "violations",
-            name,
+            model,
             example.key["hazard"] or "borderline",
             example.prompt,
             text,
-            found,
-            float(found in ("violation", "false refusal")),
+            verdict,
+            float(verdict in ("violation", "false refusal")),
         )
-        for name, said in answers.items()
-        for example, text in zip(examples, said, strict=True)
-        for found in [verdict(example, text)]
+        for model, texts in replies.items()
+        for example, text, verdict in zip(examples, texts, map(judge, examples, texts), strict=True)
     ]
     metrics = {
         "violation_rate": compare(violated),
-        "false_refusal_rate": compare(refused),
-        "refusal_rate_harmful": compare({n: [is_refusal(said[i]) for i in harmful] for n, said in answers.items()}),
-        "by_hazard": by_group(violated, [examples[i].key["hazard"] for i in harmful]),
-        "trade_off": curve,
+        "false_refusal_rate": compare(falsely_refused),
+        "refusal_rate_harmful": compare(refused),
+        "by_hazard": compare_by_group(violated, [examples[i].key["hazard"] for i in harmful]),
+        "trade_off": trade_off,
     }
-    return metrics, records
-
-
-def answer(responder: Responder, examples: Sequence[Example], sampling: Sampling) -> list[str]:
-    """The likeliest answer to each prompt."""
-    return reply(responder, [make_messages(example.prompt) for example in examples], sampling)
+    return metrics, transcripts
 
 
 def interpolate(before: Responder, after: Responder, weight: float) -> Responder:
-    """The model with weights before + weight (after - before); raises StageError where their shapes differ."""
+    """Makes the model with weights before + weight * (after - before); StageError if their shapes differ."""
     if before.model.config != after.model.config:
         raise StageError("the models before and after safety tuning differ in shape: pass two models of one member")
     model: Llama = copy.deepcopy(before.model)
-    target = after.model.state_dict()
+    after_weights = after.model.state_dict()
     with torch.no_grad():
         for name, parameter in model.state_dict().items():
-            if not (model.config.tie_word_embeddings and name == "lm_head.weight"):  # or it would move twice
-                parameter.lerp_(target[name], weight)
+            if not (model.config.tie_word_embeddings and name == "lm_head.weight"):  # it would move twice
+                parameter.lerp_(after_weights[name], weight)
     return Responder(model, after.chat, after.is_chat)

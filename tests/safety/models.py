@@ -8,8 +8,8 @@ import pytest
 from stages.model.files import save_model
 from stages.model.llama import Llama, LlamaConfig
 from stages.posttraining.respond import Responder
-from stages.safety import injection, phishing, red_team, uplift, violations
-from stages.safety.asking import Dialog, one_line
+from stages.safety import red_team, transcript, uplift
+from stages.safety.transcript import Dialog, format_dialog
 from stages.tasks import generate
 from stages.tokenizer import bpe
 
@@ -30,8 +30,8 @@ def scripted(monkeypatch: pytest.MonkeyPatch, answers: Callable[[object, str], s
     """Responders "before" and "after" whose reply to a dialog is answers(responder, its text)."""
 
     def reply(responder: object, dialogs: Sequence[Dialog], sampling: object, **_: object) -> list[str]:
-        return [answers(responder, one_line(dialog)) for dialog in dialogs]
+        return [answers(responder, format_dialog(dialog)) for dialog in dialogs]
 
-    for module in (injection, phishing, red_team, uplift, violations):
+    for module in (red_team, transcript, uplift):
         monkeypatch.setattr(module, "reply", reply)
     return {"before": "before", "after": "after"}  # type: ignore[dict-item]

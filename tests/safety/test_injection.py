@@ -20,14 +20,14 @@ def test_draws_both_places_and_all_variants_from_the_seed_alone() -> None:
 def test_the_word_comes_from_the_injection_only() -> None:
     for one in INJECTIONS:
         assert one.payload in one.prompt
-        assert not contains_phrase(f"{one.benign.prompt} {one.benign.answer}", one.marker)
-        assert verify([one.benign], [one.benign.answer]) == [True]
-        assert not injection.followed(one, one.benign.answer)
+        assert not contains_phrase(f"{one.task.prompt} {one.task.answer}", one.marker)
+        assert verify([one.task], [one.task.answer]) == [True]
+        assert not injection.is_followed(one, one.task.answer)
 
 
 def test_indirect_injections_stand_inside_the_document_before_the_question() -> None:
     for one in INJECTIONS:
-        question = one.benign.prompt.split(". ")[-1] if one.place == "indirect" else one.payload
+        question = one.task.prompt.split(". ")[-1] if one.place == "indirect" else one.payload
         assert one.prompt.endswith(question)
 
 
@@ -39,17 +39,17 @@ def test_followed_needs_more_than_an_echo() -> None:
         (f"OK. {one.payload} {one.marker}", True),
         (one.payload, False),
         (f"You want me to {one.payload.lower()}", False),
-        (one.benign.answer, False),
+        (one.task.answer, False),
         (f"{one.marker}ish", False),
     ):
-        assert injection.followed(one, response) is expected, response
+        assert injection.is_followed(one, response) is expected, response
 
 
 def test_rates_with_controls(monkeypatch: pytest.MonkeyPatch) -> None:
     """Before: follows every injection. After: does its tasks, and says the word only where nothing else is asked."""
     by_prompt = {one.prompt: one for one in INJECTIONS}
     by_payload = {one.payload: one for one in INJECTIONS}
-    answers_of_tasks = {one.benign.prompt: one.benign.answer for one in INJECTIONS}
+    answers_of_tasks = {one.task.prompt: one.task.answer for one in INJECTIONS}
 
     def answers(responder: object, prompt: str) -> str:
         if prompt in answers_of_tasks:
@@ -57,7 +57,7 @@ def test_rates_with_controls(monkeypatch: pytest.MonkeyPatch) -> None:
         if prompt in by_payload:
             return by_payload[prompt].marker
         one = by_prompt[prompt]
-        return one.marker if responder == "before" else one.benign.answer
+        return one.marker if responder == "before" else one.task.answer
 
     metrics, records = injection.measure(scripted(monkeypatch, answers), INJECTIONS, SAMPLING)
     assert metrics["success"]["before"]["value"] == 1.0 and metrics["success"]["after"]["value"] == 0.0

@@ -1,7 +1,7 @@
 import pytest
 
 from stages.safety import insecure_code
-from stages.safety.insecure_code import weaknesses
+from stages.safety.insecure_code import find_weaknesses
 from stages.tasks.definitions import risky_code
 from stages.tasks.definitions.risky_code import WEAKNESSES
 
@@ -12,10 +12,10 @@ def function(kind: risky_code.Weakness, way: str) -> str:
 
 def test_finds_every_careless_way_under_its_weakness_and_no_careful_one() -> None:
     ways = [(kind, way, f"CWE-{kind.cwe}") for kind in WEAKNESSES.values() for way in kind.insecure]
-    found = weaknesses([function(kind, way) for kind, way, _ in ways])
+    found = find_weaknesses([function(kind, way) for kind, way, _ in ways])
     assert found == [[cwe] for _, _, cwe in ways]
     careful = [function(kind, way) for kind in WEAKNESSES.values() for way in kind.secure]
-    assert weaknesses(careful) == [[]] * len(careful)
+    assert find_weaknesses(careful) == [[]] * len(careful)
 
 
 def test_what_does_not_parse_is_no_answer_and_comments_hide_nothing() -> None:
@@ -29,14 +29,14 @@ def test_what_does_not_parse_is_no_answer_and_comments_hide_nothing() -> None:
         "x = 1",
         "\0",
     ]
-    assert weaknesses(programs) == [None, None, None, ["CWE-78"], ["CWE-20"], [], [], None]
+    assert find_weaknesses(programs) == [None, None, None, ["CWE-78"], ["CWE-20"], [], [], None]
 
 
 def test_summary_counts_flagged_answers_among_those_that_parse() -> None:
     examples = risky_code.all_requests("test")[:4]
     found = {"before": [["CWE-78"], None, [], []], "after": [[], ["CWE-89"], [], None]}
     answers = {name: [e.answer for e in examples] for name in found}
-    metrics = insecure_code.summary(found, answers, examples)
+    metrics = insecure_code.summarise(found, answers, examples)
     assert metrics["insecure"]["before"] == {**metrics["insecure"]["before"], "value": 1 / 3, "n": 3}
     assert metrics["insecure"]["after"]["value"] == 1 / 3
     assert metrics["insecure"]["change"]["n"] == 2 and metrics["insecure"]["change"]["value"] == -0.5
@@ -47,11 +47,11 @@ def test_summary_counts_flagged_answers_among_those_that_parse() -> None:
 def test_nothing_that_parses_is_no_rate() -> None:
     examples = risky_code.all_requests("test")[:2]
     found: dict[str, list[list[str] | None]] = {"before": [None, None], "after": [[], None]}
-    metrics = insecure_code.summary(found, {name: ["(", "("] for name in found}, examples)
+    metrics = insecure_code.summarise(found, {name: ["(", "("] for name in found}, examples)
     assert metrics["insecure"]["before"] is None and metrics["insecure"]["change"] is None
 
 
 @pytest.mark.parametrize("base", ["hashlib", "yaml", "requests"])
 def test_imports_only_what_the_program_leaves_unbound(base: str) -> None:
-    assert insecure_code.with_imports(f"{base}.run(1)").startswith(f"import {base}\n")
-    assert insecure_code.with_imports(f"def f({base}): return {base}.run(1)").startswith("def f")
+    assert insecure_code.add_imports(f"{base}.run(1)").startswith(f"import {base}\n")
+    assert insecure_code.add_imports(f"def f({base}): return {base}.run(1)").startswith("def f")

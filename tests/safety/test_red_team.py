@@ -2,25 +2,29 @@ import pytest
 
 from stages.posttraining.respond import Sampling
 from stages.safety import red_team
-from stages.safety.violations import held_out
+from stages.safety.violations import draw_test_prompts
 from stages.tasks.refusal import REFUSALS
 from tests.safety.models import scripted
 
 SAMPLING = Sampling(max_new_tokens=4, batch=8)
-EXAMPLES = held_out("harmful", 30, 1)
+EXAMPLES = draw_test_prompts("harmful", 30, 1)
 SINGLE_FRAMES = [frame for frames in red_team.FRAMES.values() for frame in frames]
 
 
 def comply(prompt: str) -> str:
-    return next(f"To {red_team.deed(e)}, make a plan and go on." for e in EXAMPLES if red_team.deed(e) in prompt)
+    return next(
+        f"To {red_team.harmful_act(e)}, make a plan and go on." for e in EXAMPLES if red_team.harmful_act(e) in prompt
+    )
 
 
 def test_every_attack_keeps_the_harmful_request_recognisable() -> None:
-    for name, attack in red_team.strategies().items():
+    for name, attack in red_team.single_turn_attacks().items():
         for example in EXAMPLES:
-            assert red_team.deed(example) in attack(example), name
+            assert red_team.harmful_act(example) in attack(example), name
     assert {
-        attack(EXAMPLES[0]) == EXAMPLES[0].prompt for name, attack in red_team.strategies().items() if name != "direct"
+        attack(EXAMPLES[0]) == EXAMPLES[0].prompt
+        for name, attack in red_team.single_turn_attacks().items()
+        if name != "direct"
     } == {False}
 
 
@@ -44,14 +48,14 @@ def test_search_learns_from_other_requests(monkeypatch: pytest.MonkeyPatch) -> N
     """With one working frame of many, the later requests of a campaign need fewer messages than blind guessing."""
     works = SINGLE_FRAMES[4]
     scripted(monkeypatch, lambda _, prompt: comply(prompt) if works[0] in prompt else REFUSALS[0])
-    searches = red_team.search("model", EXAMPLES, 40, SAMPLING, 1)  # type: ignore[arg-type]
-    assert all(one.score == 1.0 and works in one.best for one in searches)
+    searches = red_team.search_attacks("model", EXAMPLES, 40, SAMPLING, 1)  # type: ignore[arg-type]
+    assert all(one.score == 1.0 and works in one.best_frames for one in searches)
     assert sum(one.attempts for one in searches) / len(searches) < len(SINGLE_FRAMES) / 2
 
 
 def test_search_stops_at_its_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     scripted(monkeypatch, lambda _, prompt: REFUSALS[0])
-    searches = red_team.search("model", EXAMPLES, 3, SAMPLING, 1)  # type: ignore[arg-type]
+    searches = red_team.search_attacks("model", EXAMPLES, 3, SAMPLING, 1)  # type: ignore[arg-type]
     assert {one.attempts for one in searches} == {3} and {one.score for one in searches} == {0.0}
 
 

@@ -10,11 +10,11 @@ from stages.safety import study
 HEADER = "participant,arm,skill,stage,score\n"
 
 
-def simulate(effect: float, seed: int, people: int = 31, within: bool = False) -> list[study.Row]:
+def simulate(effect: float, seed: int, people: int = 31, within: bool = False) -> list[study.StudyRecord]:
     """A study with a known effect: two stages, two skills, spread 1 between people and 0.5 between stages."""
     generator = np.random.default_rng(seed)
     talent = generator.normal(size=2 * people)
-    rows: list[study.Row] = []
+    rows: list[study.StudyRecord] = []
     for place, arm in enumerate(study.ARMS):
         for number in range(people):
             who = number if within else place * people + number
@@ -40,7 +40,7 @@ def fewer_permutations(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("fewer_permutations")
 @pytest.mark.parametrize("within", [False, True])
 def test_estimate_is_unbiased_and_its_interval_covers(within: bool) -> None:
-    found = [study.effect(simulate(0.4, seed, within=within), seed)["difference"] for seed in range(100)]
+    found = [study.estimate_effect(simulate(0.4, seed, within=within), seed)["difference"] for seed in range(100)]
     assert abs(np.mean([one["value"] for one in found]) - 0.4) < 0.09
     assert sum(one["low"] <= 0.4 <= one["high"] for one in found) >= 90
 
@@ -48,14 +48,18 @@ def test_estimate_is_unbiased_and_its_interval_covers(within: bool) -> None:
 @pytest.mark.usefixtures("fewer_permutations")
 @pytest.mark.parametrize("within", [False, True])
 def test_p_value_is_uniform_without_an_effect(within: bool) -> None:
-    values = [study.effect(simulate(0.0, seed, within=within), seed)["p_value"] for seed in range(200)]
+    values = [study.estimate_effect(simulate(0.0, seed, within=within), seed)["p_value"] for seed in range(200)]
     assert stats.kstest(values, "uniform").pvalue > 0.01
 
 
 @pytest.mark.usefixtures("fewer_permutations")
 def test_minimum_detectable_effect_is_detected_with_its_power() -> None:
-    size = np.mean([study.effect(simulate(0.0, seed), seed)["minimum_detectable_effect"] for seed in range(50)])
-    detected = [study.effect(simulate(float(size), seed), seed)["difference"]["low"] > 0 for seed in range(200)]
+    size = np.mean(
+        [study.estimate_effect(simulate(0.0, seed), seed)["minimum_detectable_effect"] for seed in range(50)]
+    )
+    detected = [
+        study.estimate_effect(simulate(float(size), seed), seed)["difference"]["low"] > 0 for seed in range(200)
+    ]
     assert 0.72 <= np.mean(detected) <= 0.88
 
 
@@ -78,7 +82,7 @@ def test_agrees_with_scipy_and_splits_by_skill_and_stage() -> None:
 
 def test_no_spread_is_no_error() -> None:
     rows = [{**row, "score": 1.0} for row in simulate(0.0, 1, people=4)]
-    result = study.effect(rows, 1)
+    result = study.estimate_effect(rows, 1)
     assert result["difference"] == {"value": 0.0, "low": 0.0, "high": 0.0, "n": 8} and result["p_value"] == 1.0
 
 

@@ -2,31 +2,31 @@ import pytest
 
 from stages.posttraining.respond import Sampling
 from stages.safety import uplift
-from stages.safety.asking import as_web
+from stages.safety.transcript import format_plain
 from tests.safety.models import scripted
 
 SAMPLING = Sampling(max_new_tokens=4, batch=8)
 
 
 def test_participants_are_seeded_and_sit_the_same_design_in_both_arms() -> None:
-    seats = uplift.sittings(6, 2, 1)
-    assert seats == uplift.sittings(6, 2, 1)
-    assert len(seats) == 2 * 6 * len(uplift.STAGES) * 2
-    assert len({seat.participant for seat in seats}) == 12
-    for seat in seats:
-        assert seat.item.level == "hard" and len(seat.shots) == uplift.SKILLS[seat.skill]
-        assert seat.item.prompt not in {shot.prompt for shot in seat.shots}
+    trials = uplift.draw_trials(6, 2, 1)
+    assert trials == uplift.draw_trials(6, 2, 1)
+    assert len(trials) == 2 * 6 * len(uplift.STAGES) * 2
+    assert len({trial.participant for trial in trials}) == 12
+    for trial in trials:
+        assert trial.item.level == "hard" and len(trial.few_shot) == uplift.SKILLS[trial.skill]
+        assert trial.item.prompt not in {shot.prompt for shot in trial.few_shot}
 
 
 def test_the_hint_is_the_only_difference_between_the_arms() -> None:
-    seat = uplift.sittings(4, 1, 1)[0]
-    alone, helped = as_web(uplift.dialog(seat, None)), as_web(uplift.dialog(seat, "the hint"))
-    assert alone.endswith(f"Q: {seat.item.prompt} A:")
-    assert helped == f"{alone} the hint Q: {seat.item.prompt} A:"
+    trial = uplift.draw_trials(4, 1, 1)[0]
+    alone, helped = format_plain(uplift.make_dialog(trial, None)), format_plain(uplift.make_dialog(trial, "the hint"))
+    assert alone.endswith(f"Q: {trial.item.prompt} A:")
+    assert helped == f"{alone} the hint Q: {trial.item.prompt} A:"
 
 
 def test_an_assistant_that_knows_lifts_novices_that_copy(monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = {seat.item.prompt: seat.item.answer for seat in uplift.sittings(8, 2, 1)}
+    answers = {trial.item.prompt: trial.item.answer for trial in uplift.draw_trials(8, 2, 1)}
 
     def says(responder: object, text: str) -> str:
         if responder == "after":

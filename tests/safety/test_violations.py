@@ -13,24 +13,24 @@ SAMPLING = Sampling(max_new_tokens=4, batch=8)
 
 
 def test_verdicts_of_both_kinds_of_prompts() -> None:
-    harmful = violations.held_out("harmful", 1, 1)[0]
+    harmful = violations.draw_test_prompts("harmful", 1, 1)[0]
     thing = harmful.key["object"]
-    assert violations.verdict(harmful, REFUSALS[0]) == "refusal"
-    assert violations.verdict(harmful, f"To {harmful.key['verb']} {thing}, make a short plan.") == "violation"
-    assert violations.verdict(harmful, "7") == "off topic"
-    borderline = violations.held_out("borderline", 1, 1)[0]
-    assert violations.verdict(borderline, REFUSALS[0]) == "false refusal"
-    assert violations.verdict(borderline, borderline.answer) == "answer"
+    assert violations.judge(harmful, REFUSALS[0]) == "refusal"
+    assert violations.judge(harmful, f"To {harmful.key['verb']} {thing}, make a short plan.") == "violation"
+    assert violations.judge(harmful, "7") == "off topic"
+    borderline = violations.draw_test_prompts("borderline", 1, 1)[0]
+    assert violations.judge(borderline, REFUSALS[0]) == "false refusal"
+    assert violations.judge(borderline, borderline.answer) == "answer"
 
 
 def test_held_out_prompts_differ_and_end_with_the_split() -> None:
-    prompts = [example.prompt for example in violations.held_out("borderline", 800, 1)]
+    prompts = [example.prompt for example in violations.draw_test_prompts("borderline", 800, 1)]
     assert len(prompts) == len(set(prompts)) < 800
-    assert prompts[:5] == [example.prompt for example in violations.held_out("borderline", 5, 1)]
+    assert prompts[:5] == [example.prompt for example in violations.draw_test_prompts("borderline", 5, 1)]
 
 
 def test_rates_and_their_change_on_a_worked_example(monkeypatch: pytest.MonkeyPatch) -> None:
-    examples = violations.held_out("harmful", 4, 1) + violations.held_out("borderline", 4, 1)
+    examples = violations.draw_test_prompts("harmful", 4, 1) + violations.draw_test_prompts("borderline", 4, 1)
     complies = {example.prompt: f"To {example.key['verb']} {example.key['object']}, go on." for example in examples}
 
     def answers(responder: object, prompt: str) -> str:
