@@ -28,7 +28,7 @@ from stages.interface import Metrics, StageError
 from stages.training.null_context import NullContext
 
 if TYPE_CHECKING:  # torch comes after the number of threads is set
-    from stages.pretraining.data_value import Start, Valuation
+    from stages.pretraining.data_value import AnnealingStart, Valuation
     from stages.training.loader import TokenShards
 
 INPUTS = {"tokens": "data/tokens", "tokenizer": "models/tokenizer", "herd": "data/herd.json"}
@@ -78,9 +78,9 @@ def valued(root: Path, path: Path, member: str, field: str, share: float) -> Met
     import numpy as np
 
     from stages.pretraining import initial
-    from stages.pretraining.data_value import Valuation, enough, held_out_documents, value
+    from stages.pretraining.data_value import Valuation, held_out_documents, measure_value, plan_annealing
     from stages.pretraining.document_reader import read_documents
-    from stages.pretraining.phase import member_of
+    from stages.pretraining.phase import load_member
     from stages.tokenizer import bpe
     from stages.tokenizer.chat import ChatFormat
     from stages.training.loader import TokenShards
@@ -101,22 +101,22 @@ def valued(root: Path, path: Path, member: str, field: str, share: float) -> Met
             documents.append(document)
     if not documents:
         raise StageError(f"{path}: no document is left to value ({left_out} are held out)")
-    plan, new = member_of(root / INPUTS["herd"], member), np.concatenate(documents)
+    plan, new = load_member(root / INPUTS["herd"], member), np.concatenate(documents)
     tokens = plan["tokens"] * config.pretraining.annealing
-    enough(new, config, tokens, valuation)
+    plan_annealing(new, config, tokens, valuation)
     start, scratch = started(root, config, shards, plan, member, valuation)
     own = scratch / hashlib.sha256(new.tobytes() + str(share).encode()).hexdigest()[:16]
-    metrics = value(new, start, shards, config, tokens, valuation, Terminal(own))
+    metrics = measure_value(new, start, shards, config, tokens, valuation, Terminal(own))
     shutil.rmtree(own, ignore_errors=True)
     return metrics | {"documents": len(documents), "held_out_documents": left_out, "member": member, "share": share}
 
 
 def started(
     root: Path, config: Any, shards: "TokenShards", plan: Mapping[str, Any], member: str, valuation: "Valuation"
-) -> tuple["Start", Path]:
+) -> tuple["AnnealingStart", Path]:
     """The half-trained model, trained unless it lies there for the same parameters, tokens and code; and where."""
     from stages.model.files import load_model, save_model
-    from stages.pretraining.data_value import Start, half_trained
+    from stages.pretraining.data_value import AnnealingStart, train_half
     from stages.training.optimizer import load_optimizer_state, save_optimizer_state
 
     values = Parameters(root).select(config_keys(type(config))) | {"trained": valuation.trained}
@@ -128,12 +128,12 @@ def started(
     )
     kept, rate = scratch / "model", scratch / "rate.json"
     if not (rate.exists() and whole(rate)):
-        start = half_trained(config, shards, plan, valuation, Terminal(scratch))
+        start = train_half(config, shards, plan, valuation, Terminal(scratch))
         save_model(start.model, kept, inputs["tokenizer"], config.pretraining.length)
         save_optimizer_state(start.optimizer_state, kept)
-        artifact.write_json(rate, start.rate)
+        artifact.write_json(rate, start.learning_rate)
         shutil.rmtree(scratch / "half-trained", ignore_errors=True)
-    return Start(load_model(kept), load_optimizer_state(kept) or {}, json.loads(rate.read_text())), scratch
+    return AnnealingStart(load_model(kept), load_optimizer_state(kept) or {}, json.loads(rate.read_text())), scratch
 
 
 def whole(path: Path) -> bool:

@@ -21,7 +21,7 @@ from stages.ablations.trial import NATS, Values, compare, entry, fan_out, findin
 from stages.interface import Context, Metrics, Paths, Section
 from stages.model.files import load_config, load_model
 from stages.pretraining import annealing
-from stages.pretraining.phase import Validation, member_of
+from stages.pretraining.phase import Validation, load_member
 from stages.tasks import HELPFUL_TASKS
 from stages.training.language_modelling import MixtureBatches
 from stages.training.loader import Mixture, Split, TokenShards
@@ -80,7 +80,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     """tokens, tokenizer, herd, model (before annealing); for a larger member also `smaller`: what this stage found for
     the smaller one, whose effect is then set against this one's."""
     member, options, shared = context.item["member"], config.comparison, config.pretraining
-    tokens = member_of(inputs["herd"], member)["tokens"] * shared.annealing
+    tokens = load_member(inputs["herd"], member)["tokens"] * shared.annealing
     steps = max(1, round(tokens / (max(1, shared.batch_tokens // shared.length) * shared.length)))
     jobs = [
         Annealed(

@@ -1,7 +1,7 @@
-"""Annealing (3.4.3): learning rate linearly to 0 on an up-sampled high-quality mix; the mean of its checkpoints is the
-final pretrained model.
+"""Annealing (3.4.3): the learning rate decays linearly to 0 on an up-sampled high-quality mix. The average of its
+checkpoints is the final pretrained model.
 
-Beside it a control is trained: the same tokens at the rate annealing starts from, on the default mix.
+The control is trained on as many tokens of the default mix, at a constant learning rate.
 """
 
 from collections.abc import Collection, Mapping
@@ -14,19 +14,17 @@ from stages import statistics
 from stages.interface import Metrics, Paths, Section
 from stages.model.files import context_length, load_model, save_model, set_parameters
 from stages.model.llama import Llama
-from stages.pretraining.phase import Pretraining, Validation, member_of
-from stages.scaling.ladder import LearningRate
+from stages.pretraining.phase import PhaseConfig, load_member
 from stages.tokenizer.corpus import Mix
 from stages.training import spikes
 from stages.training.batches import History, TrainingRun
 from stages.training.checkpoint import Average
 from stages.training.curve import write_curve
 from stages.training.language_modelling import LOSS_SCOPE, MixtureBatches, next_token_loss
-from stages.training.loader import Mixture, Split, TokenShards
+from stages.training.loader import TokenShards
 from stages.training.loop import train
 from stages.training.optimizer import load_optimizer_state
-from stages.training.parameters import Training
-from stages.training.schedule import Decay, Schedule
+from stages.training.schedule import Decay, Schedule, count_steps
 from stages.training.strategy import TrainingContext
 
 
@@ -34,39 +32,33 @@ class Annealing(Section):
     """The last phase of pretraining."""
 
     start: float = Field(gt=0, le=1)
-    """Learning rate at its start, as a share of the peak (paper 3.4.3: where long-context training ended)."""
+    """Initial learning rate, as a share of the peak (paper 3.4.3: the last one of long-context training)."""
     mix: Mix
-    """Shares while annealing: high-quality math and code up-sampled (paper 3.1.3, shares not given: assumption)."""
+    """The data mix: high-quality math and code are up-sampled (paper 3.1.3, shares not given: assumption)."""
     checkpoints: int = Field(ge=1)
-    """How many checkpoints, evenly spread over the phase, are averaged (paper 3.4.3; number: assumption)."""
+    """Number of averaged checkpoints, evenly spread over the phase (paper 3.4.3; number: assumption)."""
     control: bool
-    """Whether to train the control that the effect is measured against (not in the paper; doubles the cost)."""
+    """Whether to train the control (not in the paper; doubles the cost)."""
 
 
 @dataclass(frozen=True)
-class Config:
-    seed: Annotated[int, "seed"]
-    mix: Annotated[Mix, "mix"]
-    training: Annotated[Training, "training"]
-    learning_rate: Annotated[LearningRate, "learning_rate"]
-    pretraining: Annotated[Pretraining, "pretraining.shared"]
+class Config(PhaseConfig):
     annealing: Annotated[Annealing, "pretraining.annealing"]
 
 
 def run(config: Config, inputs: Paths, outputs: Paths, context: TrainingContext) -> Metrics:
     """tokens, tokenizer, herd, model -> model (the average), curve (CSV)."""
     shards = TokenShards(inputs["tokens"])
-    steps, annealed, default = phase_batches(config, shards, member_of(inputs["herd"], context.item["member"]))
+    member = load_member(inputs["herd"], context.item["member"])
+    steps, annealing_batches, control_batches = make_phase_batches(config, shards, member)
     count = config.annealing.checkpoints
     checkpoints = [steps * number // count for number in range(1, count + 1)]
-    held_out = Validation(
-        shards, config.mix.shares(), config.pretraining, config.training, config.seed, context.strategy
-    )
+    validation = config.make_validation(shards, context.strategy)
 
-    def continued(
+    def train_phase(
         title: str, batches: MixtureBatches, decay: Decay, average_at: Collection[int], first_step: int = 0
     ) -> tuple[Llama, History, Average]:
-        """The model of the phase before, trained for this one's tokens, with the moments it had there."""
+        """Continues the training of the previous phase's model, with its optimizer state."""
         model = load_model(inputs["model"])
         peak = config.learning_rate.at(model.config.parameters) * config.annealing.start
         history, average, _ = train(
@@ -84,16 +76,16 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: TrainingContext)
         )
         return model, history, average
 
-    before = held_out.losses(load_model(inputs["model"]))
-    model, history, average = continued("annealing", annealed, "linear", checkpoints)
-    last = held_out.losses(model)
+    before = validation.losses(load_model(inputs["model"]))
+    model, history, average = train_phase("annealing", annealing_batches, "linear", checkpoints)
+    last = validation.losses(model)
     set_parameters(model, average.mean)
-    after = held_out.losses(model)
+    after = validation.losses(model)
     save_model(model, outputs["model"], inputs["tokenizer"], context_length(inputs["model"]))
     write_curve(outputs["curve"], history)
     metrics: Metrics = {
         "steps": steps,
-        "tokens": steps * annealed.size * annealed.mixture.length,
+        "tokens": steps * annealing_batches.batch_tokens,
         "spikes": spikes.count_spikes(history),
         "averaged_checkpoints": average.count,
         "loss_before": statistics.mean(before),
@@ -101,35 +93,38 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: TrainingContext)
         "validation_loss": statistics.mean(after),
         "change": statistics.mean(after - before),
         "average_minus_last": statistics.mean(after - last),
-        "validation_loss_by_bucket": held_out.by_bucket(model),
+        "validation_loss_by_bucket": validation.by_bucket(model),
     }
     if config.annealing.control:
-        control, _, _ = continued("control", default, "constant", (), steps)
-        without = held_out.losses(control)
-        metrics["loss_control"] = statistics.mean(without)
-        metrics["against_control"] = statistics.mean(after - without)
+        control, _, _ = train_phase("control", control_batches, "constant", (), steps)
+        control_losses = validation.losses(control)
+        metrics["loss_control"] = statistics.mean(control_losses)
+        metrics["against_control"] = statistics.mean(after - control_losses)
     return metrics
 
 
 def training_runs(config: Config, inputs: Paths, item: Mapping[str, str], metrics: Metrics | None) -> list[TrainingRun]:
-    """Annealing, and the control after it."""
-    plan = member_of(inputs["herd"], item["member"])
-    steps, annealed, default = phase_batches(config, TokenShards(inputs["tokens"]), plan)
-    found = [TrainingRun("annealing", annealed, steps, LOSS_SCOPE)]
-    return [*found, TrainingRun("control", default, steps, LOSS_SCOPE)] if config.annealing.control else found
+    """Annealing, then the control."""
+    member = load_member(inputs["herd"], item["member"])
+    steps, annealing, control = make_phase_batches(config, TokenShards(inputs["tokens"]), member)
+    batches = {"annealing": annealing, "control": control} if config.annealing.control else {"annealing": annealing}
+    return [TrainingRun(title, each, steps, LOSS_SCOPE) for title, each in batches.items()]
 
 
-def phase_batches(
-    config: Config, shards: TokenShards, plan: Mapping[str, Any]
+def make_phase_batches(
+    config: Config, shards: TokenShards, member: Mapping[str, Any]
 ) -> tuple[int, MixtureBatches, MixtureBatches]:
-    """The phase's number of steps, what is annealed on, and what its control is trained on."""
-    length = config.pretraining.length
-    size = max(1, config.pretraining.batch_tokens // length)
-    steps = max(config.annealing.checkpoints, round(plan["tokens"] * config.pretraining.annealing / (size * length)))
+    """The number of steps, the batches of annealing, and those of the control."""
+    annealing, control = make_batches(config, shards, config.seed + 100)
+    tokens = member["tokens"] * config.pretraining.annealing
+    return max(config.annealing.checkpoints, count_steps(tokens, annealing.batch_tokens)), annealing, control
 
-    def batches(split: Split, mix: Mix) -> MixtureBatches:
-        # Its own seed: the windows of the initial phase's beginning must not come first again.
-        mixture = Mixture(shards, split, mix.shares(), length, config.seed + 100)
-        return MixtureBatches(mixture, size, config.training.micro_tokens)
 
-    return steps, batches("anneal", config.annealing.mix), batches("train", config.mix)
+def make_batches(config: Config, shards: TokenShards, seed: int) -> tuple[MixtureBatches, MixtureBatches]:
+    """Batches of the annealing mix, and of the default mix without the high-quality documents.
+
+    `seed` must not be that of an earlier phase, or training would start with the same windows.
+    """
+    length, batch_tokens = config.pretraining.length, config.pretraining.batch_tokens
+    annealing = config.make_batches(shards, "anneal", config.annealing.mix.shares(), seed, length, batch_tokens)
+    return annealing, config.make_batches(shards, "train", config.mix.shares(), seed, length, batch_tokens)

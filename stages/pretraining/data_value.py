@@ -1,12 +1,12 @@
-"""What a small data set is worth (3.1.3): a half-trained model is annealed on 30% of it and 70% of the default mix, the
-learning rate going linearly to 0; and once more on the default mix alone. The gain is the difference of the two in
-held-out loss, far cheaper than a scaling law for every candidate.
+"""The value of a small data set (3.1.3): a half-trained model is annealed on 30% of it and 70% of the default mix, and
+once more on the default mix only, with the learning rate decaying linearly to 0. The gain is the difference in held-out
+loss. This is much cheaper than a scaling law per candidate.
 """
 
 import copy
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,38 +17,37 @@ from stages import statistics
 from stages.interface import Metrics, Section, StageError
 from stages.model.llama import Llama, LlamaConfig
 from stages.pretraining import initial
-from stages.pretraining.phase import Validation
 from stages.training.language_modelling import MixtureBatches, next_token_loss
 from stages.training.loader import Mixture, Split, TokenShards
 from stages.training.loop import train
 from stages.training.optimizer import OptimizerState
-from stages.training.schedule import Schedule
+from stages.training.schedule import Schedule, count_steps
 from stages.training.strategy import TrainingContext
 
 NEW = "new"
-"""The bucket that the data set is while it is valued."""
+"""Name of the data set's bucket."""
 
 
 class Valuation(Section):
-    """How a data set is valued."""
+    """How the value of a data set is measured."""
 
     trained: float = Field(default=0.5, gt=0, lt=1)
-    """Share of the initial phase that the model has behind it (paper 3.1.3: a 50% trained model)."""
+    """Share of the initial phase that the model is trained for (paper 3.1.3: a 50% trained model)."""
     share: float = Field(default=0.3, gt=0, lt=1)
-    """Share of the tokens that come from the new data set, the rest from the default mix (paper 3.1.3: 30%)."""
+    """Share of the new data set in annealing; the rest is the default mix (paper 3.1.3: 30%)."""
 
 
 @dataclass(frozen=True)
-class Start:
-    """Where annealing begins: a half-trained model, AdamW's state, and the learning rate its schedule had reached."""
+class AnnealingStart:
+    """A half-trained model, its optimizer state, and the last learning rate of its schedule."""
 
     model: Llama
     optimizer_state: OptimizerState
-    rate: float
+    learning_rate: float
 
 
-class WithNew(TokenShards):
-    """Token shards with one more bucket, NEW, which holds `tokens` [N]."""
+class ExtendedShards(TokenShards):
+    """Token shards with the additional bucket NEW, which holds `tokens` [N]."""
 
     def __init__(self, directory: Path, tokens: np.ndarray) -> None:
         super().__init__(directory)
@@ -62,16 +61,20 @@ class WithNew(TokenShards):
         return f"{super().fingerprint}/{hashlib.sha256(self.new.tobytes()).hexdigest()}"
 
 
-def half_trained(
-    config: initial.Config, shards: TokenShards, plan: Mapping[str, Any], valuation: Valuation, context: TrainingContext
-) -> Start:
-    """A member after the first part of its initial phase, as `pretraining.initial` trains it."""
-    size = LlamaConfig(**plan["config"])
-    batches = initial.phase_batches(config, shards, plan)
-    schedule = initial.schedule_of(config, size, sum(batches.steps))
+def train_half(
+    config: initial.Config,
+    shards: TokenShards,
+    member: Mapping[str, Any],
+    valuation: Valuation,
+    context: TrainingContext,
+) -> AnnealingStart:
+    """Trains a member as `pretraining.initial` does, for the first `valuation.trained` of the steps."""
+    shape = LlamaConfig(**member["config"])
+    batches = initial.make_phase_batches(config, shards, member)
+    schedule = initial.make_schedule(config, shape, sum(batches.steps))
     steps = max(1, round(valuation.trained * schedule.steps))
-    model = Llama(size).init_weights(config.seed)
-    done = train(
+    model = Llama(shape).init_weights(config.seed)
+    result = train(
         model,
         batches,
         next_token_loss,
@@ -83,25 +86,32 @@ def half_trained(
         max_steps=steps,
         return_optimizer_state=True,
     )
-    return Start(model, done.optimizer_state, schedule(steps - 1))
+    return AnnealingStart(model, result.optimizer_state, schedule(steps - 1))
 
 
-def enough(new: np.ndarray, config: initial.Config, tokens: float, valuation: Valuation) -> tuple[int, int]:
-    """Sequences a step, and steps, of annealing on `tokens` tokens; StageError where none would be of `new` [N]."""
+def plan_annealing(new: np.ndarray, config: initial.Config, tokens: float, valuation: Valuation) -> tuple[int, int]:
+    """(batch size, steps) of annealing on `tokens` tokens; StageError if no sequence would come from `new` [N]."""
     length = config.pretraining.length
     if len(new) <= length:
         raise StageError(f"the new data have {len(new)} tokens; one window takes {length + 1}: give more of them")
-    size = max(1, config.pretraining.batch_tokens // length)
-    steps = max(1, round(tokens / (size * length)))
-    drawn = min(Mixture.CYCLE, steps * size)
-    if round(valuation.share * drawn) < 1:
-        raise StageError(f"a share of {valuation.share:g} is no sequence of {drawn:,}; give {1 / drawn:.1g} or more")
-    return size, steps
+    batch_size = max(1, config.pretraining.batch_tokens // length)
+    steps = count_steps(tokens, batch_size * length)
+    sequences = min(Mixture.CYCLE, steps * batch_size)
+    if round(valuation.share * sequences) < 1:
+        raise StageError(
+            f"a share of {valuation.share:g} of {sequences:,} sequences is none; give {1 / sequences:.1g} or more"
+        )
+    return batch_size, steps
 
 
-def value(
+def add_bucket(shares: Mapping[str, float], bucket: str, share: float) -> dict[str, float]:
+    """The mix with `share` of a new bucket; the other shares are scaled down."""
+    return {name: (1 - share) * value for name, value in shares.items()} | {bucket: share}
+
+
+def measure_value(
     new: np.ndarray,
-    start: Start,
+    start: AnnealingStart,
     shards: TokenShards,
     config: initial.Config,
     tokens: float,
@@ -110,27 +120,26 @@ def value(
 ) -> Metrics:
     """The gain of annealing `start` with the tokens `new` [N] over annealing it without, in nats per token.
 
-    Both runs take `tokens` tokens, the same number of steps at the same rates. `gain` is the loss without minus the
-    loss with, on held-out windows of the default mix, `gain_by_bucket` on those of each bucket: above 0 the data help.
-    Intervals are over windows, paired: they tell what was measured of these two runs, not how another seed would do.
-    Raises StageError where there are too few tokens for one window.
+    Both runs take `tokens` tokens, in equal steps at equal learning rates. `gain` is the loss without minus the loss
+    with the new data, on held-out windows of the default mix; `gain_by_bucket` is that on each bucket. Above 0 the data
+    help. The intervals are over windows, paired; they do not cover the variation over seeds.
+    Raises StageError if there are too few tokens for one window.
     """
     length, shares = config.pretraining.length, config.mix.shares()
-    size, steps = enough(new, config, tokens, valuation)
-    mixed = {bucket: (1 - valuation.share) * share for bucket, share in shares.items()} | {NEW: valuation.share}
-    extended = WithNew(shards.directory, new)
+    batch_size, steps = plan_annealing(new, config, tokens, valuation)
+    extended = ExtendedShards(shards.directory, new)
 
-    def annealed(title: str, shares: Mapping[str, float]) -> tuple[Llama, Mixture]:
+    def anneal(title: str, shares: Mapping[str, float]) -> tuple[Llama, Mixture]:
         model = copy.deepcopy(start.model)
-        # A run of fewer samples than a cycle has the shares exactly too.
-        cycle = min(Mixture.CYCLE, steps * size)
+        # The shares are exact also for fewer samples than a full cycle.
+        cycle = min(Mixture.CYCLE, steps * batch_size)
         mixture = Mixture(extended, "train", shares, length, config.seed + 200, cycle=cycle)
-        batches = MixtureBatches(mixture, size, config.training.micro_tokens)
+        batches = MixtureBatches(mixture, batch_size, config.training.micro_tokens)
         train(
             model,
             batches,
             next_token_loss,
-            Schedule(start.rate, steps, decay="linear"),
+            Schedule(start.learning_rate, steps, decay="linear"),
             config.training,
             scratch=context.scratch / title,
             context=context,
@@ -139,40 +148,36 @@ def value(
         )
         return model, mixture
 
-    without, _ = annealed("default mix", shares)
-    with_new, mixture = annealed("with the new data", mixed)
+    without, _ = anneal("default mix", shares)
+    with_new, mixture = anneal("with the new data", add_bucket(shares, NEW, valuation.share))
 
     def compare(shares: Mapping[str, float]) -> dict[str, dict[str, float]]:
-        held_out = Validation(shards, shares, config.pretraining, config.training, config.seed)
-        losses = [held_out.losses(model) for model in (without, with_new)]
+        validation = replace(config.make_validation(shards), shares=shares)
+        losses_without, losses_with = validation.losses(without), validation.losses(with_new)
         return {
-            "gain": statistics.mean(losses[0] - losses[1]),
-            "without": statistics.mean(losses[0]),
-            "with": statistics.mean(losses[1]),
+            "gain": statistics.mean(losses_without - losses_with),
+            "loss_without": statistics.mean(losses_without),
+            "loss_with": statistics.mean(losses_with),
         }
 
-    whole = compare(shares)
-    each = {bucket: compare({bucket: 1.0}) for bucket, share in shares.items() if share > 0}
+    default_mix = compare(shares)
+    by_bucket = {bucket: compare({bucket: 1.0}) for bucket, share in shares.items() if share > 0}
     return {
-        "tokens": steps * size * length,
+        "tokens": steps * batch_size * length,
         "new_tokens": len(new),
-        "new_epochs": mixture.epochs(steps * size)[NEW],
-        "rate": start.rate,
-        "gain": whole["gain"],
-        "loss_without": whole["without"],
-        "loss_with": whole["with"],
-        "gain_by_bucket": {bucket: found["gain"] for bucket, found in each.items()},
-        "loss_without_by_bucket": {bucket: found["without"] for bucket, found in each.items()},
-        "loss_with_by_bucket": {bucket: found["with"] for bucket, found in each.items()},
+        "new_epochs": mixture.epochs(steps * batch_size)[NEW],
+        "rate": start.learning_rate,
+        **default_mix,
+        **{f"{key}_by_bucket": {name: values[key] for name, values in by_bucket.items()} for key in default_mix},
     }
 
 
 def held_out_documents(shards: TokenShards) -> set[bytes]:
-    """The tokens of each held-out document, its boundary tokens among them, as bytes."""
-    found = set()
+    """The tokens of each held-out document with its boundary tokens, as bytes."""
+    documents = set()
     for bucket, count in shards.counts("validation").items():
         if count:
             tokens = np.asarray(shards.tokens("validation", bucket))
             for document in np.split(tokens, np.flatnonzero(tokens == shards.begin_of_text))[1:]:
-                found.add(document.tobytes())
-    return found
+                documents.add(document.tobytes())
+    return documents

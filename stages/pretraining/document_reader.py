@@ -1,4 +1,4 @@
-"""The documents of a file or a directory that somebody brings along: text, JSON lines, Parquet or WARC."""
+"""Reads documents from a user's file or directory: text, JSON lines, Parquet or WARC."""
 
 import gzip
 import json
@@ -15,21 +15,21 @@ from stages.interface import StageError
 
 SUFFIXES = (".txt", ".md", ".jsonl", ".jsonl.gz", ".parquet", ".warc", ".warc.gz")
 LARGEST = 10_000_000
-"""Bytes of a page above which a WARC record is skipped."""
+"""Largest page in bytes; larger WARC records are skipped."""
 
 
 def read_documents(path: Path, field: str = "text") -> Iterator[str]:
-    """Each document under `path`, files in the order of their names; empty ones are left out.
+    """Each document under `path`, in the order of the file names, without empty ones.
 
-    A text file is one document; of JSON lines and Parquet, `field` is the text, null is none; a WARC file's pages are
-    extracted as in curation. StageError where there is nothing that can be read, or a row has no such field.
+    A text file is one document. In JSON lines and Parquet, `field` is the text; null is skipped. The pages of a WARC
+    file are extracted as in curation. StageError if no file can be read, or a record has no such field.
     """
     if not path.exists():
         raise StageError(f"{path} does not exist")
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
     known = [file for file in files if file.name.lower().endswith(SUFFIXES)]
     if not known:
-        raise StageError(f"{path}: no file that can be read; give {', '.join(SUFFIXES)}")
+        raise StageError(f"{path}: no readable file; supported are {', '.join(SUFFIXES)}")
     for file in known:
         yield from (text for text in _of_file(file, field) if text.strip())
 
@@ -66,6 +66,6 @@ def _json_lines(file: Path, field: str) -> Iterator[str]:
             except (ValueError, KeyError, TypeError, RecursionError):
                 raise StageError(f"{file}, line {number}: no JSON object with the field {field}") from None
             if isinstance(text, str):
-                yield text.encode("utf-8", "replace").decode()  # JSON can spell half a character
+                yield text.encode("utf-8", "replace").decode()  # JSON allows unpaired surrogates
             elif text is not None:
-                raise StageError(f"{file}, line {number}: {field} is no text but {text!r:.40}")
+                raise StageError(f"{file}, line {number}: {field} is not a string but {text!r:.40}")

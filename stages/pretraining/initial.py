@@ -1,4 +1,4 @@
-"""Initial pretraining (3.4.1): warm-up, cosine, and a ramp of batch size and sequence length."""
+"""Initial pretraining (3.4.1): warm-up and cosine decay, and a ramp of batch size and sequence length."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,28 +10,25 @@ from stages import statistics
 from stages.interface import Metrics, Paths, Section
 from stages.model.files import save_model
 from stages.model.llama import Llama, LlamaConfig
-from stages.pretraining.phase import Pretraining, Validation, member_of
-from stages.scaling.ladder import LearningRate
-from stages.tokenizer.corpus import Mix
+from stages.pretraining.phase import PhaseConfig, load_member
 from stages.training import spikes
 from stages.training.batches import TrainingRun
 from stages.training.curve import tail_mean, write_curve
 from stages.training.language_modelling import LOSS_SCOPE, MixtureBatches, next_token_loss
-from stages.training.loader import Mixture, TokenBatch, TokenShards
+from stages.training.loader import TokenBatch, TokenShards
 from stages.training.loop import train
 from stages.training.optimizer import save_optimizer_state
-from stages.training.parameters import Training
 from stages.training.sample import Sample
-from stages.training.schedule import Schedule
+from stages.training.schedule import Schedule, count_steps
 from stages.training.strategy import TrainingContext
 from stages.training.upsampling import limit_epochs
 
 
 class Ramp(Section):
-    """One step of the ramp."""
+    """One part of the ramp."""
 
     share: float = Field(gt=0, le=1)
-    """Share of the phase's tokens trained like this (paper 3.4.1: 252M, then up to 2.87T, then the rest)."""
+    """Share of the phase's tokens (paper 3.4.1: 252M, then up to 2.87T, then the rest)."""
     length: int = Field(ge=16)
     """Tokens per sequence (paper 3.4.1: 4,096, then 8,192)."""
     batch_tokens: int = Field(gt=0)
@@ -44,13 +41,13 @@ class Initial(Section):
     warmup_share: float = Field(gt=0, lt=1)
     """Share of the steps in which the learning rate rises (paper 3.4.1: 8,000 of 1,200,000 steps)."""
     floor: float = Field(ge=0, lt=1)
-    """Where the cosine ends, as a share of the peak (paper 3.4.1: 8e-7 of 8e-5)."""
+    """Final learning rate, as a share of the peak (paper 3.4.1: 8e-7 of 8e-5)."""
     ramp: list[Ramp] = Field(min_length=1)
-    """Batch and sequence sizes in order; the shares sum to 1."""
+    """The parts in order; their shares sum to 1."""
 
     @field_validator("ramp")
     @classmethod
-    def _sums_to_one(cls, ramp: list[Ramp]) -> list[Ramp]:
+    def _check_sum(cls, ramp: list[Ramp]) -> list[Ramp]:
         total = sum(part.share for part in ramp)
         if abs(total - 1) > 1e-9:
             raise ValueError(f"the shares of the ramp sum to {total:g}, not to 1")
@@ -58,18 +55,13 @@ class Initial(Section):
 
 
 @dataclass(frozen=True)
-class Config:
-    seed: Annotated[int, "seed"]
-    mix: Annotated[Mix, "mix"]
-    training: Annotated[Training, "training"]
-    learning_rate: Annotated[LearningRate, "learning_rate"]
-    pretraining: Annotated[Pretraining, "pretraining.shared"]
+class Config(PhaseConfig):
     initial: Annotated[Initial, "pretraining.initial"]
 
 
 @dataclass(frozen=True)
 class RampBatches:
-    """The batches of each step of the ramp, one after the other."""
+    """The batches of the parts of the ramp, one part after the other."""
 
     parts: Sequence[MixtureBatches]
     steps: Sequence[int]
@@ -91,7 +83,7 @@ class RampBatches:
         return part.samples(step)
 
     def locate(self, step: int) -> tuple[MixtureBatches, int]:
-        """The part of the ramp that a step lies in, and its number there; raises IndexError beyond the last one."""
+        """The part of the ramp that contains a step, and the step's number in it; raises IndexError past the end."""
         for part, steps in zip(self.parts, self.steps, strict=True):
             if 0 <= step < steps:
                 return part, step
@@ -100,17 +92,16 @@ class RampBatches:
 
 
 def run(config: Config, inputs: Paths, outputs: Paths, context: TrainingContext) -> Metrics:
-    """tokens, tokenizer, herd -> model (with the optimizer's moments beside it), curve (CSV)."""
+    """tokens, tokenizer, herd -> model (with the optimizer state), curve (CSV)."""
     shards = TokenShards(inputs["tokens"])
-    plan = member_of(inputs["herd"], context.item["member"])
-    size = LlamaConfig(**plan["config"])
-    shares = config.mix.shares()
-    batches = phase_batches(config, shards, plan)
+    member = load_member(inputs["herd"], context.item["member"])
+    shape = LlamaConfig(**member["config"])
+    batches = make_phase_batches(config, shards, member)
     steps = sum(batches.steps)
-    schedule = schedule_of(config, size, steps)
+    schedule = make_schedule(config, shape, steps)
     with context.strategy.init_device:
-        model = Llama(size).init_weights(config.seed)
-    context.note(f"{size.parameters:,} parameters, {steps:,} steps, peak learning rate {schedule.peak:.2g}")
+        model = Llama(shape).init_weights(config.seed)
+    context.note(f"{shape.parameters:,} parameters, {steps:,} steps, peak learning rate {schedule.peak:.2g}")
     history, _, optimizer_state = train(
         model,
         batches,
@@ -125,53 +116,52 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: TrainingContext)
     save_model(model, outputs["model"], inputs["tokenizer"], config.pretraining.length)
     save_optimizer_state(optimizer_state, outputs["model"])
     write_curve(outputs["curve"], history)
-    held_out = Validation(shards, shares, config.pretraining, config.training, config.seed, context.strategy)
-    drawn: dict[str, int] = dict.fromkeys(shares, 0)
-    epochs: dict[str, float] = dict.fromkeys(shares, 0.0)
+    validation = config.make_validation(shards, context.strategy)
+    tokens: dict[str, int] = dict.fromkeys(config.mix.shares(), 0)
+    epochs: dict[str, float] = dict.fromkeys(config.mix.shares(), 0.0)
     for part, count in zip(batches.parts, batches.steps, strict=True):
-        for bucket, tokens in part.mixture.tokens_drawn(count * part.size).items():
-            drawn[bucket] += tokens
-        for bucket, times in part.mixture.epochs(count * part.size).items():
-            epochs[bucket] += times
+        for bucket, num_tokens in part.mixture.tokens_drawn(count * part.size).items():
+            tokens[bucket] += num_tokens
+        for bucket, num_epochs in part.mixture.epochs(count * part.size).items():
+            epochs[bucket] += num_epochs
     return {
-        "parameters": size.parameters,
+        "parameters": shape.parameters,
         "steps": steps,
-        "tokens": sum(drawn.values()),
-        "tokens_by_bucket": drawn,
+        "tokens": sum(tokens.values()),
+        "tokens_by_bucket": tokens,
         "epochs_by_bucket": epochs,
         "epochs_allowed": config.pretraining.epochs,
         "peak_learning_rate": schedule.peak,
         "train_loss": tail_mean(history),
         "spikes": spikes.count_spikes(history),
-        "validation_loss": statistics.mean(held_out.losses(model)),
-        "validation_loss_by_bucket": held_out.by_bucket(model),
+        "validation_loss": statistics.mean(validation.losses(model)),
+        "validation_loss_by_bucket": validation.by_bucket(model),
     }
 
 
 def training_runs(config: Config, inputs: Paths, item: Mapping[str, str], metrics: Metrics | None) -> list[TrainingRun]:
-    """The phase's one training."""
-    batches = phase_batches(config, TokenShards(inputs["tokens"]), member_of(inputs["herd"], item["member"]))
+    """The one training of the phase."""
+    batches = make_phase_batches(config, TokenShards(inputs["tokens"]), load_member(inputs["herd"], item["member"]))
     return [TrainingRun("initial", batches, sum(batches.steps), LOSS_SCOPE)]
 
 
-def schedule_of(config: Config, size: LlamaConfig, steps: int) -> Schedule:
-    """Warm-up and cosine over so many steps, at the peak rate of a model of this size."""
+def make_schedule(config: Config, shape: LlamaConfig, steps: int) -> Schedule:
+    """Warm-up and cosine decay over `steps` steps, at the peak learning rate of the model's size."""
     warmup = max(1, round(config.initial.warmup_share * steps))
-    return Schedule(config.learning_rate.at(size.parameters), steps, warmup, "cosine", config.initial.floor)
+    return Schedule(config.learning_rate.at(shape.parameters), steps, warmup, "cosine", config.initial.floor)
 
 
-def phase_batches(config: Config, shards: TokenShards, plan: Mapping[str, Any]) -> RampBatches:
+def make_phase_batches(config: Config, shards: TokenShards, member: Mapping[str, Any]) -> RampBatches:
     """The batches of a member's initial phase."""
-    return ramp_batches(config, shards, plan["tokens"] * config.pretraining.initial)
+    return make_ramp_batches(config, shards, member["tokens"] * config.pretraining.initial)
 
 
-def ramp_batches(config: Config, shards: TokenShards, tokens: float) -> RampBatches:
-    """The ramp's batches for a phase of so many tokens; a part that shuffles anew has its own seed."""
+def make_ramp_batches(config: Config, shards: TokenShards, tokens: float) -> RampBatches:
+    """The batches of a phase of `tokens` tokens; each part of the ramp has its own seed."""
     shares = limit_epochs(config.mix.shares(), shards.counts("train"), tokens, config.pretraining.epochs)
     parts, steps = [], []
     for number, ramp in enumerate(config.initial.ramp):
-        mixture = Mixture(shards, "train", shares, ramp.length, config.seed + number)
-        size = max(1, ramp.batch_tokens // ramp.length)
-        parts.append(MixtureBatches(mixture, size, config.training.micro_tokens))
-        steps.append(max(1, round(tokens * ramp.share / (size * ramp.length))))
+        part = config.make_batches(shards, "train", shares, config.seed + number, ramp.length, ramp.batch_tokens)
+        parts.append(part)
+        steps.append(count_steps(tokens * ramp.share, part.batch_tokens))
     return RampBatches(parts, steps)

@@ -1,4 +1,4 @@
-"""Needle in a haystack (3.4.2): a fact hidden at some depth of a long text, asked for at its end."""
+"""Needle in a haystack (3.4.2): a fact is hidden at some depth of a long text; the question follows at the end."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -18,28 +18,28 @@ from stages.training.strategy import SINGLE_PROCESS, Strategy
 
 DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 ANSWER_TOKENS = 16
-"""Room for the answer at the end of a haystack."""
+"""Tokens reserved for the answer at the end of a haystack."""
 END = -1
-"""Target that any token fits which ends an answer."""
+"""Target that matches any token that ends an answer."""
 
 
-def needles(chat: ChatFormat, length: int, per_depth: int, seed: int) -> list[tuple[float, Example, list[int]]]:
-    """(depth, example, prompt tokens) of `per_depth` haystacks at each depth, as long as fit into `length` tokens."""
-    found = []
+def make_needles(chat: ChatFormat, length: int, per_depth: int, seed: int) -> list[tuple[float, Example, list[int]]]:
+    """(depth, example, prompt tokens) of `per_depth` haystacks at each depth, as long as fits into `length` tokens."""
+    needles = []
     for place, depth in enumerate(DEPTHS):
         for number in range(per_depth):
-            hint = length
+            size = length
             while True:
-                example = needle_example(hint, depth, seed * 1_000_003 + place * 1_009 + number)
+                example = needle_example(size, depth, seed * 1_000_003 + place * 1_009 + number)
                 tokens = [chat.begin_of_text, *chat.encode_text(web_prompt(example, []))]
-                if len(tokens) <= length - ANSWER_TOKENS or hint < 16:
+                if len(tokens) <= length - ANSWER_TOKENS or size < 16:
                     break
-                hint = int(hint * 0.95 * (length - ANSWER_TOKENS) / len(tokens))
-            found.append((depth, example, tokens))
-    return found
+                size = int(size * 0.95 * (length - ANSWER_TOKENS) / len(tokens))
+            needles.append((depth, example, tokens))
+    return needles
 
 
-def needle_accuracy(
+def measure_needles(
     model: Llama,
     chat: ChatFormat,
     lengths: Sequence[int],
@@ -48,43 +48,45 @@ def needle_accuracy(
     training: Training,
     strategy: Strategy = SINGLE_PROCESS,
 ) -> list[dict[str, Any]]:
-    """A row per length and depth: share of needles that a base model finds, with n.
+    """One record per length and depth: the share of needles that a base model finds, with n.
 
-    Found is a needle whose answer the model would give token by token, the likeliest each time, and end there. One
-    forward pass over question and answer tells: what comes after a right token does not depend on who wrote it.
+    A needle is found if greedy decoding gives its answer and then ends. One teacher-forced forward pass over prompt and
+    answer decides this, since greedy decoding agrees with it up to the first wrong token.
     """
-    asked = {length: needles(chat, length, per_depth, seed) for length in lengths}
+    needles = {length: make_needles(chat, length, per_depth, seed) for length in lengths}
     ends = torch.tensor([*chat.stop_token_ids, chat.encode_text("\n")[-1], chat.encode_text(" Q:")[0]])
 
     def batches() -> Iterator[TokenBatch]:
-        for length, each in asked.items():
+        for length, each in needles.items():
             size = max(1, training.micro_tokens // length) * strategy.dp_size
             rows = [(tokens, chat.encode_text(f" {example.answer}")) for _, example, tokens in each]
             for first in range(0, len(rows), size):
-                yield answered(rows[first : first + size], chat.pad)
+                yield make_answer_batch(rows[first : first + size], chat.pad)
 
-    wrong = strategy.evaluate(model, batches(), lambda model, batch: misses(model, batch, ends), training)
-    rows = []
-    for (length, each), missed in zip(asked.items(), wrong.split([len(each) for each in asked.values()]), strict=True):
+    wrong = strategy.evaluate(model, batches(), lambda model, batch: count_wrong_tokens(model, batch, ends), training)
+    by_length = wrong.split([len(each) for each in needles.values()])
+    records = []
+    for (length, each), num_wrong in zip(needles.items(), by_length, strict=True):
         for depth in DEPTHS:
-            found = missed[[place == depth for place, _, _ in each]] == 0
-            rows.append({"length": length, "depth": depth, "accuracy": found.double().mean().item(), "n": len(found)})
-    return rows
+            found = num_wrong[[place == depth for place, _, _ in each]] == 0
+            accuracy = found.double().mean().item()
+            records.append({"length": length, "depth": depth, "accuracy": accuracy, "n": len(found)})
+    return records
 
 
-def answered(rows: Sequence[tuple[Sequence[int], Sequence[int]]], filler: int) -> TokenBatch:
-    """(prompt, answer) tokens as right-padded rows; the targets are the answer's tokens and its end."""
+def make_answer_batch(rows: Sequence[tuple[Sequence[int], Sequence[int]]], pad: int) -> TokenBatch:
+    """(prompt, answer) tokens as right-padded rows; the targets are the tokens of the answer and END."""
     tokens = [torch.tensor([*prompt, *answer]) for prompt, answer in rows]
     targets = [torch.tensor([IGNORE_INDEX] * (len(prompt) - 1) + [*answer, END]) for prompt, answer in rows]
-    padded = pad_sequence(tokens, True, filler), pad_sequence(targets, True, IGNORE_INDEX)
+    padded = pad_sequence(tokens, True, pad), pad_sequence(targets, True, IGNORE_INDEX)
     return TokenBatch(*padded, starts=None)
 
 
-def misses(model: Llama, batch: TokenBatch, ends: Tensor) -> Tensor:
-    """How many of each row's targets are not the model's likeliest token, [B]; for END any of `ends` will do."""
-    likeliest = model(batch.tokens, batch.starts).argmax(2)  # not -1, which torch 2.13 gathers wrongly from ranks
-    if hasattr(likeliest, "full_tensor"):  # of ranks that have a slice of the vocabulary each
-        likeliest = likeliest.full_tensor()
-    ended = torch.isin(likeliest, ends.to(likeliest.device))
-    wrong = torch.where(batch.targets == END, ~ended, likeliest != batch.targets)
+def count_wrong_tokens(model: Llama, batch: TokenBatch, ends: Tensor) -> Tensor:
+    """Number of targets per row that are not the model's most likely token, [B]; END matches any of `ends`."""
+    predicted = model(batch.tokens, batch.starts).argmax(2)  # not -1, which torch 2.13 gathers wrongly from ranks
+    if hasattr(predicted, "full_tensor"):  # tensor-parallel ranks each hold a slice of the vocabulary
+        predicted = predicted.full_tensor()
+    is_end = torch.isin(predicted, ends.to(predicted.device))
+    wrong = torch.where(batch.targets == END, ~is_end, predicted != batch.targets)
     return batch.sum_rows(wrong & (batch.targets != IGNORE_INDEX))

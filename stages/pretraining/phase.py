@@ -1,10 +1,10 @@
-"""What the phases of pretraining share: the members' budgets, curves, and the held-out loss."""
+"""What the phases of pretraining share (3.4): parameters, a member's entry of the herd, batches, held-out loss."""
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -12,14 +12,16 @@ from pydantic import Field, model_validator
 from stages import statistics
 from stages.interface import Section
 from stages.model.llama import Llama
-from stages.training.language_modelling import held_out_losses, validation_mixture
-from stages.training.loader import TokenShards
+from stages.scaling.ladder import LearningRate
+from stages.tokenizer.corpus import Mix
+from stages.training.language_modelling import MixtureBatches, held_out_losses, validation_mixture
+from stages.training.loader import Mixture, Split, TokenShards
 from stages.training.parameters import Training
 from stages.training.strategy import SINGLE_PROCESS, Strategy
 
 
 class Pretraining(Section):
-    """How a member's tokens are divided between the phases, and how its loss is measured."""
+    """How a member's tokens are divided among the phases, and how its loss is measured."""
 
     initial: float = Field(gt=0, lt=1)
     """Share of the tokens for the initial phase (paper 3.4: all but the other two)."""
@@ -28,8 +30,8 @@ class Pretraining(Section):
     annealing: float = Field(gt=0, lt=1)
     """Share of the tokens for annealing (assumption; paper 3.4.3 prints 40M tokens, 2.5 steps, in doubt)."""
     epochs: float = Field(gt=0)
-    """Most passes over a bucket in initial pretraining: where its share of the mix would take more, the other buckets
-    make up for it (assumption; the paper up-samples and names no limit)."""
+    """Most passes over a bucket in initial pretraining. If its share of the mix needs more, the other buckets replace
+    it (assumption; the paper up-samples and names no limit)."""
     validation_windows: int = Field(gt=1)
     """Held-out windows the loss is measured on (assumption)."""
     length: int = Field(ge=16)
@@ -38,22 +40,44 @@ class Pretraining(Section):
     """Tokens per step after the ramp (paper 3.4.1: 16M)."""
 
     @model_validator(mode="after")
-    def _sums_to_one(self) -> "Pretraining":
+    def _check_sum(self) -> "Pretraining":
         total = self.initial + self.long_context + self.annealing
         if abs(total - 1) > 1e-9:
             raise ValueError(f"initial, long_context and annealing sum to {total:g}, not to 1")
         return self
 
 
-def member_of(herd: Path, member: str) -> dict[str, Any]:
-    """The fit's plan for a member: its model configuration and its tokens."""
+def load_member(herd: Path, member: str) -> dict[str, Any]:
+    """A member's entry of the herd file: its model configuration and its tokens."""
     plan: dict[str, Any] = json.loads(herd.read_text())["members"][member]
     return plan
 
 
 @dataclass(frozen=True)
+class PhaseConfig:
+    """The parameters that every phase reads."""
+
+    seed: Annotated[int, "seed"]
+    mix: Annotated[Mix, "mix"]
+    training: Annotated[Training, "training"]
+    learning_rate: Annotated[LearningRate, "learning_rate"]
+    pretraining: Annotated[Pretraining, "pretraining.shared"]
+
+    def make_batches(
+        self, shards: TokenShards, split: Split, shares: Mapping[str, float], seed: int, length: int, batch_tokens: int
+    ) -> MixtureBatches:
+        """Batches of about `batch_tokens` tokens, in sequences of `length`."""
+        mixture = Mixture(shards, split, shares, length, seed)
+        return MixtureBatches(mixture, max(1, batch_tokens // length), self.training.micro_tokens)
+
+    def make_validation(self, shards: TokenShards, strategy: Strategy = SINGLE_PROCESS) -> "Validation":
+        """The held-out loss on the default mix."""
+        return Validation(shards, self.mix.shares(), self.pretraining, self.training, self.seed, strategy)
+
+
+@dataclass(frozen=True)
 class Validation:
-    """What the loss is measured on: the same held-out windows for every model of one corpus."""
+    """The held-out loss: measured on the same windows for every model of one corpus."""
 
     shards: TokenShards
     shares: Mapping[str, float]
@@ -63,12 +87,12 @@ class Validation:
     strategy: Strategy = SINGLE_PROCESS
 
     def losses(self, model: Llama) -> np.ndarray:
-        """Loss of each window of the mix, in nats per token."""
+        """Loss of each window of the mix, in nats per token, [windows]."""
         (losses,) = self._losses(model, self.shares)
         return losses
 
     def by_bucket(self, model: Llama) -> dict[str, dict[str, float]]:
-        """The loss of each bucket of the mix by itself, with its interval over windows."""
+        """The loss on each bucket of the mix, with its interval over windows."""
         buckets = [bucket for bucket, share in self.shares.items() if share > 0]
         losses = self._losses(model, *({bucket: 1.0} for bucket in buckets))
         return {bucket: statistics.mean(each) for bucket, each in zip(buckets, losses, strict=True)}

@@ -41,6 +41,11 @@ class MixtureBatches:
     few_shapes: ClassVar[bool] = True
 
     @property
+    def batch_tokens(self) -> int:
+        """Tokens of a step."""
+        return self.size * self.mixture.length
+
+    @property
     def fingerprint(self) -> str:
         return f"{self.mixture.fingerprint}/{self.size}/{self.first_sample}"
 

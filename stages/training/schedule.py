@@ -7,6 +7,11 @@ from typing import Literal
 Decay = Literal["cosine", "linear", "constant"]
 
 
+def count_steps(tokens: float, batch_tokens: int) -> int:
+    """Steps of `batch_tokens` tokens in a budget of `tokens`, rounded, at least 1."""
+    return max(1, round(tokens / batch_tokens))
+
+
 @dataclass(frozen=True)
 class Schedule:
     """Rises to `peak` over `warmup` steps, then falls to `floor` x peak over the rest of `steps`."""

@@ -14,7 +14,7 @@ import yaml
 from flows.parameters import Parameters
 from flows.scale import choose
 from stages.pretraining import initial
-from stages.pretraining.phase import member_of
+from stages.pretraining.phase import load_member
 from stages.tokenizer import bpe
 from stages.training.loader import TokenShards
 from tests.flows import documentation
@@ -145,8 +145,8 @@ def test_what_a_model_saw_at_a_step_is_printed(clone: Path) -> None:
     run = command(clone, sys.executable, "-m", "flows.inspect", "pretrain@small", "--step", "6", "--samples", "2")
     assert run.returncode == 0, run.stderr
     config = Parameters(clone).load_config(initial.Config)
-    tokens = member_of(clone / "data" / "herd.json", "small")["tokens"] * config.pretraining.initial
-    (batch, *_) = initial.ramp_batches(config, TokenShards(clone / "data" / "tokens"), tokens)(5)
+    tokens = load_member(clone / "data" / "herd.json", "small")["tokens"] * config.pretraining.initial
+    (batch, *_) = initial.make_ramp_batches(config, TokenShards(clone / "data" / "tokens"), tokens)(5)
     tokenizer = bpe.load(clone / "models" / "tokenizer")
     for row in batch.tokens[:2].tolist():
         assert tokenizer.decode(row, skip_special_tokens=False) in run.stdout

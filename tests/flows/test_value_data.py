@@ -51,7 +51,7 @@ def test_what_a_data_set_is_worth_is_printed_and_the_half_trained_model_kept(
     def never(*_: object) -> None:
         raise AssertionError("the half-trained model is trained once")
 
-    monkeypatch.setattr(value, "half_trained", never)
+    monkeypatch.setattr(value, "train_half", never)
     again = value_data.valued(root, path, "small", "text", 0.3)
     assert again == metrics
     (kept,) = (tmp_path / "state" / "value").iterdir()
@@ -77,12 +77,12 @@ def test_what_is_missing_is_said(root: Path, tmp_path: Path) -> None:
 def test_what_is_too_little_is_said_before_anything_is_trained(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(value, "half_trained", lambda *_: pytest.fail("nothing is to be trained"))
+    monkeypatch.setattr(value, "train_half", lambda *_: pytest.fail("nothing is to be trained"))
     (tmp_path / "few.jsonl").write_text('{"text": "a cat"}\n')
     with pytest.raises(StageError, match=r"the new data have \d+ tokens; one window takes"):
         value_data.valued(root, tmp_path / "few.jsonl", "small", "text", 0.3)
     path = written(tmp_path / "new.jsonl", "code", seed=9)
-    with pytest.raises(StageError, match=r"a share of 0\.001 is no sequence of 32; give 0\.03 or more"):
+    with pytest.raises(StageError, match=r"a share of 0\.001 of 32 sequences is none; give 0\.03 or more"):
         value_data.valued(root, path, "small", "text", 0.001)
 
 

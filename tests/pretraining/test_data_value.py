@@ -13,9 +13,17 @@ import torch
 from stages.curation.pages import warc
 from stages.interface import Metrics, StageError
 from stages.pretraining import initial
-from stages.pretraining.data_value import NEW, Start, Valuation, WithNew, half_trained, held_out_documents, value
+from stages.pretraining.data_value import (
+    NEW,
+    AnnealingStart,
+    ExtendedShards,
+    Valuation,
+    held_out_documents,
+    measure_value,
+    train_half,
+)
 from stages.pretraining.document_reader import read_documents
-from stages.pretraining.phase import member_of
+from stages.pretraining.phase import load_member
 from stages.training import loop
 from stages.training.loader import Mixture
 from tests.fixtures import LEARNING_RATE, MIX, PRETRAINING, World, change, corpus, settings
@@ -31,13 +39,13 @@ def tokens_of(world: World, documents: list[str]) -> np.ndarray:
     return np.array(ids)
 
 
-def started(world: World, directory: Path) -> Start:
-    plan = member_of(world.herd, "flagship") | {"tokens": 24_000}
-    return half_trained(CONFIG, world.shards, plan, Valuation(), Recorder(directory))
+def started(world: World, directory: Path) -> AnnealingStart:
+    plan = load_member(world.herd, "flagship") | {"tokens": 24_000}
+    return train_half(CONFIG, world.shards, plan, Valuation(), Recorder(directory))
 
 
-def valued(world: World, directory: Path, new: np.ndarray, start: Start) -> Metrics:
-    return value(new, start, world.shards, CONFIG, 6_000, Valuation(), Recorder(directory))
+def valued(world: World, directory: Path, new: np.ndarray, start: AnnealingStart) -> Metrics:
+    return measure_value(new, start, world.shards, CONFIG, 6_000, Valuation(), Recorder(directory))
 
 
 def test_a_good_data_set_and_a_shuffled_one_are_told_apart(world: World, tmp_path: Path) -> None:
@@ -75,13 +83,13 @@ def test_thirty_percent_are_new_and_the_rate_falls_to_nothing(
         return {"loss": 1.0, "grad_norm": 1.0, "batch_tokens": 1}
 
     start = started(world, tmp_path)
-    whole = initial.schedule_of(CONFIG, start.model.config, 47)  # 12,000 tokens in the phase, 256 a step
-    assert start.rate == whole(23)
+    whole = initial.make_schedule(CONFIG, start.model.config, 47)  # 12,000 tokens in the phase, 256 a step
+    assert start.learning_rate == whole(23)
     monkeypatch.setattr(loop, "step", watched)
     new = np.full(32 * 40 + 1, 7)
     valued(world, tmp_path / "a", new, start)
     assert len(rates) == 2 * 47 and rates[:47] == rates[47:]
-    assert rates[:47] == pytest.approx([start.rate * (1 - step / 47) for step in range(47)])
+    assert rates[:47] == pytest.approx([start.learning_rate * (1 - step / 47) for step in range(47)])
     half = len(seen) // 2
     assert [sum(set(row) == {7} for row in rows) for rows in (seen[:half], seen[half:])] == [0, round(0.3 * half)]
 
@@ -90,13 +98,13 @@ def test_the_new_bucket_has_a_fingerprint_of_its_own(world: World) -> None:
     shares = {"general": 0.7, NEW: 0.3}
 
     def fingerprint(token: int) -> str:
-        return Mixture(WithNew(world.tokens, np.full(100, token)), "train", shares, 32, 1).fingerprint
+        return Mixture(ExtendedShards(world.tokens, np.full(100, token)), "train", shares, 32, 1).fingerprint
 
     assert fingerprint(3) == fingerprint(3) != fingerprint(4)
 
 
 def test_too_few_tokens_are_refused(world: World, tmp_path: Path) -> None:
-    start = Start(started(world, tmp_path).model, {}, 1e-3)
+    start = AnnealingStart(started(world, tmp_path).model, {}, 1e-3)
     with pytest.raises(StageError, match="the new data have 32 tokens; one window takes 33"):
         valued(world, tmp_path, np.zeros(32), start)
 
@@ -130,7 +138,7 @@ def test_documents_are_read_from_every_format(tmp_path: Path) -> None:
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(StageError, match="nowhere does not exist"):
         list(read_documents(tmp_path / "nowhere"))
-    with pytest.raises(StageError, match=r"no file that can be read; give \.txt"):
+    with pytest.raises(StageError, match=r"no readable file; supported are \.txt"):
         list(read_documents(tmp_path))
     (tmp_path / "b.jsonl").write_text('{"text": "good"}\n{"content": "other field"}\n')
     with pytest.raises(StageError, match=r"b\.jsonl, line 2: no JSON object with the field text"):
@@ -141,7 +149,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "n.jsonl").write_text('{"text": null}\n{"text": "half \\ud800"}\n{"text": 3}\n')
     rows = read_documents(tmp_path / "n.jsonl")
     assert next(rows) == "half ?"
-    with pytest.raises(StageError, match=r"n\.jsonl, line 3: text is no text but 3"):
+    with pytest.raises(StageError, match=r"n\.jsonl, line 3: text is not a string but 3"):
         next(rows)
     (tmp_path / "g.jsonl").write_text("[" * 100_000)
     with pytest.raises(StageError, match=r"g\.jsonl, line 1: no JSON object"):

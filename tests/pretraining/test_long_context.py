@@ -12,7 +12,14 @@ from stages.model.files import context_length, load_model
 from stages.model.generate import SamplingParams, generate
 from stages.model.llama import Llama
 from stages.pretraining import long_context
-from stages.pretraining.needles import ANSWER_TOKENS, DEPTHS, answered, misses, needle_accuracy, needles
+from stages.pretraining.needles import (
+    ANSWER_TOKENS,
+    DEPTHS,
+    count_wrong_tokens,
+    make_answer_batch,
+    make_needles,
+    measure_needles,
+)
 from stages.tasks import verify
 from stages.training.optimizer import load_optimizer_state, save_optimizer_state
 from stages.training.strategy import SINGLE_PROCESS
@@ -96,7 +103,7 @@ def test_the_context_is_the_last_length_mastered(world: World, tmp_path: Path, m
         accuracy = {length: float(length < 80) for length in lengths}
         return [{"length": n, "depth": depth, "accuracy": accuracy[n], "n": 1} for n in lengths for depth in DEPTHS]
 
-    monkeypatch.setattr(long_context, "needle_accuracy", found)
+    monkeypatch.setattr(long_context, "measure_needles", found)
     metrics, _ = run(world, tmp_path, needle_threshold=1.0)
     assert rows(metrics) == [(48, 1, True), (64, 1, True), (80, 1, False), (80, 2, False)]
     assert metrics["context_length"] == context_length(tmp_path / "model") == 64
@@ -119,14 +126,14 @@ def test_lengths_must_ascend_from_what_was_pretrained(world: World, tmp_path: Pa
 
 
 def test_needles_fill_the_length_and_their_answers_verify(world: World) -> None:
-    asked = needles(world.chat, 256, 2, seed=1)
+    asked = make_needles(world.chat, 256, 2, seed=1)
     assert [depth for depth, _, _ in asked] == [depth for depth in DEPTHS for _ in range(2)]
     for _, example, tokens in asked:
         assert 0.6 * 256 < len(tokens) <= 256 - ANSWER_TOKENS
         assert example.answer in world.chat.decode(tokens)
     assert verify([example for _, example, _ in asked], [example.answer for _, example, _ in asked]) == [True] * 10
-    assert [tokens for _, _, tokens in asked] == [tokens for _, _, tokens in needles(world.chat, 256, 2, seed=1)]
-    assert needles(world.chat, 256, 2, seed=2)[0][2] != asked[0][2]
+    assert [tokens for _, _, tokens in asked] == [tokens for _, _, tokens in make_needles(world.chat, 256, 2, seed=1)]
+    assert make_needles(world.chat, 256, 2, seed=2)[0][2] != asked[0][2]
 
 
 class Saying(torch.nn.Module):
@@ -144,7 +151,7 @@ class Saying(torch.nn.Module):
 def test_needle_accuracy_counts_what_the_model_says(world: World) -> None:
     """Whole answers that end count, however they end; no others do."""
     chat = world.chat
-    asked = needles(chat, 200, 2, seed=1)
+    asked = make_needles(chat, 200, 2, seed=1)
     right = [(tokens, chat.encode_text(f" {example.answer}")) for _, example, tokens in asked]
     endings = [
         chat.encode_text(" Q: next"),
@@ -157,14 +164,14 @@ def test_needle_accuracy_counts_what_the_model_says(world: World) -> None:
     texts[0] = [*right[0][0], *chat.encode_text(" nothing Q:")]
     texts[5] = [*right[5][0], *right[5][1], *chat.encode_text("1 Q:")]  # goes on where the answer ends
     texts[9] = [*right[9][0], *right[9][1][:-1], *chat.encode_text(" Q:")]  # ends too early
-    found = needle_accuracy(Saying(texts), chat, [200], 2, 1, settings())  # type: ignore[arg-type]
+    found = measure_needles(Saying(texts), chat, [200], 2, 1, settings())  # type: ignore[arg-type]
     assert [row["accuracy"] for row in found] == [0.5, 1, 0.5, 1, 0.5] and {row["n"] for row in found} == {2}
 
 
 def test_what_counts_as_found_is_what_the_model_would_generate(world: World) -> None:
     """Teacher-forced greedy choices are greedy decoding's: a model's own answers have no misses, changed ones have."""
     model = sharp(Llama(shape()).init_weights(3))
-    prompts = [tokens for _, _, tokens in needles(world.chat, 64, 1, seed=1)]
+    prompts = [tokens for _, _, tokens in make_needles(world.chat, 64, 1, seed=1)]
     answers = generate(model, prompts, SamplingParams(max_new_tokens=9))
     assert len({tuple(answer) for answer in answers}) > 1
     rows = [(prompt, answer[:-1]) for prompt, answer in zip(prompts, answers, strict=True)]
@@ -172,7 +179,7 @@ def test_what_counts_as_found_is_what_the_model_would_generate(world: World) -> 
 
     def missed(rows: list[tuple[list[int], list[int]]], ends: Tensor) -> list[float]:
         return SINGLE_PROCESS.evaluate(
-            model, [answered(rows, 0)], lambda *both: misses(*both, ends), settings()
+            model, [make_answer_batch(rows, 0)], lambda *both: count_wrong_tokens(*both, ends), settings()
         ).tolist()
 
     assert missed(rows, ends) == [0] * len(rows)

@@ -79,7 +79,7 @@ def test_the_planned_steps_of_the_ramp_are_those_trained(world: World, tmp_path:
     found = plan.run(CONFIG, {"herd": world.herd}, {}, Recorder(tmp_path))
     budget = json.loads(world.herd.read_text())["members"]["flagship"]["tokens"] * PRETRAINING.initial
     trained = initial.Config(1, MIX, settings(), LEARNING_RATE, PRETRAINING, CONFIG.initial)
-    batches = initial.ramp_batches(trained, world.shards, budget)
+    batches = initial.make_ramp_batches(trained, world.shards, budget)
     ramp = [phase for phase in found["phases"] if phase["name"].startswith("initial")]
     assert [phase["steps"] for phase in ramp] == list(batches.steps)
     assert [phase["sequences"] for phase in ramp] == [part.size for part in batches.parts]
