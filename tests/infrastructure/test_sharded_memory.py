@@ -1,16 +1,24 @@
 """Bytes of a rank, counted by hand (3.3.2)."""
 
+from typing import Any
+
 import pytest
+import torch
 import torch.distributed as dist
 
 from stages.distributed.layout import Layout
-from stages.infrastructure import paper
+from stages.infrastructure import paper, sharded_memory
+from stages.infrastructure.layout_search import Workload
+from stages.infrastructure.memory_model import estimate_stage_memory, max_in_flight
 from stages.infrastructure.sharded_memory import measure_rank_memory
 from stages.interface import StageError
 from tests.fixtures import shape
+from tests.infrastructure.table_4 import FLAGSHIP, FUSED, TABLE_4
 
 ROW = Layout(tp=8, pp=16, dp=64, virtual_stages=8, shorter_ends=1, recompute="selective")
 """The first row of Table 4."""
+
+
 TOKENS, WIDTH, HIDDEN, LAYERS = 8192, 16384, 53248, 8
 
 
@@ -66,3 +74,51 @@ def test_shards_of_all_ranks_are_the_model_and_less_is_kept_the_more_is_recomput
 def test_a_layout_that_does_not_fit_the_model_is_refused() -> None:
     with pytest.raises(StageError, match="num_key_value_heads 8 is no multiple of tp 16"):
         measure_rank_memory(paper.model_config("405B"), Layout(tp=16), TOKENS, 1, stage=0)
+
+
+@pytest.mark.parametrize("layout, work, row", TABLE_4)
+@pytest.mark.parametrize("stage", [1, 8])
+def test_a_rank_needs_what_the_sharded_model_needs(layout: Layout, work: Workload, row: dict, stage: int) -> None:
+    """Against the real sharding on the meta device under a process group that only pretends."""
+    counted = sharded_memory.measure_rank_memory(FLAGSHIP, layout, work.length, work.num_micro_batches(layout), stage)
+    found = estimate_stage_memory(FLAGSHIP, layout, work, FUSED, stage)
+    assert sum(found.values()) == pytest.approx(sum(counted.values()), rel=0.1)
+    for kind, name in (
+        ("parameters", "parameters"),
+        ("working copy", "gathered"),
+        ("gradients", "gradients"),
+        ("optimizer", "optimizer"),
+        ("buffers", "buffers"),
+    ):
+        assert found[kind] == pytest.approx(counted[name], rel=0.01), kind
+
+
+@pytest.mark.parametrize("layout", [Layout(pp=4), Layout(pp=4, virtual_stages=2), Layout(pp=2, virtual_stages=3)])
+def test_micro_batches_are_those_that_torchs_schedule_takes(layout: Layout) -> None:
+    """Every number up to 30: taken or refused, and how many pieces a rank then holds at once."""
+    from torch.distributed.pipelining import PipelineStage, ScheduleInterleaved1F1B
+
+    from stages.distributed.pipeline import in_flight as held
+
+    taken = set()
+    for rank in range(layout.pp):
+        with sharded_memory.fake_process_group(layout.world_size, rank):
+            for count in range(1, 31):
+                stages: list[Any] = [
+                    PipelineStage(torch.nn.Identity(), rank + part * layout.pp, layout.num_stages, torch.device("cpu"))
+                    for part in range(layout.virtual_stages)
+                ]
+                try:
+                    schedule = ScheduleInterleaved1F1B(stages, count, loss_fn=lambda logits, targets: logits)
+                except ValueError:
+                    continue
+                taken.add(count)
+                assert max(map(sum, held(schedule, layout, rank))) == max_in_flight(layout, count, rank)
+    assert (
+        taken == {count for count in range(1, 31) if layout.round_up_microbatches(count) == count} < set(range(1, 31))
+    )
+    assert all(
+        layout.round_up_microbatches(count) == min(n for n in taken if n >= count) for count in range(1, max(taken))
+    )
+    work = Workload(8192, 13 * 4)
+    assert work.num_micro_batches(Layout(pp=4, dp=4)) == 15  # 13 make no three equal rounds

@@ -5,7 +5,7 @@ import pytest
 
 from stages.interface import Metrics, StageError
 from stages.tokenizer import bpe, encode, train
-from stages.tokenizer.corpus import BUCKETS, Document, documents, is_held_out
+from stages.tokenizer.corpus import BUCKETS, documents, is_held_out
 from stages.training.loader import TokenShards
 from tests.fixtures import VOCAB_SIZE, World, contents, corpus, write_documents
 from tests.recorder import Recorder
@@ -50,13 +50,6 @@ def test_every_document_is_in_one_part_and_comes_back_whole(world: World, tmp_pa
         assert metrics["tokens"]["train"][bucket] == len(TokenShards(tmp_path / "tokens").tokens("train", bucket))
 
 
-def test_a_share_is_held_out_whatever_else_is_in_the_corpus() -> None:
-    rows = [Document(row["id"], "code", 0.0, "") for row in corpus(1000, seed=3)]
-    chosen = [is_held_out(row, 200) for row in rows]
-    assert sum(chosen) == pytest.approx(0.2 * len(rows), rel=0.15)
-    assert all(is_held_out(row, 300) for row, held in zip(rows, chosen, strict=True) if held)
-
-
 def test_running_again_gives_the_same_bytes_and_other_text_another_fingerprint(world: World, tmp_path: Path) -> None:
     run(world, tmp_path / "a")
     run(world, tmp_path / "b")
@@ -93,22 +86,3 @@ def test_an_empty_part_is_named(world: World, tmp_path: Path) -> None:
     write_documents(tmp_path / "documents", [row for row in corpus(90, seed=1) if row["bucket"] != "math"])
     with pytest.raises(StageError, match="no documents for train math, anneal math, validation math"):
         run(world, tmp_path / "tokens", tmp_path / "documents")
-
-
-def test_a_larger_vocabulary_compresses_better_and_the_held_out_text_is_measured(world: World, tmp_path: Path) -> None:
-    settings = train.TokenizerTraining(vocab_size=300, sample_mb=1, compare=[270, 350], validation_per_mille=200)
-    metrics = train.run(
-        train.Config(settings), {"documents": world.documents}, {"tokenizer": tmp_path}, Recorder(tmp_path)
-    )
-    rates = metrics["characters_per_token"]
-    assert rates["270"]["value"] < rates["300"]["low"] and rates["300"]["value"] < rates["350"]["low"]
-    unseen = [document.text for document in documents(world.documents) if is_held_out(document, 200)]
-    tokens = sum(len(bpe.load(tmp_path).encode(text, add_special_tokens=False).ids) for text in unseen)
-    assert rates["300"]["value"] == pytest.approx(sum(map(len, unseen)) / tokens)
-    assert rates["300"]["low"] < rates["300"]["value"] < rates["300"]["high"] and rates["300"]["n"] == len(unseen)
-
-
-def test_a_corpus_too_small_for_the_vocabulary_is_refused(world: World, tmp_path: Path) -> None:
-    settings = train.TokenizerTraining(vocab_size=50_000, sample_mb=1, compare=[], validation_per_mille=200)
-    with pytest.raises(StageError, match=r"tokens, not 50000: lower tokenizer\.vocab_size"):
-        train.run(train.Config(settings), {"documents": world.documents}, {"tokenizer": tmp_path}, Recorder(tmp_path))
