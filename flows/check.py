@@ -1,28 +1,32 @@
-"""Check params.yaml and the scale's file against what the stages declare; the first stage of the DAG.
+"""Check the parameters against what the stages declare, and write them resolved; the first stage of the DAG.
 
 Examples:
     herd check
+    herd check --scale 405b    # checks and resolves 405b too
 """
 
 import argparse
 import sys
 
-from flows import command, scale
-from flows.parameters import validate
-from flows.project import ROOT
+import yaml
 
-VALID = ROOT / "data" / "parameters.ok"
+from flows import command
+from flows.parameters import validate
+from flows.parameters.resolve import resolved_file
+from flows.project import ROOT
+from flows.scale import check_rounds
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """This command has no options."""
+    parser.add_argument("--scale", action="append", default=[], help="another scale to check and to resolve")
 
 
 def main(options: argparse.Namespace) -> None:
-    scale.check(validate(ROOT))
-    VALID.parent.mkdir(exist_ok=True)
-    # Always the same bytes: what depends on it waits for the check but does not become stale by it.
-    VALID.write_text("parameters are valid\n")
+    resolved = {resolved_file(scale): validate(ROOT, scale) for scale in (None, *options.scale)}
+    check_rounds(resolved[resolved_file()])
+    for name, parameters in resolved.items():
+        (ROOT / name).parent.mkdir(exist_ok=True)
+        (ROOT / name).write_text(yaml.safe_dump(parameters.resolved, allow_unicode=True), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ COMMANDS = {
     "scale": "flows.scale",
     "explain": "flows.explain",
     "check": "flows.check",
+    "deps": "flows.deps",
     "plan": "flows.plan",
     "inspect": "flows.inspect",
     "chat": "flows.chat",

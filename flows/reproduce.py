@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> None:
     os.environ.update(environment())
     if options.scale:
-        scale.choose(ROOT, options.scale)
+        scale.set_scale(ROOT, options.scale)
     reproduce(options.stages, options.workers)
     print("\n".join(status.format_results()))
 

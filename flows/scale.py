@@ -3,13 +3,12 @@
 Examples:
     herd scale smoke
 
-DVC expands the rounds into stages, and cannot take their number from a file that the scale names; so they stand in
-params.yaml. `check` refuses a params.yaml whose rounds are not those of its scale.
+dvc.yaml expands `rounds` into stages. DVC cannot read their number from the scale's file, so this command writes them
+into params.yaml, and `check` refuses rounds that are not those of the scale.
 """
 
 import argparse
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,91 +16,62 @@ import yaml
 
 from flows import command
 from flows.parameters import ParameterError, Parameters
+from flows.parameters.edit import apply, parse, set_entry
 from flows.project import ROOT
 
 
-def rounds(count: int) -> dict[str, dict[str, str]]:
-    """The rounds of post-training (4): which policy each starts from, and whose preference data it adds to."""
-    first = {"1": {"policy": "models/flagship/base", "earlier": "data/prompts"}}
-    later = {
-        str(number): {
-            "policy": f"models/flagship/round-{number - 1}/dpo",
-            "earlier": f"data/round-{number - 1}/preferences",
-        }
-        for number in range(2, count + 1)
-    }
-    return first | later
+def build_rounds(num_rounds: int) -> dict[str, Any]:
+    """The rounds of post-training (4): the last, and for each its start policy and the preferences it adds to."""
+    inputs = {"1": {"policy": "models/flagship/base", "earlier": "data/prompts"}}
+    for number in range(2, num_rounds + 1):
+        policy, earlier = f"models/flagship/round-{number - 1}/dpo", f"data/round-{number - 1}/preferences"
+        inputs[str(number)] = {"policy": policy, "earlier": earlier}
+    return {"last": num_rounds, "inputs": inputs}
 
 
-def check(parameters: Parameters) -> None:
-    """Raises ParameterError unless the rounds in params.yaml are as many as the scale wants."""
-    count = _rounds_wanted(parameters.resolved, parameters.scale_file)
-    wanted = {"rounds": rounds(count), "last_round": str(count)}
-    for key, value in wanted.items():
-        if parameters.resolved.get(key) != value:
-            raise ParameterError(
-                f"params.yaml: {key}: does not fit {parameters.scale_file}, where posttraining.rounds is {count}; "
-                f"run `python -m flows.scale {parameters.scale}`"
-            )
+def check_rounds(parameters: Parameters) -> None:
+    """Raises ParameterError unless the rounds in params.yaml are those of the scale."""
+    if parameters.resolved.get("rounds") != _rounds_of(parameters):
+        raise ParameterError(
+            f"params.yaml: rounds: not those of scale {parameters.scale}; run `herd scale {parameters.scale}`"
+        )
 
 
-def choose(root: Path, scale: str) -> bool:
-    """Writes `scale` and its rounds into params.yaml, and nothing else; says whether that changed anything."""
+def set_scale(root: Path, scale: str) -> bool:
+    """Writes `scale` and its rounds into params.yaml, and nothing else; returns whether that changed anything."""
+    wanted = {"scale": scale, "rounds": _rounds_of(Parameters(root, scale))}
     path = root / "params.yaml"
-    file = root / "scales" / f"{scale}.yaml"
-    if not file.exists():
-        known = ", ".join(sorted(path.stem for path in file.parent.glob("*.yaml")))
-        raise ParameterError(f"{scale!r} is not a scale; there are {known}")
-    count = _rounds_wanted(yaml.safe_load(file.read_text(encoding="utf-8")), f"scales/{scale}.yaml")
-    wanted = {"scale": scale, "rounds": rounds(count), "last_round": str(count)}
-    old = text = path.read_text(encoding="utf-8")
-    for key, value in wanted.items():
-        if (yaml.safe_load(text) or {}).get(key) != value:
-            text = _replace(text, key, value)
-    if text != old:
-        path.write_text(text, encoding="utf-8")
-    return text != old
+    text = path.read_text(encoding="utf-8")
+    current, document = yaml.safe_load(text), parse(text)
+    last = document.value[-1][1]
+    edits = [
+        set_entry(document, key, _format_entry(key, value), after=last)
+        for key, value in wanted.items()
+        if current.get(key) != value
+    ]
+    if edits:
+        path.write_text(apply(text, edits), encoding="utf-8")
+    return bool(edits)
 
 
-def _rounds_wanted(tree: dict[str, Any], where: str) -> int:
-    count = (tree.get("posttraining") or {}).get("rounds")
-    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-        raise ParameterError(f"{where}: posttraining.rounds: expected a whole number of at least 1 (got {count!r})")
-    return count
+def _rounds_of(parameters: Parameters) -> dict[str, Any]:
+    num_rounds = (parameters.resolved.get("posttraining") or {}).get("rounds")
+    if not isinstance(num_rounds, int) or isinstance(num_rounds, bool) or num_rounds < 1:
+        key = "posttraining.rounds"
+        raise ParameterError(
+            f"{parameters.file_of(key)}: {key}: expected an integer of at least 1 (got {num_rounds!r})"
+        )
+    return build_rounds(num_rounds)
 
 
-def _replace(text: str, key: str, value: Any) -> str:
-    """`text` with another value of a top-level key. Only the value's own characters change: a YAML library that writes
-    the whole file anew would also move comments and line breaks."""
-    document = yaml.compose(text, yaml.SafeLoader)
-    pairs = document.value if isinstance(document, yaml.MappingNode) else []
-    node = next((node for name, node in pairs if name.value == key), None)
-    if node is None:
-        raise ParameterError(f"params.yaml: {key}: is missing")
-    start, end = node.start_mark.index, _end(node)
-    if isinstance(node, yaml.MappingNode) and not node.flow_style:
-        start -= node.start_mark.column
-    elif isinstance(value, dict):
-        return text[:start] + "\n" + "\n".join(_lines(value)) + text[end:]
-    return text[:start] + ("\n".join(_lines(value)) if isinstance(value, dict) else _scalar(value)) + text[end:]
-
-
-def _end(node: yaml.Node) -> int:
-    """Where the characters of a node end; a block's own mark stands after the comments that follow it."""
-    if isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
-        last = node.value[-1]
-        return _end(last[1] if isinstance(last, tuple) else last)
-    return node.end_mark.index
-
-
-def _lines(rounds: dict[str, dict[str, str]]) -> Iterator[str]:
-    for number, entry in rounds.items():
-        yield f'  "{number}": {{{", ".join(f"{key}: {value}" for key, value in entry.items())}}}'
-
-
-def _scalar(value: str) -> str:
-    """A string that stays one: "2" needs its quotes, smoke does not."""
-    return value if isinstance(yaml.safe_load(value), str) else f'"{value}"'
+def _format_entry(key: str, value: Any) -> str:
+    if not isinstance(value, dict):
+        return f"{key}: {value}"
+    inputs = (
+        f'\n    "{number}": {{policy: {of["policy"]}, earlier: {of["earlier"]}}}'
+        for number, of in value["inputs"].items()
+    )
+    return f"{key}:\n  last: {value['last']}\n  inputs:{''.join(inputs)}"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -109,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> None:
-    changed = choose(ROOT, options.scale)
+    changed = set_scale(ROOT, options.scale)
     print(f"scale: {options.scale}{'' if changed else ' (unchanged)'}")
 
 

@@ -98,6 +98,7 @@ def run(arguments: argparse.Namespace) -> Metrics:
     module = module_of(arguments.stage)
     config = parameters.load_config(module.Config)
     values = parameters.select(config_keys(module.Config))
+    parameters.check_resolved(values)
     inputs = {name: Path(path) for name, path in arguments.inputs.items()}
     for path in inputs.values():
         if not path.exists():

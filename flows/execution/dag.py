@@ -4,14 +4,20 @@ import heapq
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
+from dvc.dependency import ParamsDependency
 from dvc.exceptions import DvcException
+from dvc.output import Output
 from dvc.repo import Repo
 from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
 from dvc.stage import PipelineStage, Stage
 from dvc.utils.serialize import modify_yaml
 
+from flows.parameters import Parameters
+from flows.parameters.files import scale_names
+from flows.parameters.resolve import resolved_file
 from flows.tracking.events import read_lock
 from stages.interface import StageError
 
@@ -20,6 +26,7 @@ from stages.interface import StageError
 class Dag:
     """The stages that a reproduction of some targets comprises."""
 
+    root: Path
     stages: dict[str, Stage]
     """Name -> stage, in the order in which `dvc repro` would run them."""
     needs: dict[str, list[str]]
@@ -35,6 +42,7 @@ class Dag:
         except DvcException as error:
             raise StageError(str(error)) from None
         return cls(
+            root=root,
             stages={stage.addressing: stage for stage in plan},
             needs={stage.addressing: sorted(need.addressing for need in graph.successors(stage)) for stage in plan},
         )
@@ -70,22 +78,32 @@ class Dag:
         return now
 
     def stale(self) -> list[str]:
-        """The stages that would run again or might: changed themselves, or below one that has changed."""
+        """The stages that have changed, and those below a stage that has changed, which may have to run.
+
+        The parameters are resolved here as `check` would write them, so stages below `check` are compared with them and
+        do not all depend on a change of params.yaml.
+        """
         logger, found = logging.getLogger("dvc"), dict[str, None]()
         level = logger.level
-        logger.setLevel(logging.ERROR)  # DVC tells of each change it finds; here only the list is wanted
+        logger.setLevel(logging.ERROR)  # DVC logs each change that it finds
+        scales = {resolved_file(scale): scale for scale in (None, *scale_names(self.root))}
+        load = cache(lambda file: Parameters(self.root, scales[file]))
+        resolving = {name for name, stage in self.stages.items() if any(out.def_path in scales for out in stage.outs)}
+
+        def is_changed(item: Output) -> bool:
+            if isinstance(item, ParamsDependency) and item.def_path in scales:
+                return bool(item.hash_info.value != load(item.def_path).select(item.params))
+            return bool(item.status())
+
         try:
             for name, stage in self.stages.items():
-                if any(need in found for need in self.needs[name]) or _changed(stage):
+                below = any(need in found for need in self.needs[name] if need not in resolving)
+                # `stage.changed` would wait for DVC's lock, which a `dvc repro` in another process holds.
+                if below or stage.changed_stage() or any(is_changed(item) for item in (*stage.deps, *stage.outs)):
                     found[name] = None
         finally:
             logger.setLevel(level)
         return list(found)
-
-
-def _changed(stage: Stage) -> bool:
-    """As `stage.changed`, which wants DVC's lock; but whoever only looks must not keep a `dvc repro` from starting."""
-    return stage.changed_stage() or any(item.status() for item in (*stage.deps, *stage.outs))
 
 
 def is_tracked(stage: Stage) -> bool:

@@ -19,6 +19,8 @@ from flows.parameters.files import ParameterError, Tree
 
 OTHER_KEYS = ("scale", "rounds", "cluster", "budget_minutes")
 """Keys that are read by the commands and by dvc.yaml, not by a stage."""
+RESOLVED = "data/parameters.yaml"
+"""Written by `check`: the parameters of the chosen scale, which DVC compares with those that a stage has read."""
 
 
 class Parameters:
@@ -74,6 +76,17 @@ class Parameters:
                     hint = f"did you mean {guess[0]}?" if guess else f"known sections: {', '.join(known)}"
                     raise ParameterError(f"{name}: {key}: no stage reads this key; {hint}")
 
+    def check_resolved(self, keys: Iterable[str]) -> None:
+        """Raises ParameterError if `RESOLVED`, by which DVC decides what is stale, has other values of `keys`."""
+        if not (self.root / RESOLVED).exists():
+            return
+        resolved = files.read_yaml(self.root, RESOLVED)
+        changed = [key for key, value in self.select(keys).items() if files.get_value(resolved, key) != value]
+        if changed:
+            raise ParameterError(
+                f"{', '.join(changed)}: changed since {RESOLVED} was written; run `dvc repro check`, or `herd repro`"
+            )
+
     def _join(self, a: Tree, b: Tree, prefix: str = "") -> Tree:
         joined = dict(a)
         for key, value in b.items():
@@ -104,9 +117,14 @@ class Parameters:
         return text + f"{problem['msg']} (got {problem['input']!r})"
 
 
-def validate(root: Path) -> Parameters:
-    """The parameters of a project, checked against what all stages declare; ParameterError at the first fault."""
-    parameters = Parameters(root)
+def resolved_file(scale: str | None = None) -> str:
+    """Where `check` writes the parameters of a scale, or of the chosen one."""
+    return RESOLVED if scale is None else RESOLVED.replace(".yaml", f"-{scale}.yaml")
+
+
+def validate(root: Path, scale: str | None = None) -> Parameters:
+    """The parameters of a scale, checked against what all stages declare; ParameterError at the first fault."""
+    parameters = Parameters(root, scale)
     known = {*OTHER_KEYS}
     for module in stage_modules(root):
         config_class = importlib.import_module(module).Config

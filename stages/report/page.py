@@ -46,7 +46,7 @@ NOT_REPRODUCED = (
 @dataclass(frozen=True)
 class Config:
     scale: Annotated[str, "scale"]
-    last_round: Annotated[str, "last_round"]
+    last_round: Annotated[int, "posttraining.rounds"]
     mix: Annotated[Mix, "mix"]
 
 
@@ -54,7 +54,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     """Inputs: metrics, curves (directories with the files of all stages), herd; optional: answers, answers-<round> (of
     the first and last round), safety-<member>, extracted, masked, deduplicated, filtered, classified, sorted, corpus,
     contamination, ablations. Outputs: page (HTML), claims (JSON)."""
-    evidence = Evidence(inputs, int(config.last_round), config.mix.shares())
+    evidence = Evidence(inputs, config.last_round, config.mix.shares())
     claims = build_ledger(evidence)
     outputs["claims"].write_text(
         json.dumps(claims, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"

@@ -22,8 +22,9 @@ FILES = {
 
         # the rounds of post-training
         rounds:
-          "1": {policy: models/flagship/base, earlier: data/prompts}
-        last_round: "1"
+          last: 1
+          inputs:
+            "1": {policy: models/flagship/base, earlier: data/prompts}
         """,
     "scales/smoke.yaml": """
         train: {steps: 1200, rate: 0.5}

@@ -1,14 +1,17 @@
 """The scales that are shipped: every one is valid, and has the keys of every other."""
 
+import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
-from flows import scale
 from flows.launch import RANKED
 from flows.parameters import Parameters, validate
+from flows.parameters.files import override, read_scale
+from flows.scale import check_rounds, set_scale
 from stages.distributed.layout import Layout
 from stages.posttraining import dpo, reward, sft
 from stages.pretraining import plan
@@ -29,18 +32,43 @@ def project(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("name", SCALES)
 def test_every_shipped_scale_is_valid(name: str, project: Path) -> None:
-    scale.choose(project, name)
-    scale.check(validate(project))
+    set_scale(project, name)
+    check_rounds(validate(project))
 
 
-def sections(name: str) -> set[str]:
-    tree = yaml.safe_load((ROOT / "scales" / f"{name}.yaml").read_text())
+def sections(tree: dict) -> set[str]:
     return {f"{key}.{inner}" for key, value in tree.items() if isinstance(value, dict) for inner in value}
 
 
 @pytest.mark.parametrize("name", SCALES)
 def test_every_scale_has_the_same_sections(name: str) -> None:
-    assert sections(name) == sections("toy")
+    found = {scale: sections(Parameters(ROOT, scale).resolved | {"cluster": {}}) for scale in (name, "toy")}
+    assert found[name] == found["toy"]
+
+
+@pytest.mark.parametrize("name", SCALES)
+def test_no_file_repeats_a_value_that_it_inherits(name: str) -> None:
+    chain = list(read_scale(ROOT, name).values())
+    for nearer, *bases in (chain[start:] for start in range(len(chain) - 1)):
+        inherited: dict = {}
+        for tree in reversed(bases):
+            inherited = override(inherited, tree)
+        assert dict(leaves(nearer)).items() & dict(leaves(inherited)).items() == set()
+
+
+def leaves(tree: dict, where: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
+    """(path, value as JSON) of all values."""
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            yield from leaves(value, (*where, key))
+        else:
+            yield (*where, key), json.dumps(value)
+
+
+def test_what_all_scales_have_in_common_is_in_params_yaml() -> None:
+    found = [dict(leaves(Parameters(ROOT, name).resolved)).items() for name in SCALES]
+    common = dict(leaves(yaml.safe_load((ROOT / "params.yaml").read_text())))
+    assert {path for path, _ in set.intersection(*map(set, found))} <= common.keys()
 
 
 def steps(parameters: Parameters, stage: str) -> list[tuple[int, int]]:
@@ -48,7 +76,7 @@ def steps(parameters: Parameters, stage: str) -> list[tuple[int, int]]:
     found = parameters.load_config(plan.Config)
     if stage.startswith("pretraining"):
         name = stage.rpartition(".")[2].replace("_", " ")
-        phases = [phase for phase in plan.phases(found, 1e12) if phase.name.startswith(name)]
+        phases = [phase for phase in plan.planned_phases(found, 1e12) if phase.name.startswith(name)]
         return [(phase.batch_tokens // phase.length, phase.length) for phase in phases]
     safety = parameters.load_config(tuning.Config).safety
     batches = {
@@ -65,7 +93,7 @@ def steps(parameters: Parameters, stage: str) -> list[tuple[int, int]]:
 def test_the_layouts_of_a_clusters_scale_take_every_step_of_every_stage(name: str, member: str) -> None:
     """Of the sizes that are planned: heads, layers and sequences divide, and each data-parallel rank has rows."""
     parameters = Parameters(ROOT, scale=name)
-    model, _ = plan.sizes(parameters.load_config(plan.Config), None)[0][member]
+    model, _ = plan.member_sizes(parameters.load_config(plan.Config), None)[0][member]
     micro_tokens = parameters.load_config(sft.Config).training.micro_tokens
     cluster = parameters.cluster
     assert cluster.launcher == "slurm"

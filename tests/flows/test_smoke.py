@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from flows.parameters import Parameters
-from flows.scale import choose
+from flows.scale import set_scale
 from stages.pretraining import initial
 from stages.pretraining.phase import load_member
 from stages.tokenizer import bpe
@@ -54,7 +54,7 @@ def copied(directory: Path) -> Path:
             continue
         (directory / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, directory / name)
-    choose(directory, "smoke")
+    set_scale(directory, "smoke")
     command(directory, "git", "init", "-q")
     return directory
 

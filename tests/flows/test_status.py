@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from flows.execution.dag import Dag
@@ -15,7 +17,7 @@ def test_a_forecast_lays_stages_side_by_side(workers: int, seconds: float) -> No
         "report": ["small", "middle", "large"],
     }
     stages = dict.fromkeys(["data", "small", "middle", "large", "report"])
-    dag = Dag(stages, needs)  # type: ignore[arg-type]
+    dag = Dag(Path(), stages, needs)  # type: ignore[arg-type]
     assert dag.critical_path_lengths() == {"data": 3, "small": 2, "middle": 2, "large": 2, "report": 1}
     assert dag.makespan(times, workers) == seconds
 

@@ -19,7 +19,7 @@ from stages.tokenizer.corpus import Mix
 from tests.recorder import Recorder
 from tests.report import example
 
-CONFIG = page.Config(scale="toy", last_round="2", mix=Mix(general=0.5, math=0.25, code=0.17, multilingual=0.08))
+CONFIG = page.Config(scale="toy", last_round=2, mix=Mix(general=0.5, math=0.25, code=0.17, multilingual=0.08))
 
 
 def make_report(inputs: dict[str, Path], directory: Path) -> tuple[str, list[dict[str, Any]], dict[str, Any]]:
