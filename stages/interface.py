@@ -1,17 +1,17 @@
-"""What every stage of the DAG looks like.
+"""The interface of a stage of the DAG.
 
-A stage is one module with two names in it::
+A stage is a module that defines two names::
 
     @dataclass(frozen=True)
-    class Config:                                     # the parameters it reads, and no others
+    class Config:                                     # exactly the parameters it reads
         seed: Annotated[int, "seed"]                  # the string is the key in params.yaml or scales/<scale>.yaml
         dedup: Annotated[Dedup, "curation.dedup"]     # a Section, defined in the same file
 
     def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics: ...
 
-It reads `inputs` (name -> path), writes `outputs` (name -> path of a directory that exists and is empty, or of a file),
-tells `context` how it is getting on, and returns its metrics: JSON values that depend on inputs, parameters and code
-only, never on the clock. It knows neither who watches it nor who started it, so a test calls it as DVC does.
+It reads `inputs` (name -> path), writes `outputs` (name -> path of an empty directory, or of a file), reports progress
+to `context`, and returns its metrics: JSON values that depend on inputs, parameters and code only, never on the clock.
+It does not depend on who started it, so a test calls it as DVC does.
 """
 
 import errno
@@ -32,20 +32,20 @@ R = TypeVar("R")
 
 
 class Section(BaseModel):
-    """One section of the parameters: unknown keys are refused, values are read-only, every field has a docstring."""
+    """A section of the parameters: unknown keys are refused, values are read-only, every field has a docstring."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
     result_neutral: ClassVar[frozenset[str]] = frozenset()
-    """Fields that change no result: partial state of a run with others is gone on with."""
+    """Fields that do not affect results: a stage resumes from partial state made with other values of them."""
 
 
 class StageError(Exception):
-    """The stage cannot go on: says what, where, and what to do. Printed without a traceback."""
+    """The stage cannot continue: says what is wrong, where, and what to do. Printed without a traceback."""
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether a disk or a quota is full; safetensors hands the system's error on in words only."""
+    """Whether a disk or a quota is full; safetensors passes the system's error on as text only."""
     full = (errno.ENOSPC, errno.EDQUOT)
     if isinstance(error, OSError):
         return error.errno in full
@@ -53,38 +53,38 @@ def is_disk_full(error: BaseException) -> bool:
 
 
 class Context(Protocol):
-    """What a stage may say while it works, and what it may ask for. Every method is cheap and never raises."""
+    """What a stage reports to while it runs, and its resources. Every method is cheap and never raises."""
 
     item: Mapping[str, str]
-    """Which one of a matrix of stages this is, for example {"member": "flagship"}."""
+    """Which item of a matrix of stages this is, for example {"member": "flagship"}."""
 
     scratch: Path
-    """A directory for partial state that survives a killed process; private to these parameters, inputs and code."""
+    """A directory for partial state that survives a killed process; specific to these parameters, inputs and code."""
 
     cache: Path
-    """A directory for finished parts of the work that later runs may take up, whatever their parameters and inputs;
-    private to this stage and its code. A file's name holds a hash of all else that decides its content, and it is there
-    whole or not at all."""
+    """A directory for intermediate results that later runs may reuse, whatever their parameters and inputs; specific to
+    this stage and its code. A file's name holds a hash of everything else that determines its content, and files are
+    written atomically."""
 
     def progress(self, name: str, done: float, total: float) -> None:
-        """`done` of `total` of the step `name` is finished."""
+        """Reports that `done` of `total` of the step `name` are finished."""
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """A point on each named curve."""
+        """Logs a point on each named curve."""
 
     def table(self, name: str, rows: Sequence[Record]) -> None:
-        """A small table for people."""
+        """Shows a small table."""
 
     def note(self, text: str) -> None:
-        """One line for people."""
+        """Shows one line of text."""
 
     def log_child_run(self, name: str, parameters: Record, values: Record, curve: Curve = ()) -> None:
-        """A finished part of the work that people look at by itself, such as one model of a sweep: kept as a run below
-        the stage's, with its parameters, its results, and its loss over the steps."""
+        """Logs a finished part of the work, such as one model of a sweep, as a child of the stage's run: its
+        parameters, its results, and its loss over the steps."""
 
     def map(self, name: str, function: Callable[[T], R], items: Iterable[T], kind: WorkerKind = "thread") -> list[R]:
-        """`[function(i) for i in items]`, in order, on the workers of this run; `name` and the index name a task.
+        """`[function(i) for i in items]`, in order, on the workers of this run; a task is named `name` and its index.
 
-        "process" needs a function and items that pickle; its results must not depend on which worker ran them.
+        "process" needs a function and items that can be pickled, and results that do not depend on the worker.
         """
         ...

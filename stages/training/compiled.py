@@ -1,7 +1,8 @@
-"""A training's layers and cross entropy through torch.compile: the same products, with what lies between them fused.
+"""A training's layers and cross entropy through torch.compile: the same matrix products, with the operations between
+them fused.
 
-Float rounding is not that of the eager run, so `training.compile` is part of what a model depends on. With torch's
-deterministic algorithms, which are on meanwhile, a run has the same bytes as another, and as one killed and resumed.
+Rounding differs from an eager run, so `training.compile` changes results. Runs use torch's deterministic algorithms
+meanwhile: two runs have the same bytes, also if one was killed and resumed.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,20 +16,20 @@ from torch.nn import functional as F
 from stages.interface import StageError
 from stages.model.llama import Decoder
 
-SHAPES = 32
-"""Of batches, that one training may have: parts of a ramp, and their last micro-batches."""
+MAX_SHAPES = 32
+"""Batch shapes that one training may have: parts of a ramp, and their last micro-batches."""
 
 
 @contextmanager
-def compiled(model: nn.Module, wanted: bool) -> Iterator[None]:
-    """While it is entered, the decoder layers of `model` run compiled, anew for each shape of a batch, and
-    `cross_entropy` is compiled for it; does nothing where it is not wanted.
+def compiled(model: nn.Module, enabled: bool) -> Iterator[None]:
+    """Runs the decoder layers of `model` and `cross_entropy` compiled, once per batch shape; does nothing unless
+    `enabled`.
 
-    Raises StageError for other models than this project's, also parts of one on ranks, and without a C++ compiler.
-    More than `SHAPES` shapes raise torch's FailOnRecompileLimitHit: to run the rest of them eagerly, as torch would,
-    makes the bytes depend on which came first.
+    Raises StageError for other models than this project's, for a rank's part of a model, and without a C++ compiler.
+    More than `MAX_SHAPES` shapes raise torch's FailOnRecompileLimitHit: torch would run the rest eagerly, and the bytes
+    would depend on which shapes came first.
     """
-    if not wanted:
+    if not enabled:
         yield
         return
     decoder = getattr(model, "model", None)
@@ -41,29 +42,29 @@ def compiled(model: nn.Module, wanted: bool) -> Iterator[None]:
     for layer in decoder.layers:
         layer.compile(dynamic=False)
     try:
-        with torch._dynamo.config.patch(recompile_limit=SHAPES, fail_on_recompile_limit_hit=True):
+        with torch._dynamo.config.patch(recompile_limit=MAX_SHAPES, fail_on_recompile_limit_hit=True):
             yield
     finally:
-        torch._dynamo.reset()  # the next training has all of its shapes again
+        torch._dynamo.reset()  # so that the limit counts the next training's shapes only
         torch.use_deterministic_algorithms(deterministic)
         decoder.compiled = False
         for layer in decoder.layers:
             layer._compiled_call_impl = None
 
 
-def cross_entropy(model: nn.Module, logits: Tensor, targets: Tensor, ignored: int) -> Tensor:
-    """Negative log-likelihood in nats of targets [B, T] by logits [B, T, V], summed; `ignored` ones do not count."""
-    function = _fused() if getattr(getattr(model, "model", None), "compiled", False) else _summed
-    return function(logits, targets, ignored)
+def cross_entropy(model: nn.Module, logits: Tensor, targets: Tensor, ignore_index: int) -> Tensor:
+    """Negative log-likelihood in nats of targets [B, T] given logits [B, T, V], summed without `ignore_index`."""
+    is_compiled = getattr(getattr(model, "model", None), "compiled", False)
+    return (_compiled_cross_entropy() if is_compiled else _cross_entropy)(logits, targets, ignore_index)
 
 
-def _summed(logits: Tensor, targets: Tensor, ignored: int) -> Tensor:
-    return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=ignored, reduction="sum")
+def _cross_entropy(logits: Tensor, targets: Tensor, ignore_index: int) -> Tensor:
+    return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=ignore_index, reduction="sum")
 
 
 @cache
-def _fused() -> Callable[[Tensor, Tensor, int], Tensor]:
-    return torch.compile(_summed, dynamic=False)  # not at import, which it would make take three seconds more
+def _compiled_cross_entropy() -> Callable[[Tensor, Tensor, int], Tensor]:
+    return torch.compile(_cross_entropy, dynamic=False)  # not at import time, which would take three seconds more
 
 
 def _check_compiler(device: str) -> None:

@@ -1,4 +1,4 @@
-"""Next-token prediction on packed documents: the loss, the batches, and the held-out loss of a model."""
+"""Next-token prediction on packed documents: the loss, the batches, and a model's held-out loss."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,7 +29,7 @@ def next_token_loss(model: Llama, batch: TokenBatch) -> tuple[Tensor, dict[str, 
 class MixtureBatches:
     """Batches of `size` consecutive samples of a mixture, in micro-batches of about `micro_tokens` tokens.
 
-    The fingerprint does not tell data-parallel ranks apart, so that a checkpoint resumes on another number of them.
+    The fingerprint does not depend on the data-parallel rank, so that a checkpoint resumes on another number of ranks.
     """
 
     mixture: Mixture
@@ -52,8 +52,8 @@ class MixtureBatches:
     def __call__(self, step: int) -> Sequence[TokenBatch]:
         first = self.first_sample + step * self.size
         micro = max(1, self.micro_tokens // self.mixture.length)
-        places = split_micro_batches(self.size, micro, self.rank, self.world)
-        return [self.mixture.gather([first + place for place in each]) for each in places]
+        micro_batches = split_micro_batches(self.size, micro, self.rank, self.world)
+        return [self.mixture.gather([first + index for index in indices]) for indices in micro_batches]
 
     def for_rank(self, rank: int, world: int, pieces: int = 1) -> "MixtureBatches":
         return replace(self, rank=rank, world=world, micro_tokens=self.micro_tokens * pieces)
@@ -73,8 +73,8 @@ def held_out_losses(
 ) -> list[np.ndarray]:
     """Mean loss in nats per token of each of the first `samples` windows of held-out mixtures, [samples] for each.
 
-    Fewer where a bucket has fewer: a window counted twice would make the interval narrower than it is. The mixtures
-    are measured together, so that the model is sharded over the ranks only once.
+    Fewer if a bucket has fewer: counting a window twice would make the interval too narrow. All mixtures are evaluated
+    together, so that the model is sharded over the ranks only once.
     """
     size = 16 * strategy.dp_size
     counts = [mixture.count_distinct(samples) for mixture in mixtures]
@@ -94,8 +94,8 @@ def held_out_losses(
 def row_losses(model: Llama, batch: TokenBatch) -> Tensor:
     """Negative log-likelihood of each row's targets in nats, [B] in float64."""
     logits = model(batch.tokens, batch.starts).float()
-    each = F.cross_entropy(logits.transpose(1, 2), batch.targets, ignore_index=IGNORE_INDEX, reduction="none")
-    return batch.sum_rows(each.double())
+    nats = F.cross_entropy(logits.transpose(1, 2), batch.targets, ignore_index=IGNORE_INDEX, reduction="none")
+    return batch.sum_rows(nats.double())
 
 
 def validation_mixture(shards: TokenShards, shares: Mapping[str, float], length: int, seed: int) -> Mixture:

@@ -14,7 +14,7 @@ def count_steps(tokens: float, batch_tokens: int) -> int:
 
 @dataclass(frozen=True)
 class Schedule:
-    """Rises to `peak` over `warmup` steps, then falls to `floor` x peak over the rest of `steps`."""
+    """Rises to `peak` over `warmup` steps, then decays to `floor` x peak over the rest of `steps`."""
 
     peak: float
     steps: int
@@ -23,12 +23,12 @@ class Schedule:
     floor: float = 0.0
 
     def __call__(self, step: int) -> float:
-        """The learning rate of step 0, 1, ... steps - 1."""
+        """The learning rate of a step, counted from 0."""
         if step < self.warmup:
             return self.peak * (step + 1) / self.warmup
         if self.decay == "constant":
             return self.peak
-        # The last step is the one after which nothing is left to decay: it runs at one step above the floor.
-        done = (step - self.warmup) / max(1, self.steps - self.warmup)
-        share = 0.5 * (1 + math.cos(math.pi * done)) if self.decay == "cosine" else 1 - done
-        return self.peak * (self.floor + (1 - self.floor) * share)
+        # The floor is reached after the last step, which runs one step above it.
+        progress = (step - self.warmup) / max(1, self.steps - self.warmup)
+        factor = 0.5 * (1 + math.cos(math.pi * progress)) if self.decay == "cosine" else 1 - progress
+        return self.peak * (self.floor + (1 - self.floor) * factor)

@@ -1,40 +1,41 @@
-"""Loss spikes (3.4.1): a step whose loss lies far above those before it, and which samples it was."""
+"""Loss spikes (3.4.1): steps whose loss is far above that of the steps before, and the samples of their batch."""
 
 from collections.abc import Mapping, Sequence
 from itertools import islice
-from typing import Any
 
 import numpy as np
 
-NAMED = 8
-"""Samples of a batch that a note names; the rest is printed by `python -m flows.inspect`."""
+from stages.training.batches import Batches
+
+MAX_NAMES = 8
+"""Samples of a batch that a note names; `herd inspect` prints all of them."""
 
 
 def threshold(losses: Sequence[float], deviations: float) -> float:
-    """Loss above which a step is a spike: the median of `losses` plus so many robust standard deviations.
+    """Loss above which a step is a spike: the median of `losses` plus `deviations` robust standard deviations.
 
-    The standard deviation is 1.4826 times the median absolute deviation, as of a normal distribution, so that the
-    spikes in a window do not hide the next one. Infinite where the losses have no spread.
+    The standard deviation is estimated as 1.4826 times the median absolute deviation, so that spikes in the window do
+    not hide the next one. Infinite if that is 0.
     """
     values = np.asarray(losses)
     median = float(np.median(values))
-    spread = 1.4826 * float(np.median(np.abs(values - median)))
-    return median + deviations * spread if spread > 0 else float("inf")
+    deviation = 1.4826 * float(np.median(np.abs(values - median)))
+    return median + deviations * deviation if deviation > 0 else float("inf")
 
 
 def is_spike(loss: float, history: Sequence[Mapping[str, float]], window: int, deviations: float) -> bool:
-    """Whether the step after `history` with this loss is one; never before `window` steps have been seen."""
+    """Whether the step after `history` with this loss is a spike; False for the first `window` steps."""
     if not window or len(history) < window:
         return False
-    return loss > threshold([row["loss"] for row in history[-window:]], deviations)
+    return loss > threshold([record["loss"] for record in history[-window:]], deviations)
 
 
-def sample_names(batches: Any, step: int) -> str:
-    """The samples of a step for a note, the first NAMED of them."""
-    found = [sample.name for sample in islice(batches.samples(step), NAMED + 1)]
-    return "; ".join(found[:NAMED]) + (" and others" if len(found) > NAMED else "")
+def sample_names(batches: Batches, step: int) -> str:
+    """The names of a step's samples for a note, at most MAX_NAMES of them."""
+    names = [sample.name for sample in islice(batches.samples(step), MAX_NAMES + 1)]
+    return "; ".join(names[:MAX_NAMES]) + (" and others" if len(names) > MAX_NAMES else "")
 
 
 def count_spikes(history: Sequence[Mapping[str, float]]) -> int:
-    """Spikes on a curve."""
-    return int(sum(row["spike"] for row in history))
+    """Number of spikes in a history."""
+    return int(sum(record["spike"] for record in history))

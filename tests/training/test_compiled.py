@@ -66,7 +66,7 @@ def test_compiled_layers_train_what_eager_ones_do(world: World, tmp_path: Path) 
 
 def test_a_shape_too_many_stops_the_run(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It would run eagerly: which shape that is, and so the bytes, would depend on where the run was resumed."""
-    monkeypatch.setattr(compiled, "SHAPES", 1)
+    monkeypatch.setattr(compiled, "MAX_SHAPES", 1)
     with pytest.raises(torch._dynamo.exc.FailOnRecompileLimitHit):
         trained(world, tmp_path, True)
 

@@ -50,7 +50,7 @@ def test_a_spike_is_logged_with_its_batch(world: World, tmp_path: Path) -> None:
     assert [row["step"] for row in history if row["spike"]] == [9, 12] and spikes.count_spikes(history) == 2
     assert [note.split(":")[1] for note in context.notes] == [" step 109", " step 112"]
     for note, step in zip(context.notes, (8, 11), strict=True):
-        for number in range(step * 10, step * 10 + spikes.NAMED):
+        for number in range(step * 10, step * 10 + spikes.MAX_NAMES):
             bucket, window = data.mixture.locate(number)
             assert f"sample {number}: {bucket}, window {window} of {data.mixture.windows[bucket]}" in note
         assert note.endswith("and others")
