@@ -1,7 +1,6 @@
 """Model averaging (4.1.5): trains several variants of a model and keeps the mean of their weights."""
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TypeVar
 
 from pydantic import Field, PositiveFloat
@@ -33,52 +32,46 @@ class Tuning(Section):
     """Share of the steps in which the learning rate rises (assumption)."""
 
 
-def variant_runs(batches: Callable[[int], Batches], tuning: Tuning, title: str, counts: str) -> list[TrainingRun]:
-    """The training runs of `train_variants`, one per learning rate."""
+def variant_title(title: str, variant: int, tuning: Tuning) -> str:
+    return f"{title} {variant + 1}" if len(tuning.rates) > 1 else title
+
+
+def variant_runs(batches: Sequence[Batches], tuning: Tuning, title: str, loss_scope: str) -> list[TrainingRun]:
+    """Describes the trainings of `train_variants`."""
     return [
-        TrainingRun(variant_title(title, number, tuning), batches(number), tuning.steps, counts)
-        for number in range(len(tuning.rates))
+        TrainingRun(variant_title(title, variant, tuning), of_variant, tuning.steps, loss_scope)
+        for variant, of_variant in enumerate(batches)
     ]
-
-
-def variant_title(title: str, number: int, tuning: Tuning) -> str:
-    return f"{title} {number + 1}" if len(tuning.rates) > 1 else title
 
 
 def train_variants(
     model: M,
-    batches: Callable[[int], Batches],
+    batches: Sequence[Batches],
     loss: Loss,
     tuning: Tuning,
     training: Training,
-    *,
-    scratch: Path,
     context: TrainingContext,
     title: str,
-) -> tuple[M, Sequence[History]]:
-    """Trains `model` once with each learning rate and averages the weights; also returns each variant's curve.
-
-    `batches(n)` returns the batches of variant n.
-    """
-    average = Average()
-    histories = []
+) -> tuple[M, list[History]]:
+    """Trains `model` once with each learning rate, on that variant's `batches`, and averages the weights; also returns
+    each variant's curve."""
+    average, histories = Average(), []
     start = {name: parameter.detach() for name, parameter in model.named_parameters()}
-    for number, rate in enumerate(tuning.rates):
+    for variant, (rate, of_variant) in enumerate(zip(tuning.rates, batches, strict=True)):
         set_parameters(model, context.strategy.copy_weights(start))
-        schedule = Schedule(rate, tuning.steps, max(1, round(tuning.warmup_share * tuning.steps)), "linear")
-        history, *_ = train(
+        result = train(
             model,
-            batches(number),
+            of_variant,
             loss,
-            schedule,
+            Schedule(rate, tuning.steps, max(1, round(tuning.warmup_share * tuning.steps)), "linear"),
             training,
-            scratch=scratch / f"variant-{number}",
+            scratch=context.scratch / title / f"variant-{variant}",
             context=context,
-            title=variant_title(title, number, tuning),
-            first_step=number * tuning.steps,
+            title=variant_title(title, variant, tuning),
+            first_step=variant * tuning.steps,
         )
-        histories.append(history)
+        histories.append(result.history)
         if len(tuning.rates) > 1:
-            context.strategy.update_average(average, model, scratch)
+            context.strategy.update_average(average, model, context.scratch / title)
     set_parameters(model, average.mean)  # empty where there is one variant only: the model holds its weights
     return model, histories

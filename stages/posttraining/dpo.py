@@ -1,6 +1,6 @@
 """Direct preference optimisation (4.1.4): header and termination tokens masked, and a likelihood term on the chosen."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -118,8 +118,10 @@ def training_runs(config: Config, inputs: Paths, item: Mapping[str, str], metric
     """The training runs of the variants that are averaged, without the reference model, which no sample shows."""
     pairs = load_pairs(inputs)
     chat = ChatFormat(bpe.load(inputs["policy"]))
-    tokenized = tokenize_pairs(config.dpo, chat, pairs)
-    batches = make_batches(config.dpo, config.training, config.seed, chat, pairs, tokenized, torch.zeros(2, len(pairs)))
+    tokenized, unused = tokenize_pairs(config.dpo, chat, pairs), torch.zeros(2, len(pairs))
+    batches = PreferenceBatches.for_variants(
+        chat, pairs, config.dpo.tuning, config.training, config.seed, tokenized=tokenized, reference=unused
+    )
     return variant_runs(batches, config.dpo.tuning, "DPO", "of each response the tokens that count are marked")
 
 
@@ -140,20 +142,6 @@ def tokenize_pairs(settings: DPO, chat: ChatFormat, pairs: Sequence[Pair]) -> li
     ]
 
 
-def make_batches(
-    settings: DPO,
-    training: Training,
-    seed: int,
-    chat: ChatFormat,
-    pairs: Sequence[Pair],
-    tokenized: Sequence[TokenizedPair],
-    reference: Tensor,
-) -> Callable[[int], PreferenceBatches]:
-    """Returns a function that makes the batches of variant n; `reference` is that of `PreferenceBatches`."""
-    size, fields = settings.tuning.batch, {"tokenized": tokenized, "reference": reference}
-    return PreferenceBatches.for_variants(chat, pairs, size, training.micro_tokens, seed, **fields)
-
-
 def optimise(
     settings: DPO,
     training: Training,
@@ -169,14 +157,14 @@ def optimise(
     reference = torch.stack(
         [compute_reference(model, dialogs, chat, training, strategy) for dialogs in zip(*tokenized, strict=True)]
     )
-    batches = make_batches(settings, training, seed, chat, pairs, tokenized, reference)
+    batches = PreferenceBatches.for_variants(
+        chat, pairs, settings.tuning, training, seed, tokenized=tokenized, reference=reference
+    )
 
     def loss(model: Llama, batch: PreferenceBatch) -> tuple[Tensor, dict[str, float]]:
         return dpo_loss(model, batch, settings)
 
-    model, histories = train_variants(
-        model, batches, loss, settings.tuning, training, scratch=context.scratch / title, context=context, title=title
-    )
+    model, histories = train_variants(model, batches, loss, settings.tuning, training, context, title)
     return model, histories[0]
 
 

@@ -1,6 +1,6 @@
 """The reward model (4.1.2): the pretrained model with a scalar head, trained to rank edited > chosen > rejected."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -79,15 +79,15 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: TrainingContext)
     """base (a pretrained model), preferences -> model, curve (CSV)."""
     chat = ChatFormat(bpe.load(inputs["base"]))
     pairs, held_out = load_pairs(config.reward, inputs)
+    batches = PairBatches.for_variants(chat, pairs, config.reward.tuning, config.training, config.seed)
     model, histories = train_variants(
         load_model(inputs["base"], RewardModel),
-        make_batches(config, chat, pairs),
+        batches,
         ranking_loss,
         config.reward.tuning,
         config.training,
-        scratch=context.scratch,
-        context=context,
-        title="reward model",
+        context,
+        "reward model",
     )
     save_model(model, outputs["model"], inputs["base"], context_length(inputs["base"]))
     write_curve(outputs["curve"], histories[0])
@@ -125,18 +125,13 @@ def load_pairs(settings: Reward, inputs: Paths) -> tuple[list[RankedPair], list[
     return pairs, [p for index, p in enumerate(preferences) if index in held_out]
 
 
-def make_batches(config: Config, chat: ChatFormat, pairs: Sequence[RankedPair]) -> Callable[[int], PairBatches]:
-    """Returns a function that makes the batches of variant n."""
-    size = config.reward.tuning.batch
-    return PairBatches.for_variants(chat, pairs, size, config.training.micro_tokens, config.seed)
-
-
 def training_runs(config: Config, inputs: Paths, item: Mapping[str, str], metrics: Metrics | None) -> list[TrainingRun]:
     """The training runs of the variants that are averaged."""
     pairs, _ = load_pairs(config.reward, inputs)
-    batches = make_batches(config, ChatFormat(bpe.load(inputs["base"])), pairs)
-    counts = "the reward at the last token of each response counts in the loss"
-    return variant_runs(batches, config.reward.tuning, "reward model", counts)
+    chat = ChatFormat(bpe.load(inputs["base"]))
+    batches = PairBatches.for_variants(chat, pairs, config.reward.tuning, config.training, config.seed)
+    loss_scope = "the reward at the last token of each response counts in the loss"
+    return variant_runs(batches, config.reward.tuning, "reward model", loss_scope)
 
 
 def rank_responses(preference: Preference) -> list[RankedPair]:

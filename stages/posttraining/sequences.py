@@ -1,7 +1,7 @@
 """Prompts and responses as padded batches: what SFT, DPO and the reward model are trained on."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self, TypeVar
 
@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from stages.interface import StageError
+from stages.posttraining.averaging import Tuning
 from stages.tokenizer.chat import ChatFormat, make_messages
 from stages.training.loader import IGNORE_INDEX, TokenRows, batch_tensors, split_micro_batches
+from stages.training.parameters import Training
 from stages.training.permutation import hash64, permute
 from stages.training.sample import LabeledSequence
 
@@ -117,7 +119,7 @@ class BatchSampler:
 
     def __post_init__(self) -> None:
         if not self.num_items:
-            raise StageError("there is nothing to train on: no dialog, or no pair, has been left")
+            raise StageError("there is nothing to train on: no dialog or pair is left")
 
     @property
     def fingerprint(self) -> str:
@@ -144,17 +146,13 @@ class ShuffledBatches:
 
     @classmethod
     def for_variants(
-        cls, chat: ChatFormat, items: Sequence[Any], batch_size: int, micro_tokens: int, seed: int, **fields: Any
-    ) -> Callable[[int], Self]:
-        """Returns a function that makes the batches of variant n: the same items, in another order for each variant."""
-        content_hash = hash_content(items)
-        return lambda variant: cls(
-            chat,
-            BatchSampler(len(items), batch_size, seed + variant, content_hash),
-            MicroBatcher(micro_tokens),
-            items,
-            **fields,
-        )
+        cls, chat: ChatFormat, items: Sequence[Any], tuning: Tuning, training: Training, seed: int, **fields: Any
+    ) -> list[Self]:
+        """The batches of each variant: the same items, in another order for each."""
+        content_hash, micro_batcher = hash_content(items), MicroBatcher(training.micro_tokens)
+        seeds = range(seed, seed + len(tuning.rates))
+        samplers = [BatchSampler(len(items), tuning.batch, seed, content_hash) for seed in seeds]
+        return [cls(chat, sampler, micro_batcher, items, **fields) for sampler in samplers]
 
     @property
     def fingerprint(self) -> str:

@@ -1,6 +1,6 @@
 """Supervised finetuning (4.1.3): cross-entropy on the responses, the prompts masked."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -74,7 +74,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: TrainingContext)
 def training_runs(config: Config, inputs: Paths, item: Mapping[str, str], metrics: Metrics | None) -> list[TrainingRun]:
     """The training runs of the variants that are averaged."""
     chat = ChatFormat(bpe.load(inputs["policy"]))
-    batches = dialog_batches(config.sft, config.training, config.seed, chat, load_dialogs(inputs))
+    batches = DialogBatches.for_variants(chat, load_dialogs(inputs), config.sft, config.training, config.seed)
     return variant_runs(batches, config.sft, "SFT", LOSS_SCOPE)
 
 
@@ -82,13 +82,6 @@ def load_dialogs(inputs: Paths) -> list[tuple[str, str]]:
     """(prompt, response) of each demonstration."""
     demonstrations = read_records(inputs["demonstrations"] / "demonstrations.jsonl", Demonstration)
     return [(d.example.prompt, d.response) for d in demonstrations]
-
-
-def dialog_batches(
-    tuning: Tuning, training: Training, seed: int, chat: ChatFormat, dialogs: Sequence[tuple[str, str]]
-) -> Callable[[int], DialogBatches]:
-    """Returns a function that makes the batches of variant n."""
-    return DialogBatches.for_variants(chat, dialogs, tuning.batch, training.micro_tokens, seed)
 
 
 def finetune(
@@ -104,17 +97,9 @@ def finetune(
     """Finetunes inputs["policy"] on (prompt, response) pairs and writes outputs["model"]; also returns the loss of the
     last step, averaged over the variants."""
     chat = ChatFormat(bpe.load(inputs["policy"]))
-    batches = dialog_batches(tuning, training, seed, chat, dialogs)
-    model, histories = train_variants(
-        load_model(inputs["policy"]),
-        batches,
-        response_loss,
-        tuning,
-        training,
-        scratch=context.scratch / title,
-        context=context,
-        title=title,
-    )
+    batches = DialogBatches.for_variants(chat, dialogs, tuning, training, seed)
+    policy = load_model(inputs["policy"])
+    model, histories = train_variants(policy, batches, response_loss, tuning, training, context, title)
     save_model(model, outputs["model"], inputs["policy"], context_length(inputs["policy"]), chat=True)
     if "curve" in outputs:
         write_curve(outputs["curve"], histories[0])

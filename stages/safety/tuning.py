@@ -14,7 +14,7 @@ from stages.posttraining.averaging import Tuning, variant_runs
 from stages.posttraining.data import Demonstration, read_records
 from stages.posttraining.dpo import DPO, Pair, optimise
 from stages.posttraining.respond import Responder, Sampling, flatten
-from stages.posttraining.sft import LOSS_SCOPE, dialog_batches, finetune
+from stages.posttraining.sft import LOSS_SCOPE, DialogBatches, finetune
 from stages.tasks import generate
 from stages.tasks.definitions.safety import is_false_refusal, is_violation
 from stages.tasks.example import Example
@@ -93,7 +93,8 @@ def training_runs(config: Config, inputs: Paths, item: Mapping[str, str], metric
     """The SFT step. DPO trains on responses of the SFT model, which is not kept."""
     adversarial, helpful = load_dialogs(config, inputs)
     chat = ChatFormat(bpe.load(inputs["policy"]))
-    batches = dialog_batches(config.safety.sft, config.training, config.seed, chat, adversarial + helpful)
+    dialogs = adversarial + helpful
+    batches = DialogBatches.for_variants(chat, dialogs, config.safety.sft, config.training, config.seed)
     return variant_runs(batches, config.safety.sft, "safety SFT", LOSS_SCOPE)
 
 

@@ -25,13 +25,12 @@ def test_variants_are_averaged(world: World, tmp_path: Path) -> None:
     def trained(rates: list[float]) -> dict[str, torch.Tensor]:
         model, histories = train_variants(
             load_model(world.model),
-            lambda _: Same(),
+            [Same()] * len(rates),
             sft.response_loss,
             tuning(rates=rates),
             settings(),
-            scratch=tmp_path / str(rates),
-            context=Recorder(tmp_path),
-            title="test",
+            Recorder(tmp_path / str(rates)),
+            "test",
         )
         assert len(histories) == len(rates)
         return dict(model.named_parameters())

@@ -118,8 +118,8 @@ def test_dpo_masks_the_terminators_it_trains_on_if_told_so(
 ) -> None:
     chat, batches = world.chat, []
 
-    def capture(model: object, make: object, *_: object, **__: object) -> tuple[object, list[list[object]]]:
-        batches.extend(make(0)(0))  # type: ignore[operator]
+    def capture(model: object, made: list[object], *_: object, **__: object) -> tuple[object, list[list[object]]]:
+        batches.extend(made[0](0))  # type: ignore[operator]
         return model, [[]]
 
     monkeypatch.setattr(dpo, "train_variants", capture)
