@@ -136,7 +136,7 @@ def test_a_step_that_is_not_there_is_refused(world: World) -> None:
     for step in (0, 7):
         with pytest.raises(StageError, match=f"--step {step}: there are the steps 1 to 6"):
             lines(sft, world, step)
-    with pytest.raises(StageError, match="nothing can be looked at before the stage has run"):
+    with pytest.raises(StageError, match="run the stage before you inspect it"):
         lines(long_context, world, 1)
 
 
