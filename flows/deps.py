@@ -36,8 +36,6 @@ NOT_IMPORTED = {
     "stages.tasks.sandbox": ["stages/tasks/sandbox_child.py"],
 }
 """Module -> files that it uses without an import statement: loaded by name, run in a child process, or read."""
-RANKED_CODE = "stages.distributed.ranks"
-"""What `flows.launch` adds to the stages that ranks train."""
 NEUTRAL = {"stages/interface.py", "flows/command.py", "flows/project.py"}
 """Imported by every stage or command, and without effect on what any of them computes."""
 
@@ -49,6 +47,10 @@ class Code:
         self._root = root
         self._graph = grimp.build_graph("flows", "stages", exclude_type_checking_imports=True, cache_dir=None)
 
+    def imports(self, module: str) -> set[str]:
+        """The modules that a module imports itself."""
+        return self._graph.find_modules_directly_imported_by(module)
+
     def files(self, roots: Iterable[str]) -> set[str]:
         """The files needed by some modules, except `NEUTRAL` and packages without code."""
         waiting, modules, files = list(roots), set[str](), set[str]()
@@ -59,7 +61,7 @@ class Code:
             modules.add(module)
             if self._file_of(module) in NEUTRAL:
                 continue
-            waiting += [module.rpartition(".")[0], *self._graph.find_modules_directly_imported_by(module)]
+            waiting += [module.rpartition(".")[0], *self.imports(module)]
             files.add(self._file_of(module))
             for pattern in NOT_IMPORTED.get(module, ()):
                 found = [path.relative_to(self._root).as_posix() for path in self._root.glob(pattern)]
@@ -107,15 +109,19 @@ def update(root: Path, pipeline: str, code: Code) -> str:
 def _edits(stage: yaml.Node, code: Code) -> Iterator[Edit]:
     cmd, deps = entry(stage, "cmd"), entry(stage, "deps")
     assert cmd is not None
-    words = str(cmd.value).split()
-    modules, indent = [words[2]], stage.start_mark.column
+    words, indent = str(cmd.value).split(), stage.start_mark.column
+    modules = [words[2]] if words[1] == "-m" else []
     data = [str(item.value) for item in (deps.value if deps else []) if not re.match(r"(flows|stages)/", item.value)]
     if words[2] == "flows.stage":
-        modules = [f"stages.{words[3]}", *([RANKED_CODE] if words[3] in RANKED else [])]
+        modules = [f"stages.{words[3]}"]
+        if words[3] in RANKED:  # what the ranks run, which the stage itself does not import
+            modules += [module for module in code.imports("flows.launch") if module.startswith("stages.")]
         keys = config_keys(importlib.import_module(modules[0]).Config)
         params = _format_list("params", [f"{RESOLVED}: [{', '.join(keys)}]"], indent)
         yield set_entry(stage, "params", params, after=deps or cmd)
-    yield set_entry(stage, "deps", _format_list("deps", data, indent, code.compress(code.files(modules))), after=cmd)
+    files = code.compress(code.files(modules))
+    if data or files:
+        yield set_entry(stage, "deps", _format_list("deps", data, indent, files), after=cmd)
 
 
 def _format_list(key: str, first: list[str], indent: int, second: Iterable[str] = ()) -> str:

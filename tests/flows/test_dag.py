@@ -122,7 +122,9 @@ def test_paths_in_the_command_are_dependencies_and_outputs(name: str) -> None:
 
 
 def test_a_stage_with_hand_written_entries_only_gets_the_others(tmp_path: Path) -> None:
-    text = "stages:\n  a:\n    cmd: python -m flows.stage curation.pii  # why\n\n  # a comment\n  b: {cmd: echo 1 2}\n"
+    text = (
+        "stages:\n  a:\n    cmd: python -m flows.stage curation.pii  # why\n\n  # a comment\n  b:\n    cmd: echo 1 2\n"
+    )
     (tmp_path / "dvc.yaml").write_text(text)
     shutil.copytree(ROOT / "stages", tmp_path / "stages", ignore=shutil.ignore_patterns("__pycache__"))
     new = deps.update(tmp_path, "dvc.yaml", deps.Code(tmp_path))
