@@ -18,7 +18,8 @@ from stages.pretraining.phase import load_member
 from stages.tokenizer import bpe
 from stages.training.loader import TokenShards
 from tests.flows import documentation
-from tests.report.example import ABLATIONS, VERDICTS
+from tests.report.example import VERDICTS
+from tests.report.example.ablations import ABLATIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent

@@ -1,0 +1,33 @@
+"""Intervals of the example run, and its files."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+Records = list[dict[str, Any]]
+
+
+def interval(value: float, half_width: float, n: int = 100) -> dict[str, float]:
+    return {"value": value, "low": value - half_width, "high": value + half_width, "n": n}
+
+
+def rate(p: float, n: int) -> dict[str, float]:
+    return interval(p, 1.96 * math.sqrt(p * (1 - p) / n), n)
+
+
+def before_after(before: float, after: float, n: int = 100) -> dict[str, Any]:
+    return {"before": rate(before, n), "after": rate(after, n), "change": interval(after - before, 0.08, n)}
+
+
+def save_json(path: Path, value: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value))
+
+
+def save_records(path: Path, records: Records) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(records), path)
