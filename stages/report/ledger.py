@@ -1,4 +1,8 @@
-"""The claims ledger: one record per claim with the paper's value, this run's value and interval, and the verdict."""
+"""The claims ledger: one record per claim with the paper's value, this run's value and interval, and the verdict.
+
+A column that describes the claim is a field of `Claim`, one that describes the measurement a field of `Finding`;
+`build_ledger` adds a column that depends on all claims.
+"""
 
 from typing import Any
 
