@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64, help="prompts")
     parser.add_argument("--new", type=int, default=64, help="tokens each is continued with")
     arguments = parser.parse_args()
-    project.settle()
+    project.restart_with_environment()
     warnings.filterwarnings("ignore")
     torch.set_num_threads(arguments.threads)
     table([row for dtype in (torch.float32, torch.bfloat16) for row in speed(dtype, arguments)])

@@ -24,7 +24,7 @@ import torch
 
 from bench.timing import table
 from flows import project
-from flows.execution.executors import Processes
+from flows.execution.executors import ProcessExecutor
 from flows.parameters import Parameters
 from stages import statistics
 from stages.model.files import load_model
@@ -92,10 +92,10 @@ def main() -> None:
             for seed in range(1, arguments.seeds + 1)
             for precision in PRECISIONS
         ]
-        crew = Processes(cluster.at_a_time)
-        with ThreadPoolExecutor(cluster.at_a_time) as threads:
-            done = list(threads.map(crew.run, repeat(pretrain), jobs))
-        crew.close()
+        executor = ProcessExecutor(cluster.max_workers)
+        with ThreadPoolExecutor(cluster.max_workers) as threads:
+            done = list(threads.map(executor.run, repeat(pretrain), jobs))
+        executor.close()
     runs = {
         precision: [run for job, run in zip(jobs, done, strict=True) if job.precision == precision]
         for precision in PRECISIONS

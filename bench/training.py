@@ -245,7 +245,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7, help="steps of each, in turns")
     parser.add_argument("--no-compile", action="store_true", help="leave out torch.compile, which takes minutes")
     arguments = parser.parse_args()
-    project.settle()
+    project.restart_with_environment()
     warnings.filterwarnings("ignore")
     torch.set_num_threads(arguments.threads)
     with KEPT:

@@ -1,4 +1,4 @@
-"""Kinds of command-line arguments: what argparse refuses with one line."""
+"""Types of command-line arguments, for argparse's `type=`."""
 
 import argparse
 import math
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 
 def at_least(least: int, most: int | None = None) -> Callable[[str], int]:
-    """A whole number from `least` on, up to `most`."""
+    """An integer of at least `least` and at most `most`."""
 
     def number(text: str) -> int:
         value = int(text)
@@ -31,7 +31,7 @@ def between(low: float, high: float, *others: float) -> Callable[[str], float]:
     return number
 
 
-def named(text: str) -> tuple[str, str]:
+def name_value(text: str) -> tuple[str, str]:
     """NAME=VALUE."""
     name, equals, value = text.partition("=")
     if not (name and equals and value):

@@ -22,7 +22,7 @@ import grimp
 import yaml
 
 from flows import command
-from flows.launch import RANKED
+from flows.execution.launcher import DISTRIBUTED_STAGES
 from flows.parameters import config_keys
 from flows.parameters.edit import Edit, apply, entry, parse, set_entry
 from flows.parameters.resolve import RESOLVED
@@ -114,8 +114,8 @@ def _edits(stage: yaml.Node, code: Code) -> Iterator[Edit]:
     data = [str(item.value) for item in (deps.value if deps else []) if not re.match(r"(flows|stages)/", item.value)]
     if words[2] == "flows.stage":
         modules = [f"stages.{words[3]}"]
-        if words[3] in RANKED:  # what the ranks run, which the stage itself does not import
-            modules += [module for module in code.imports("flows.launch") if module.startswith("stages.")]
+        if words[3] in DISTRIBUTED_STAGES:  # what the ranks run, which the stage itself does not import
+            modules += [module for module in code.imports("flows.execution.launcher") if module.startswith("stages.")]
         keys = config_keys(importlib.import_module(modules[0]).Config)
         params = _format_list("params", [f"{RESOLVED}: [{', '.join(keys)}]"], indent)
         yield set_entry(stage, "params", params, after=deps or cmd)

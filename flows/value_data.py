@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> None:
-    project.settle()
+    project.restart_with_environment()
     for line in told(valued(project.ROOT, options.path, options.member, options.field, options.share)):
         print(line)
 
@@ -124,7 +124,7 @@ def started(
     scratch = (
         project.STATE
         / "value"
-        / artifact.identity("pretraining.value", {"member": member}, result_parameters(type(config), values), inputs)
+        / artifact.fingerprint("pretraining.value", {"member": member}, result_parameters(type(config), values), inputs)
     )
     kept, rate = scratch / "model", scratch / "rate.json"
     if not (rate.exists() and whole(rate)):

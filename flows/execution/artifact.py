@@ -1,4 +1,4 @@
-"""Artifacts: what a stage leaves behind, whole or not at all, with a manifest of what it is made of."""
+"""Artifacts: the outputs of a stage, published atomically and with a manifest."""
 
 import hashlib
 import json
@@ -13,8 +13,8 @@ SCHEMA = 1
 
 
 def digest(path: Path) -> str:
-    """sha256 of a file; of an artifact directory, that of its manifest, which holds the sha256 of every file in it; of
-    another directory (metrics, curves), that of its files' names and contents."""
+    """sha256 of a file; of an artifact directory: of its manifest, which holds the sha256 of every file; of another
+    directory (metrics, curves): of its files' names and contents."""
     if path.is_dir():
         if not (path / MANIFEST).exists():
             files = {
@@ -26,7 +26,7 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def seal(directory: Path, stage: str, parameters: Mapping[str, Any], metrics: Mapping[str, Any]) -> None:
+def write_manifest(directory: Path, stage: str, parameters: Mapping[str, Any], metrics: Mapping[str, Any]) -> None:
     """Writes the manifest: schema, stage, resolved parameters and their hash, metrics, size and sha256 of each file."""
     files = {
         path.relative_to(directory).as_posix(): {"bytes": path.stat().st_size, "sha256": digest(path)}
@@ -45,7 +45,7 @@ def seal(directory: Path, stage: str, parameters: Mapping[str, Any], metrics: Ma
 
 
 def publish(partial: Path, final: Path) -> None:
-    """Moves a finished artifact to its place."""
+    """Moves a complete artifact to its final path."""
     if final.is_dir():
         shutil.rmtree(final)
     final.parent.mkdir(parents=True, exist_ok=True)
@@ -58,14 +58,14 @@ def canonical_json(value: Any) -> str:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Sorted, indented JSON with a final newline; refuses NaN, which no JSON reader agrees on."""
+    """Sorted, indented JSON with a final newline; raises ValueError for NaN, which JSON does not have."""
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
     path.write_text(text + "\n", encoding="utf-8")
 
 
-def code() -> str:
-    """A hash of the source of the stage code that has been imported."""
+def code_hash() -> str:
+    """A hash of the sources of all imported modules under stages/."""
     sources = {
         name: digest(Path(module.__file__))
         for name, module in sorted(sys.modules.items())
@@ -74,15 +74,14 @@ def code() -> str:
     return hashlib.sha256(canonical_json(sources).encode()).hexdigest()
 
 
-def identity(stage: str, item: Mapping[str, str], parameters: Mapping[str, Any], inputs: Mapping[str, Path]) -> str:
-    """A hash of all that decides the stage's output: its parameters (`flows.parameters.result_parameters`), its inputs,
-    and the source of the stage code it has imported. Partial state is kept under it, so a run never resumes
-    from the state of a different one."""
+def fingerprint(stage: str, item: Mapping[str, str], parameters: Mapping[str, Any], inputs: Mapping[str, Path]) -> str:
+    """A hash of all that decides a stage's outputs: `flows.parameters.result_parameters`, inputs, and imported code.
+    It names the directory of partial state, so a run never resumes from the state of a different run."""
     parts = {
         "stage": stage,
         "item": dict(item),
         "parameters": parameters,
         "inputs": {name: digest(path) for name, path in inputs.items()},
-        "code": code(),
+        "code": code_hash(),
     }
     return hashlib.sha256(canonical_json(parts).encode()).hexdigest()[:24]

@@ -1,4 +1,4 @@
-"""The context a stage gets when it runs for real: a bar in the terminal, the event log, and workers."""
+"""The context of a stage that runs in the DAG: progress bar, event log, and executors."""
 
 import os
 import sys
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from tqdm import tqdm
 
-from flows.execution.executors import Crew, hire
+from flows.execution.executors import Executor, make_executor
 from flows.parameters import Cluster
 from flows.tracking.events import EventLog
 from stages.interface import Curve, R, Record, T, WorkerKind
@@ -19,18 +19,18 @@ from stages.interface import Curve, R, Record, T, WorkerKind
 if TYPE_CHECKING:
     from stages.training.strategy import Strategy
 
-CRASHES = (BrokenExecutor, OSError)
-"""What is worth a second try: a worker process that died, a file that could not be read; not a stage's own error."""
+RETRYABLE_ERRORS = (BrokenExecutor, OSError)
+"""Errors after which an item is retried: a worker process that died, a file that could not be read."""
 
-PROGRESS = 0.5
-"""Least seconds between two events that tell how far a stage is."""
+PROGRESS_INTERVAL = 0.5
+"""The fewest seconds between two progress events."""
 
-TASKS = 200
-"""Items of one `map` that are shown as tasks; more would be noise, and each costs some hundredths of a second."""
+MAX_TASKS = 200
+"""Items of one `map` that are shown as tasks; each costs some hundredths of a second."""
 
 
-class Watch(Protocol):
-    """Somebody who wants to see what a stage does."""
+class Observer(Protocol):
+    """Shows what a stage does, for example on a Prefect server."""
 
     def progress(self, name: str, done: float, total: float) -> None: ...
 
@@ -50,18 +50,18 @@ class StageContext:
         self.cache = cache
         self.folder = log.path.parent
         self.notes: list[str] = []
-        self.watch: Watch | None = None
+        self.observer: Observer | None = None
         self._name = name
         self._log = log
         self._cluster = cluster
-        self._crews: dict[WorkerKind, Crew] = {}
+        self._executors: dict[WorkerKind, Executor] = {}
         self._bar: tqdm | None = None
         self._title = ""
-        self._told = 0.0
+        self._last_event = 0.0
 
     @cached_property
     def strategy(self) -> "Strategy":
-        """A single process, unless `flows.launch.joined` has set the strategy of a process group."""
+        """A single process, unless `launcher.init_distributed` has set the strategy of a process group."""
         from stages.distributed.single_process import ReshardingSingleProcess  # imports torch; not every stage needs it
 
         return ReshardingSingleProcess()
@@ -71,7 +71,7 @@ class StageContext:
         if self._bar is None or self._title != title:
             self._end_bar()
             self._title = title
-            # Where nobody watches live, a line every 20 seconds is enough.
+            # Without a terminal, one line every 20 seconds is enough.
             interval = 0.2 if sys.stderr.isatty() else 20
             self._bar = tqdm(
                 desc=title,
@@ -83,19 +83,19 @@ class StageContext:
             )
         self._bar.total = total
         self._bar.update(done - self._bar.n)
-        if time.monotonic() - self._told > PROGRESS or done >= total:
+        if time.monotonic() - self._last_event > PROGRESS_INTERVAL or done >= total:
             self._log.write("progress", name=name, done=done, total=total)
-            self._told = time.monotonic()
-        if self.watch:
-            self.watch.progress(name, done, total)
+            self._last_event = time.monotonic()
+        if self.observer:
+            self.observer.progress(name, done, total)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         self._log.write("scalars", step=step, values=dict(values))
 
     def table(self, name: str, rows: Sequence[Record]) -> None:
-        self._log.write("table", name=name, rows=[dict(row) for row in rows])
-        if self.watch:
-            self.watch.table(name, rows)
+        self._log.write("table", name=name, rows=[dict(record) for record in rows])
+        if self.observer:
+            self.observer.table(name, rows)
 
     def note(self, text: str) -> None:
         self._log.write("note", text=text)
@@ -108,15 +108,15 @@ class StageContext:
     def map(self, name: str, function: Callable[[T], R], items: Iterable[T], kind: WorkerKind = "thread") -> list[R]:
         work = list(items)
         results: list[R] = []
-        workers = min(self._cluster.at_a_time, len(work) or 1)
-        run = self.watch.task if self.watch and len(work) <= TASKS else _twice
-        if kind not in self._crews:  # for the whole stage: to start a process takes a second
-            self._crews[kind] = hire(kind, self._cluster.at_a_time, self._cluster)
-        crew = self._crews[kind]
+        workers = min(self._cluster.max_workers, len(work) or 1)
+        run = self.observer.task if self.observer and len(work) <= MAX_TASKS else _retry_once
+        if kind not in self._executors:  # kept for the whole stage: starting a process takes a second
+            self._executors[kind] = make_executor(kind, self._cluster.max_workers, self._cluster)
+        executor = self._executors[kind]
         with ThreadPoolExecutor(workers) as threads:
 
             def task(index: int) -> R:
-                return run(f"{name}-{index}", lambda: crew.run(function, work[index]))
+                return run(f"{name}-{index}", lambda: executor.run(function, work[index]))
 
             for result in threads.map(task, range(len(work))):
                 results.append(result)
@@ -124,11 +124,11 @@ class StageContext:
         return results
 
     def close(self) -> None:
-        """Lets the workers go and ends the bar that is on the screen."""
+        """Stops the workers and ends the progress bar."""
         self._end_bar()
-        for crew in self._crews.values():
-            crew.close()
-        self._crews.clear()
+        for executor in self._executors.values():
+            executor.close()
+        self._executors.clear()
 
     def _end_bar(self) -> None:
         if self._bar is not None:
@@ -136,9 +136,9 @@ class StageContext:
             self._bar = None
 
 
-def _twice(name: str, call: Callable[[], R]) -> R:
-    """`call()`, once more if it crashed."""
+def _retry_once(name: str, call: Callable[[], R]) -> R:
+    """`call()`, once more after a retryable error."""
     try:
         return call()
-    except CRASHES:
+    except RETRYABLE_ERRORS:
         return call()

@@ -1,6 +1,6 @@
-"""Who does the items of a stage's fan-out: this process, worker processes of it, or the workers of a Dask cluster.
+"""Executors of a stage's fan-out: the calling thread, worker processes, or the workers of a Dask cluster.
 
-Nothing that is computed depends on who does it: items are independent, and results keep the items' order.
+No result depends on the executor: items are independent, and results keep the order of the items.
 """
 
 import multiprocessing
@@ -16,27 +16,27 @@ from stages.interface import R, StageError, T, WorkerKind
 if TYPE_CHECKING:
     from distributed import Client
 
-PATIENCE = 10.0
-"""Seconds in which a Dask scheduler has to answer."""
+CONNECT_TIMEOUT = 10.0
+"""Seconds in which a Dask scheduler must answer."""
 
 
-class Crew(Protocol):
-    """Runs a function on one item, somewhere; called from several threads at once."""
+class Executor(Protocol):
+    """Runs a function on one item; several threads call it at the same time."""
 
     def close(self) -> None: ...
 
     def run(self, function: Callable[[T], R], item: T) -> R: ...
 
 
-def hire(kind: WorkerKind, workers: int, cluster: Cluster) -> Crew:
-    """The crew for `workers` items at a time."""
+def make_executor(kind: WorkerKind, workers: int, cluster: Cluster) -> Executor:
+    """The executor for `workers` items at a time."""
     if kind == "thread":
-        return Here()
-    return Processes(workers) if cluster.runner == "processes" else Dask(workers, cluster.address)
+        return InlineExecutor()
+    return ProcessExecutor(workers) if cluster.runner == "processes" else DaskExecutor(workers, cluster.address)
 
 
-class Here:
-    """The calling thread."""
+class InlineExecutor:
+    """Runs items in the calling thread."""
 
     def close(self) -> None: ...
 
@@ -44,13 +44,13 @@ class Here:
         return function(item)
 
 
-class Processes:
-    """Worker processes of this one, which are replaced when one has died."""
+class ProcessExecutor:
+    """Runs items in worker processes; starts new ones when one has died."""
 
     def __init__(self, workers: int) -> None:
         self._workers = workers
         self._lock = threading.Lock()
-        self._pool = self._hire()
+        self._pool = self._make_pool()
 
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)
@@ -62,17 +62,17 @@ class Processes:
         except BrokenExecutor:
             with self._lock:
                 if self._pool is pool:
-                    self._pool = self._hire()
+                    self._pool = self._make_pool()
             raise
 
-    def _hire(self) -> ProcessPoolExecutor:
+    def _make_pool(self) -> ProcessPoolExecutor:
         # spawn, not fork: a forked child of a process that has started torch's threads can hang.
         spawn = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(self._workers, mp_context=spawn, initializer=_one_thread)
+        return ProcessPoolExecutor(self._workers, mp_context=spawn, initializer=_use_one_thread)
 
 
-class Dask:
-    """The workers of a Dask cluster. Dask itself gives an item to another worker when one has died."""
+class DaskExecutor:
+    """Runs items on the workers of a Dask cluster, which gives an item to another worker when one has died."""
 
     def __init__(self, workers: int, address: str | None) -> None:
         self._client = self._connect(workers, address)
@@ -80,7 +80,7 @@ class Dask:
     def close(self) -> None:
         cluster = self._client.cluster
         self._client.close()
-        if cluster is not None:  # none of ours
+        if cluster is not None:  # started by this process
             cluster.close()
 
     def run(self, function: Callable[[T], R], item: T) -> R:
@@ -94,14 +94,13 @@ class Dask:
         if address is None:
             return Client(LocalCluster(workers, threads_per_worker=1, dashboard_address=None, silence_logs=40))
         try:
-            return Client(address, timeout=PATIENCE)
+            return Client(address, timeout=CONNECT_TIMEOUT)
         except (OSError, ValueError) as error:
             raise StageError(
                 f"params.yaml: cluster.address: no Dask scheduler answers at {address} ({error})"
             ) from None
 
 
-def _one_thread() -> None:
-    """Runs first in each worker process, before torch is imported there: as many workers as there may be, each computes
-    the same bytes."""
+def _use_one_thread() -> None:
+    """Runs first in each worker process, before torch is imported: results do not depend on the number of workers."""
     os.environ["OMP_NUM_THREADS"] = "1"

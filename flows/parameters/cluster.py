@@ -29,7 +29,7 @@ class Cluster(Section):
 
     launcher: Literal["here", "torchrun", "slurm"] = "here"
     """Who starts the ranks that train (paper 3.3: MAST): nobody, one process does all; torchrun on this machine; or
-    torchrun on each node of a Slurm job (assumption). `python -m flows.launch --dry STAGE ...` prints the command."""
+    torchrun on each node of a Slurm job (assumption). `herd launch --dry STAGE ...` prints the command."""
 
     layout: Layout = Layout()
     """The ranks under torchrun and Slurm (paper 3.3.2, Table 4)."""
@@ -54,6 +54,6 @@ class Cluster(Section):
         return next((self.layouts[name] for name in (*names, *places) if name in self.layouts), self.layout)
 
     @property
-    def at_a_time(self) -> int:
-        """Items worked on at the same time."""
+    def max_workers(self) -> int:
+        """Items of a fan-out that run at the same time."""
         return int(os.environ.get("HERD_WORKERS") or self.workers or len(os.sched_getaffinity(0)))

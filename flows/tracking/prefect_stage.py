@@ -18,7 +18,7 @@ from prefect.artifacts import (
 )
 from prefect.cache_policies import NO_CACHE
 
-from flows.execution.context import CRASHES, StageContext
+from flows.execution.context import RETRYABLE_ERRORS, StageContext
 from flows.tracking.events import flatten_numbers
 from flows.tracking.prefect_calls import ObservedCall, report_lost_server, retry_if_busy, run_named_flow
 from flows.tracking.prefect_server import PARENT
@@ -31,7 +31,7 @@ MAX_ROWS = 500
 
 
 class StageFlowObserver:
-    """Shows one stage's run, from a thread of its own; satisfies `flows.execution.context.Watch`."""
+    """Shows one stage's run, from a thread of its own; satisfies `flows.execution.context.Observer`."""
 
     def __init__(self, name: str) -> None:
         self._key = artifact_key(name)
@@ -105,7 +105,7 @@ def run(
     """`body()` as the run `name` of the flow `stage`; `parameters` holds the stage's parameters, inputs and outputs."""
 
     def run_observed(parameters: Any, inputs: Any, outputs: Any) -> None:
-        context.watch = observer = StageFlowObserver(name)
+        context.observer = observer = StageFlowObserver(name)
         observed.invoke()
         observer.finish(observed.value, context.notes)
 
@@ -122,4 +122,4 @@ def artifact_key(name: str) -> str:
 
 def _is_retryable(task: Any, run: Any, state: Any) -> bool:
     """Whether a task run failed for a reason that a retry may fix."""
-    return isinstance(state.data, CRASHES)
+    return isinstance(state.data, RETRYABLE_ERRORS)

@@ -104,7 +104,7 @@ STAGES: dict[str, tuple[Any, Any]] = {
         ),
     ),
 }
-"""Each stage of flows.launch.RANKED with parameters; batches of post-training are no multiple of two ranks."""
+"""Each of DISTRIBUTED_STAGES with parameters; batches of post-training are no multiple of two ranks."""
 TUNED = ("posttraining.sft", "posttraining.dpo", "posttraining.reward")
 LAYOUTS = {"tp": Layout(tp=2), "cp": Layout(cp=2), "pp": Layout(pp=2)}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from distributed import LocalCluster
 
-from flows.execution import executors as crew
+from flows.execution import executors
 from flows.execution.context import StageContext
 from flows.parameters import Cluster
 from flows.tracking import events
@@ -125,7 +125,7 @@ def test_dask_workers_do_a_fan_out_and_a_dead_one_is_replaced(scheduler: str, tm
 
 
 def test_a_scheduler_that_does_not_answer_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crew, "PATIENCE", 0.5)
+    monkeypatch.setattr(executors, "CONNECT_TIMEOUT", 0.5)
     cluster = Cluster(runner="dask", address="tcp://127.0.0.1:9")
     context = StageContext("mini", {}, tmp_path, tmp_path, EventLog(tmp_path, "mini"), cluster)
     with pytest.raises(StageError, match=r"cluster\.address: no Dask scheduler answers at tcp://127\.0\.0\.1:9"):

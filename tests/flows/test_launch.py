@@ -15,8 +15,11 @@ import psutil
 import pytest
 import yaml
 
-from flows import launch, stage
+from flows import launch
 from flows.command import run
+from flows.execution import launcher
+from flows.execution.launcher import format_launch
+from flows.execution.stage_run import lock_scratch
 from flows.parameters import Cluster
 from stages.distributed.layout import Layout
 from stages.interface import StageError
@@ -115,11 +118,11 @@ def wait(until: Callable[[], object], process: subprocess.Popen[str]) -> None:
 
 
 def test_two_processes_do_not_work_on_the_same(tmp_path: Path) -> None:
-    held = stage.alone(tmp_path, "pretraining.initial")
-    with pytest.raises(StageError, match=r"another process is at work on the same, in .*; wait for it, or stop it"):
-        stage.alone(tmp_path, "pretraining.initial")
+    held = lock_scratch(tmp_path, "pretraining.initial")
+    with pytest.raises(StageError, match=r"another process runs the same stage in .*; wait for it, or stop it"):
+        lock_scratch(tmp_path, "pretraining.initial")
     held.release()
-    stage.alone(tmp_path, "pretraining.initial").release()
+    lock_scratch(tmp_path, "pretraining.initial").release()
 
 
 SLURM = {
@@ -164,11 +167,11 @@ def test_a_slurm_job_of_two_nodes_trains_what_one_process_trains(root: Path, alo
 def test_a_slurm_job_that_fails_says_which_and_why(
     tmp_path: Path, slurm: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(launch, "_folder", lambda: str(tmp_path / "jobs"))
-    monkeypatch.setattr(launch, "line", lambda cluster, words: "echo no GPU here >&2; exit 3")
+    monkeypatch.setattr(launcher, "_slurm_folder", lambda: str(tmp_path / "jobs"))
+    monkeypatch.setattr(launcher, "shell_command", lambda cluster, arguments: "echo no GPU here >&2; exit 3")
     cluster = Cluster(launcher="slurm", layout=Layout(dp=2), ranks_per_node=1, slurm={"time": 5})
     with pytest.raises(StageError, match=r"(?s)pretraining.initial: Slurm job 7 failed: .*no GPU here"):
-        launch.start(cluster, WORDS)
+        launcher.launch(cluster, WORDS)
 
 
 @pytest.mark.parametrize(
@@ -176,16 +179,16 @@ def test_a_slurm_job_that_fails_says_which_and_why(
 )
 def test_what_slurm_would_not_do_is_refused(asked: dict[str, Any], message: str) -> None:
     with pytest.raises(StageError, match=f"cluster.slurm.*{message}"):
-        launch.text(Cluster(launcher="slurm", layout=Layout(dp=8), slurm=asked), WORDS)
+        format_launch(Cluster(launcher="slurm", layout=Layout(dp=8), slurm=asked), WORDS)
 
 
 def test_the_command_of_one_node() -> None:
     cluster = Cluster(launcher="torchrun", layout=Layout(tp=2, dp=4))
-    words = shlex.split(launch.text(cluster, WORDS))
+    words = shlex.split(format_launch(cluster, WORDS))
     assert words[1:5] == ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=8"]
     assert words[5:] == ["-m", "flows.stage", *WORDS]
-    assert launch.needed(cluster, WORDS[0]) and not launch.needed(cluster, "curation.dedup")
-    assert shlex.split(launch.text(Cluster(), WORDS))[1:] == ["-m", "flows.stage", *WORDS]
+    assert launcher.needs_launch(cluster, WORDS[0]) and not launcher.needs_launch(cluster, "curation.dedup")
+    assert shlex.split(format_launch(Cluster(), WORDS))[1:] == ["-m", "flows.stage", *WORDS]
 
 
 def test_the_command_line_takes_the_stages_words_as_they_are(
@@ -193,7 +196,7 @@ def test_the_command_line_takes_the_stages_words_as_they_are(
 ) -> None:
     assert run(launch, ["--dry", *WORDS]) == 0
     assert shlex.split(capsys.readouterr().out)[1:] == ["-m", "flows.stage", *WORDS]
-    monkeypatch.setattr(launch, "start", lambda *_: pytest.fail("a dry run starts nothing"))
+    monkeypatch.setattr(launch, "launch", lambda *_: pytest.fail("a dry run starts nothing"))
     assert run(launch, [*WORDS, "--dry"]) == 0
     assert shlex.split(capsys.readouterr().out)[1:] == ["-m", "flows.stage", *WORDS]
     assert run(launch, ["--dry", "pretraining.initials"]) == 1
@@ -209,7 +212,7 @@ def test_the_command_line_takes_the_stages_words_as_they_are(
 def test_what_slurm_is_asked_for_with_the_papers_layout() -> None:
     layout = Layout(tp=8, pp=16, dp=128, virtual_stages=8, shorter_ends=1)
     cluster = Cluster(launcher="slurm", layout=layout, slurm={"partition": "train", "time": 4320})
-    lines = launch.text(cluster, WORDS).splitlines()
+    lines = format_launch(cluster, WORDS).splitlines()
     asked = {
         "--nodes=2048",
         "--gpus-per-node=8",
@@ -224,7 +227,7 @@ def test_what_slurm_is_asked_for_with_the_papers_layout() -> None:
         "--nnodes=2048",
         "--nproc-per-node=8",
         "--rdzv-backend=c10d",
-        f"--rdzv-endpoint={launch.HEAD}",
+        f"--rdzv-endpoint={launcher.RENDEZVOUS}",
         "--rdzv-id=$SLURM_JOB_ID",
         "-m flows.stage pretraining.initial --item member=flagship",
     ):
@@ -233,10 +236,10 @@ def test_what_slurm_is_asked_for_with_the_papers_layout() -> None:
 
 def test_a_layout_that_does_not_fill_its_nodes_is_refused() -> None:
     with pytest.raises(StageError, match="12 ranks, no multiple of ranks_per_node 8"):
-        launch.text(Cluster(launcher="slurm", layout=Layout(dp=12)), WORDS)
+        format_launch(Cluster(launcher="slurm", layout=Layout(dp=12)), WORDS)
 
 
 def test_without_slurm_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(StageError, match="set it to torchrun or here"):
-        launch.start(Cluster(launcher="slurm", layout=Layout(dp=8)), WORDS)
+        launcher.launch(Cluster(launcher="slurm", layout=Layout(dp=8)), WORDS)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from flows.launch import RANKED
+from flows.execution.launcher import DISTRIBUTED_STAGES
 from tests.fixtures import make_world
 from tests.flows.ranked import LAYOUTS, STAGES, STOP, TUNED
 
@@ -58,7 +58,7 @@ def test_a_run_goes_on_where_another_kind_of_run_was_stopped(name: str, results:
 
 
 def test_these_are_all_stages_that_ranks_train(results: dict[str, Any]) -> None:
-    assert set(STAGES) == set(RANKED)
+    assert set(STAGES) == set(DISTRIBUTED_STAGES)
     for stage in STAGES:
         curve = results[f"{stage}: alone"]["curve"]
         first = results["pretraining.initial: alone" if stage.startswith("pretraining") else f"{stage}: alone"]["curve"]

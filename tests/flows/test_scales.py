@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.launch import RANKED
+from flows.execution.launcher import DISTRIBUTED_STAGES
 from flows.parameters import Parameters, validate
 from flows.parameters.files import override, read_scale
 from flows.scale import check_rounds, set_scale
@@ -97,7 +97,7 @@ def test_the_layouts_of_a_clusters_scale_take_every_step_of_every_stage(name: st
     micro_tokens = parameters.load_config(sft.Config).training.micro_tokens
     cluster = parameters.cluster
     assert cluster.launcher == "slurm"
-    for stage in RANKED:
+    for stage in DISTRIBUTED_STAGES:
         layout = cluster.layout_of(stage, [member])
         assert layout.world_size % cluster.ranks_per_node == 0
         for rows, length in steps(parameters, stage):
