@@ -46,7 +46,7 @@ def test_covered_counts_each_token_once() -> None:
 
 
 def run(rows: list[Document], directory: Path, monkeypatch: pytest.MonkeyPatch, shards: int = 1) -> Metrics:
-    monkeypatch.setattr(held_out, "examples", lambda test, seed: TESTS)
+    monkeypatch.setattr(held_out, "test_examples", lambda test, seed: TESTS)
     rows = [row | {"quality": 1.0, "judged": 1.0, "bucket": "general"} for row in rows]
     directory.mkdir(parents=True)
     source = fresh(directory / "in")

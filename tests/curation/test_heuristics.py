@@ -1,39 +1,24 @@
 """Heuristics drop what they should, for the reason they say, and leave good text alone."""
 
-import math
 import random
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from stages.curation import documents, heuristics
 from stages.curation.documents import Document
-from stages.curation.filters import dirty_words, divergence
-from stages.curation.filters.dirty_words import DirtyWords
-from stages.curation.filters.repetition import duplicate_share, top_share
-from stages.curation.heuristics import Config, Heuristics
+from stages.curation.filters import dirty_words
+from stages.curation.heuristics import Config
 from stages.interface import Metrics, StageError
-from tests.curation.samples import PROSE, contents, document, fresh, section, store
+from tests.curation.limits import DIRTY, LIMITS
+from tests.curation.samples import PROSE, contents, document, fresh, store
 from tests.recorder import Recorder
 
-LIMITS: Heuristics = Heuristics.model_validate(section("heuristics"))
 CODE = "\n".join(f"def function_{n}(value):\n    return value * {n} + len(str(value))\n" for n in range(12))
-DIRTY = DirtyWords(frozenset({"smut", "filth"}), ("dirty phrase",))
 
 
 def judged(row: Document) -> str | None:
     return heuristics.judge(heuristics.view(row, LIMITS), LIMITS)
-
-
-def test_repetition_measures_on_a_worked_example() -> None:
-    # Words of one letter: a b c a b c a b c d. The 3-gram abc covers 9 of 10 letters, 6 of them for a second time.
-    ids = np.array([0, 1, 2, 0, 1, 2, 0, 1, 2, 3], np.uint64)
-    sizes = np.ones(10, np.int64)
-    assert top_share(ids, sizes, 3) == pytest.approx(0.9)
-    assert duplicate_share(ids, sizes, 3) == pytest.approx(0.6)
-    assert duplicate_share(ids, sizes, 11) == top_share(ids, sizes, 11) == 0
-    assert duplicate_share(np.arange(10, dtype=np.uint64), sizes, 2) == 0
 
 
 @pytest.mark.parametrize(
@@ -63,25 +48,6 @@ def test_exercises_math_and_code_survive_their_own_rules() -> None:
     assert judged(document(CODE, media="code", code=[[0, CODE.count("\n")]])) is None
     minified = document("x=" + "1," * 2000 + "0\n" + CODE, media="code")
     assert judged(minified) == "long line of code"
-
-
-def test_dirty_words_count_whole_words_and_phrases() -> None:
-    assert DIRTY.count("Smut, smutty filth and a DIRTY phrase. A dirty phrases.") == 3
-    many = "smut " * 3 + "word " * 97
-    assert DIRTY.judge(many, 2, 5) == "dirty words"
-    assert DIRTY.judge(many, 3, 5) is None and DIRTY.judge(many, 2, 30) is None
-
-
-def test_divergence_is_that_of_the_definition() -> None:
-    words = divergence.Words(16)
-    words.count(("en", "prose"), ["a"] * 3 + ["b"])
-    reference = words.frequencies()
-    size = 1 << 16
-    assert reference["en", "prose"].sum() == pytest.approx(1)
-    expected = 0.5 * math.log(0.5 / (4 / (4 + size))) + 0.5 * math.log(0.5 / (1 / (4 + size)))
-    shard = divergence.Shard(Path(), reference, LIMITS.divergence)
-    score = divergence.score(("en", "prose"), ["A", "z"], shard)
-    assert score == ("en", "prose", 1, pytest.approx(expected, abs=1e-6))
 
 
 def run(rows: list[Document], directory: Path, monkeypatch: pytest.MonkeyPatch, shards: int = 1) -> Metrics:

@@ -110,7 +110,8 @@ def stages() -> dict[str, Run]:
 def test_each_stage_keeps_or_counts_every_hostile_document(
     name: str, hostile: list[Document], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(held_out, "examples", lambda test, seed: [Example("rivers", "easy", QUESTION, "water", {})])
+    question = Example("rivers", "easy", QUESTION, "water", {})
+    monkeypatch.setattr(held_out, "test_examples", lambda test, seed: [question])
     rows, columns = [*hostile, *corpus(20)], documents.SCHEMA
     if name in ("topics", "decontaminate"):
         rows, columns = [row | {"quality": 0.5, "judged": 0.5, "bucket": "general"} for row in rows], CLASSIFIED
