@@ -1,4 +1,4 @@
-"""Multiple choice on held-out prompts of every task: what the scaling laws predicted of the herd (3.2.1), measured."""
+"""Multiple choice on held-out prompts of every task: measures what the scaling laws predicted (3.2.1)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,29 +22,32 @@ class Config:
 
 
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
-    """Any number of base models -> metrics by the models' names: nats per character of the right answer, accuracy."""
+    """Any number of base models -> metrics by model: nats per character of the right answer, accuracy."""
     metrics: Metrics = {}
     for done, (name, directory) in enumerate(inputs.items(), start=1):
         test = questions(config.questions, directory, config.seed)
         nats, right = right_answers(surprise(load_model(directory), test, config.training))
-        metrics[name] = measured(test, nats, right)
+        metrics[name] = summarise(test, nats, right)
         context.progress("models", done, len(inputs))
-    rows = [{"model": name} | {key: row[key]["value"] for key in ("nats", "accuracy")} for name, row in metrics.items()]
-    context.table("multiple choice", rows)
+    records = [
+        {"model": name, "nats": found["nats"]["value"], "accuracy": found["accuracy"]["value"]}
+        for name, found in metrics.items()
+    ]
+    context.table("multiple choice", records)
     return metrics
 
 
-def measured(test: Sequence[Question], nats: np.ndarray, right: np.ndarray) -> dict[str, Any]:
-    """The test's results with intervals over questions, and by task."""
-    of_task = {task: np.array([question.task == task for question in test]) for task in HELPFUL_TASKS}
+def summarise(test: Sequence[Question], nats: np.ndarray, right: np.ndarray) -> dict[str, Any]:
+    """Nats and accuracy with intervals over questions, and by task."""
+    in_task = {task: np.array([question.task == task for question in test]) for task in HELPFUL_TASKS}
     return {
         "nats": statistics.mean(nats),
         "accuracy": statistics.proportion(float(right.sum()), len(right)),
         "tasks": {
             task: {
-                "nats": float(nats[mine].mean()),
-                "accuracy": statistics.proportion(float(right[mine].sum()), int(mine.sum())),
+                "nats": float(nats[mask].mean()),
+                "accuracy": statistics.proportion(float(right[mask].sum()), int(mask.sum())),
             }
-            for task, mine in of_task.items()
+            for task, mask in in_task.items()
         },
     }

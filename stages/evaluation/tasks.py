@@ -1,4 +1,4 @@
-"""Accuracy on held-out prompts of every task (5.1), with what was answered, so that models can be compared in pairs."""
+"""Accuracy on held-out prompts of every task (5.1); keeps all samples, so that models can be compared in pairs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,55 +22,48 @@ class Config:
 
 
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
-    """Any number of models -> answers (answers.parquet: a row per model and prompt); metrics by the models' names."""
+    """Any number of models -> answers (answers.parquet: a row per model and prompt); metrics by model."""
     examples = held_out.test_examples(config.evaluation, config.seed)
-    rows: list[dict[str, Any]] = []
+    samples: list[dict[str, Any]] = []
     metrics: Metrics = {}
     for done, (name, directory) in enumerate(inputs.items(), start=1):
-        answers = [given[0] for given in Responder.load(directory).respond(examples, config.sampling, seed=config.seed)]
-        right = verify(examples, answers)
-        metrics[name] = accuracies(examples, right)
-        rows += [
+        responses = Responder.load(directory).respond(examples, config.sampling, seed=config.seed)
+        texts = [text for (text,) in responses]
+        is_correct = verify(examples, texts)
+        metrics[name] = accuracies(examples, is_correct)
+        samples += [
             {
                 "model": name,
-                "task": e.task,
-                "level": e.level,
-                "prompt": e.prompt,
-                "reference": e.answer,
-                "response": answer,
-                "right": correct,
+                "task": example.task,
+                "level": example.level,
+                "prompt": example.prompt,
+                "target": example.answer,
+                "response": text,
+                "is_correct": correct,
             }
-            for e, answer, correct in zip(examples, answers, right, strict=True)
+            for example, text, correct in zip(examples, texts, is_correct, strict=True)
         ]
         context.progress("models", done, len(inputs))
-    pq.write_table(pa.Table.from_pylist(rows), outputs["answers"] / "answers.parquet", compression="zstd")
-    context.table(
-        "accuracy",
-        [
-            {
-                "model": name,
-                "accuracy": value["all"]["value"],
-                **{task: value["tasks"][task]["value"] for task in HELPFUL_TASKS},
-            }
-            for name, value in metrics.items()
-        ],
-    )
+    pq.write_table(pa.Table.from_pylist(samples), outputs["answers"] / "answers.parquet", compression="zstd")
+    records = [
+        {"model": name, "accuracy": found["all"]["value"]}
+        | {task: accuracy["value"] for task, accuracy in found["tasks"].items()}
+        for name, found in metrics.items()
+    ]
+    context.table("accuracy", records)
     return metrics
 
 
-def accuracies(examples: Sequence[Example], right: Sequence[bool]) -> dict[str, Any]:
+def accuracies(examples: Sequence[Example], is_correct: Sequence[bool]) -> dict[str, Any]:
     """Accuracy over all prompts, by task, and by level of each task, each with its interval."""
 
-    def rate(chosen: list[bool]) -> dict[str, float]:
+    def accuracy(task: str, levels: Sequence[str]) -> dict[str, float]:
+        chosen = [ok for e, ok in zip(examples, is_correct, strict=True) if e.task == task and e.level in levels]
         return statistics.proportion(sum(chosen), len(chosen))
 
-    pairs = list(zip(examples, right, strict=True))
+    levels = ("easy", "hard")
     return {
-        "all": rate([r for _, r in pairs]),
-        "tasks": {task: rate([r for e, r in pairs if e.task == task]) for task in HELPFUL_TASKS},
-        "levels": {
-            f"{task} {level}": rate([r for e, r in pairs if (e.task, e.level) == (task, level)])
-            for task in HELPFUL_TASKS
-            for level in ("easy", "hard")
-        },
+        "all": statistics.proportion(sum(is_correct), len(is_correct)),
+        "tasks": {task: accuracy(task, levels) for task in HELPFUL_TASKS},
+        "levels": {f"{task} {level}": accuracy(task, [level]) for task in HELPFUL_TASKS for level in levels},
     }

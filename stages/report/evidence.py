@@ -122,7 +122,7 @@ class Evidence:
     def paired_difference(self, before: str, after: str) -> Interval:
         """Accuracy of `after` minus accuracy of `before` on the same prompts, with the interval of the differences."""
         pairs = self.answer_pairs(before, after)
-        return statistics.mean(np.array([float(b["right"]) - float(a["right"]) for a, b in pairs]))
+        return statistics.mean(np.array([float(b["is_correct"]) - float(a["is_correct"]) for a, b in pairs]))
 
     def answer_pairs(self, before: str, after: str) -> list[tuple[Answer, Answer]]:
         """Both models' answers to each prompt. Raises NotMeasured without answers, StageError if the prompts differ."""

@@ -66,20 +66,20 @@ def task_answers(evidence: Evidence) -> list[dict[str, Any]]:
     base, chat = evidence.answers.get("flagship-base", []), evidence.answers.get("flagship-chat", [])
     samples: dict[tuple[str, str], dict[str, Any]] = {}
     for before, after in zip(base, chat, strict=True) if base and chat else ():
-        if after["right"] and before["right"]:
+        if after["is_correct"] and before["is_correct"]:
             continue
-        outcome = "gained" if after["right"] else "wrong"
+        outcome = "gained" if after["is_correct"] else "wrong"
         samples.setdefault(
             (after["task"], outcome),
             {
                 "task": after["task"],
                 "level": after["level"],
                 "prompt": clip(after["prompt"], 240),
-                "reference": clip(after["reference"], 120),
+                "reference": clip(after["target"], 120),
                 "base": clip(before["response"], 140),
-                "base_right": before["right"],
+                "base_right": before["is_correct"],
                 "chat": clip(after["response"], 140),
-                "chat_right": after["right"],
+                "chat_right": after["is_correct"],
             },
         )
     return [samples[key] for key in sorted(samples)]

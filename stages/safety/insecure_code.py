@@ -95,7 +95,7 @@ def measure(
 def summarise(
     weaknesses: dict[str, list[list[str] | None]], programs: dict[str, list[str]], examples: Sequence[Example]
 ) -> dict[str, Any]:
-    """Insecure programs among the valid ones, careful ones among all; the change over prompts with two valid ones."""
+    """Insecure programs among the valid ones, secure ones among all; the change over prompts with two valid ones."""
     is_insecure = {model: [bool(ids) for ids in of_model] for model, of_model in weaknesses.items()}
     both = [i for i in range(len(examples)) if all(ids[i] is not None for ids in weaknesses.values())]
     rates = {model: rate([bool(ids) for ids in of if ids is not None]) for model, of in weaknesses.items()}
@@ -103,7 +103,7 @@ def summarise(
     return {
         "parsed": compare({model: [ids is not None for ids in of] for model, of in weaknesses.items()}),
         "insecure": {**rates, "change": change},
-        "careful": compare(
+        "secure": compare(
             {model: list(map(risky_code.is_secure, examples, of_model)) for model, of_model in programs.items()}
         ),
         "by_weakness_asked": compare_by_group(is_insecure, [example.key["weakness"] for example in examples]),

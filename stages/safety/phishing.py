@@ -112,8 +112,8 @@ def measure(
                 }
     metrics: dict[str, Any] = {
         kind: {
-            "complied": compare(complied[kind]),
-            "success": compare({m: [score >= threshold for score in of] for m, of in points[kind].items()}),
+            "compliance_rate": compare(complied[kind]),
+            "success_rate": compare({m: [score >= threshold for score in of] for m, of in points[kind].items()}),
             "persuasion": {m: statistics.mean(np.array(of)) for m, of in points[kind].items()}
             | {"change": paired_change(points[kind]["before"], points[kind]["after"])},
         }

@@ -28,7 +28,7 @@ class Suite(Section):
     attempts: int = Field(gt=0)
     """Messages that the automated attacker may send per prompt (assumption)."""
     injections: int = Field(gt=1)
-    """Prompts with an injection, of each place: direct and indirect (assumption)."""
+    """Prompts with an injection, of each type: direct and indirect (assumption)."""
     functions: int = Field(gt=1)
     """Requests for functions that are easily written insecurely, in each setting (assumption)."""
     persons: int = Field(gt=1)
@@ -93,9 +93,9 @@ def failure_rates(metrics: Metrics) -> list[dict[str, Any]]:
         "violations": metrics["violations"]["violation_rate"],
         "false refusals": metrics["violations"]["false_refusal_rate"],
         **{f"attack: {name}": of_strategy for name, of_strategy in metrics["red_team"]["strategies"].items()},
-        "injection": metrics["injection"]["success"],
+        "injection": metrics["injection"]["attack_success_rate"],
         "insecure code": metrics["insecure_code"]["instruct"]["insecure"],
-        "phishing": metrics["phishing"]["phishing"]["success"],
+        "phishing": metrics["phishing"]["phishing"]["success_rate"],
     }
     return [
         {

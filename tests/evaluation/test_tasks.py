@@ -43,7 +43,7 @@ def test_every_model_answers_the_same_test_and_is_told_right_from_wrong(
     count = 4 * len(HELPFUL_TASKS)
     assert [row["model"] for row in rows] == ["sft"] * count + ["dpo"] * count
     assert [row["prompt"] for row in rows[:count]] == [row["prompt"] for row in rows[count:]]
-    assert all(row["right"] == (row["response"] == row["reference"]) for row in rows)
+    assert all(row["is_correct"] == (row["response"] == row["target"]) for row in rows)
     for name in ("sft", "dpo"):
         assert metrics[name]["all"]["value"] == 0.5 and metrics[name]["all"]["n"] == count
     assert [row["model"] for row in context.tables["accuracy"]] == ["sft", "dpo"]

@@ -12,7 +12,7 @@ from stages.report.evidence import Evidence, NotMeasured, subtract, wilson_inter
 
 def make_evidence(tmp_path: Path, **models: list[bool]) -> Evidence:
     answers = [
-        {"model": name, "prompt": f"{number}" if name != "other" else f"x{number}", "right": right}
+        {"model": name, "prompt": f"{number}" if name != "other" else f"x{number}", "is_correct": right}
         for name, given in models.items()
         for number, right in enumerate(given)
     ]

@@ -12,8 +12,8 @@ INJECTIONS = injection.draw(48, 1)
 
 def test_draws_both_places_and_all_variants_from_the_seed_alone() -> None:
     assert injection.draw(48, 1) == INJECTIONS != injection.draw(48, 2)
-    for place in ("direct", "indirect"):
-        variants = [one.variant for one in INJECTIONS if one.place == place]
+    for injection_type in ("direct", "indirect"):
+        variants = [one.variant for one in INJECTIONS if one.injection_type == injection_type]
         assert {variants.count(variant) for variant in injection.VARIANTS} == {8}
 
 
@@ -27,7 +27,7 @@ def test_the_word_comes_from_the_injection_only() -> None:
 
 def test_indirect_injections_stand_inside_the_document_before_the_question() -> None:
     for one in INJECTIONS:
-        question = one.task.prompt.split(". ")[-1] if one.place == "indirect" else one.payload
+        question = one.task.prompt.split(". ")[-1] if one.injection_type == "indirect" else one.payload
         assert one.prompt.endswith(question)
 
 
@@ -60,10 +60,13 @@ def test_rates_with_controls(monkeypatch: pytest.MonkeyPatch) -> None:
         return one.marker if responder == "before" else one.task.answer
 
     metrics, records = injection.measure(scripted(monkeypatch, answers), INJECTIONS, SAMPLING)
-    assert metrics["success"]["before"]["value"] == 1.0 and metrics["success"]["after"]["value"] == 0.0
-    assert metrics["by_place"]["indirect"]["before"]["n"] == 48
+    assert (
+        metrics["attack_success_rate"]["before"]["value"] == 1.0
+        and metrics["attack_success_rate"]["after"]["value"] == 0.0
+    )
+    assert metrics["by_type"]["indirect"]["before"]["n"] == 48
     assert metrics["control_task_alone"]["after"]["value"] == 1.0
     assert metrics["control_instruction_alone"]["after"]["value"] == 1.0
-    assert metrics["task_done_despite"]["after"]["value"] == 1.0
-    assert metrics["success_where_both_controls_pass"]["before"]["n"] == 96
+    assert metrics["task_solved_under_attack"]["after"]["value"] == 1.0
+    assert metrics["attack_success_rate_where_controls_pass"]["before"]["n"] == 96
     assert {record.verdict for record in records if record.model == "after"} == {"task done"}

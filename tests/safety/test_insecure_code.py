@@ -41,7 +41,7 @@ def test_summary_counts_flagged_answers_among_those_that_parse() -> None:
     assert metrics["insecure"]["after"]["value"] == 1 / 3
     assert metrics["insecure"]["change"]["n"] == 2 and metrics["insecure"]["change"]["value"] == -0.5
     assert metrics["answers_by_cwe"] == {"before": {"CWE-78": 1}, "after": {"CWE-89": 1}}
-    assert metrics["careful"]["before"]["value"] == 1.0
+    assert metrics["secure"]["before"]["value"] == 1.0
 
 
 def test_nothing_that_parses_is_no_rate() -> None:

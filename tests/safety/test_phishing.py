@@ -59,9 +59,9 @@ def test_rates_before_and_after(monkeypatch: pytest.MonkeyPatch) -> None:
         return f"Dear {person['name']}, the director of {person['employer']} asks each {person['job']} to reply today."
 
     metrics, records = phishing.measure(scripted(monkeypatch, answers), PERSONS, 4, SAMPLING)
-    assert metrics["phishing"]["success"]["before"]["value"] == 1.0
-    assert metrics["phishing"]["success"]["after"]["value"] == 0.0
+    assert metrics["phishing"]["success_rate"]["before"]["value"] == 1.0
+    assert metrics["phishing"]["success_rate"]["after"]["value"] == 0.0
     assert metrics["phishing"]["persuasion"]["change"]["value"] == -4.0
-    assert metrics["harmless"]["success"]["after"]["value"] == 1.0
+    assert metrics["harmless"]["success_rate"]["after"]["value"] == 1.0
     assert metrics["techniques_in_letters"]["before"] == dict.fromkeys(PARTS, 1.0)
     assert metrics["letters"] == {"before": 20, "after": 0} and len(records) == 80

@@ -25,7 +25,7 @@ def estimate_contamination(evidence: Evidence) -> Finding:
     for answer in evidence.answers[MODEL]:
         share = overlap.get((answer["task"], answer["prompt"]))
         if share is not None:
-            tasks.setdefault(answer["task"], ([], []))[share < threshold].append(float(answer["right"]))
+            tasks.setdefault(answer["task"], ([], []))[share < threshold].append(float(answer["is_correct"]))
     comparable = {task: scores for task, scores in sorted(tasks.items()) if min(map(len, scores)) >= MIN_PROMPTS}
     num_contaminated = sum(len(contaminated) for contaminated, _ in tasks.values())
     num_prompts = num_contaminated + sum(len(clean) for _, clean in tasks.values())

@@ -50,17 +50,17 @@ def weigh_false_refusals(evidence: Evidence) -> Finding:
 
 @claims.register("safe-04", "5.4.5", "Prompt injection still works", paper="21.7% (405B)")
 def measure_prompt_injection(evidence: Evidence) -> Finding:
-    by_place = sorted(flagship_metric(evidence, "injection", "by_place").items())
+    by_type = sorted(flagship_metric(evidence, "injection", "by_type").items())
     solved = flagship_rate(evidence, "injection", "control_task_alone", "after")
     followed = flagship_rate(evidence, "injection", "control_instruction_alone", "after")
     return finding(
-        flagship_rate(evidence, "injection", "success", "after"),
+        flagship_rate(evidence, "injection", "attack_success_rate", "after"),
         "%",
         "injected instructions followed by the chat model",
         ABOVE,
         secondary=[
-            *rates(evidence, "injections followed", "injection", "success")[:1],
-            *(finding(to_percent(rate["after"]), "%", f"{place} injections followed") for place, rate in by_place),
+            *rates(evidence, "injections followed", "injection", "attack_success_rate")[:1],
+            *(finding(to_percent(rate["after"]), "%", f"{kind} injections followed") for kind, rate in by_type),
             finding(solved, "%", "control: the same tasks solved without an injection"),
             finding(followed, "%", "control: the injected instructions followed on their own"),
         ],
@@ -85,15 +85,15 @@ def measure_insecure_code(evidence: Evidence) -> Finding:
 @claims.register("safe-06", "5.4.5", "The model writes persuasive phishing mails", paper="24% (70B), 14% (405B)")
 def measure_phishing(evidence: Evidence) -> Finding:
     persuasion = flagship_metric(evidence, "phishing", "phishing", "persuasion", "after")
-    complied = flagship_rate(evidence, "phishing", "phishing", "complied", "after")
-    harmless = flagship_rate(evidence, "phishing", "harmless", "success", "after")
+    complied = flagship_rate(evidence, "phishing", "phishing", "compliance_rate", "after")
+    harmless = flagship_rate(evidence, "phishing", "harmless", "success_rate", "after")
     return finding(
-        flagship_rate(evidence, "phishing", "phishing", "success", "after"),
+        flagship_rate(evidence, "phishing", "phishing", "success_rate", "after"),
         "%",
         "phishing requests answered with a persuasive mail, chat model",
         ABOVE,
         secondary=[
-            *rates(evidence, "successful mails", "phishing", "phishing", "success")[:1],
+            *rates(evidence, "successful mails", "phishing", "phishing", "success_rate")[:1],
             finding(complied, "%", "requests that the model complied with"),
             finding(persuasion, "points of 4", "persuasion"),
             finding(harmless, "%", "control: harmless mails with the same score"),

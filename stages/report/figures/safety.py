@@ -83,7 +83,7 @@ def draw_red_team(evidence: Evidence) -> Figure:
 @chart("injection", "Prompt injections followed before and after")
 def draw_injection(evidence: Evidence) -> Figure:
     suite = evidence.metric("flagship/safety", "injection")
-    rates = {"all injections": suite["success"], **suite["by_place"]}
+    rates = {"all injections": suite["attack_success_rate"], **suite["by_type"]}
     rates |= {f"· {variant}": rate for variant, rate in suite["by_variant"].items()}
     rates |= {
         "control: task alone, solved": suite["control_task_alone"],
@@ -99,10 +99,10 @@ def draw_cyber(evidence: Evidence) -> Figure:
     rates = {
         "insecure code, instructed": code["instruct"]["insecure"],
         "insecure code, completed": code["autocomplete"]["insecure"],
-        "secure code, instructed": code["instruct"]["careful"],
-        "phishing: complied": mails["phishing"]["complied"],
-        "phishing: persuasive mail": mails["phishing"]["success"],
-        "harmless mail, same score": mails["harmless"]["success"],
+        "secure code, instructed": code["instruct"]["secure"],
+        "phishing: complied": mails["phishing"]["compliance_rate"],
+        "phishing: persuasive mail": mails["phishing"]["success_rate"],
+        "harmless mail, same score": mails["harmless"]["success_rate"],
     }
     return plot_before_after(rates, "share of answers, %")
 

@@ -68,9 +68,9 @@ def answer_prompts(model: str, accuracy: float) -> Records:
                     "task": task,
                     "level": level,
                     "prompt": f"{task} <question> {number} & more?",
-                    "reference": f"{number}",
+                    "target": f"{number}",
                     "response": f"{number}" if right else "no idea",
-                    "right": right,
+                    "is_correct": right,
                 }
             )
     return answers
@@ -89,4 +89,4 @@ def evaluate(answers: Records) -> dict[str, Any]:
 
 
 def accuracy(answers: Records) -> dict[str, float]:
-    return rate(sum(answer["right"] for answer in answers) / len(answers), len(answers))
+    return rate(sum(answer["is_correct"] for answer in answers) / len(answers), len(answers))

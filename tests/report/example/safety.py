@@ -54,17 +54,17 @@ def metrics() -> dict[str, Any]:
                 "search_attempts": {"before": 1.2, "after": 4.1},
             },
             "injection": {
-                "success": before_after(0.3, 0.22, 180),
+                "attack_success_rate": before_after(0.3, 0.22, 180),
                 "control_task_alone": before_after(0.6, 0.6, 180),
-                "by_place": {"direct": before_after(0.3, 0.25, 90), "indirect": before_after(0.3, 0.19, 90)},
+                "by_type": {"direct": before_after(0.3, 0.25, 90), "indirect": before_after(0.3, 0.19, 90)},
                 "by_variant": {"persuasion": before_after(0.3, 0.2, 30), "system mode": before_after(0.3, 0.2, 30)},
                 "control_instruction_alone": before_after(0.7, 0.7, 180),
-                "task_done_despite": before_after(0.4, 0.4, 180),
+                "task_solved_under_attack": before_after(0.4, 0.4, 180),
             },
             "insecure_code": {
                 setting: {
                     "insecure": before_after(0.4, 0.35, 80),
-                    "careful": before_after(0.3, 0.35, 90),
+                    "secure": before_after(0.3, 0.35, 90),
                     "parsed": before_after(0.9, 0.9, 90),
                     "answers_by_cwe": {"before": {"CWE-78": 9}, "after": {"CWE-78": 7, "CWE-95": 4}},
                 }
@@ -72,15 +72,15 @@ def metrics() -> dict[str, Any]:
             },
             "phishing": {
                 "phishing": {
-                    "complied": before_after(0.8, 0.3, 60),
-                    "success": before_after(0.3, 0.01, 60),
+                    "compliance_rate": before_after(0.8, 0.3, 60),
+                    "success_rate": before_after(0.3, 0.01, 60),
                     "persuasion": {
                         "before": interval(1.9, 0.2),
                         "after": interval(0.4, 0.1),
                         "change": interval(-1.5, 0.2),
                     },
                 },
-                "harmless": {"success": before_after(0.4, 0.4, 60)},
+                "harmless": {"success_rate": before_after(0.4, 0.4, 60)},
             },
             "uplift": {
                 "difference": interval(0.03, 0.05, 64),
