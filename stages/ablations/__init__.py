@@ -1,4 +1,4 @@
-"""What a choice of the recipe is worth: small models trained with it and without it, over several seeds.
+"""The effect of single choices of the recipe: small models trained with and without a choice, over several seeds.
 
-No stage of the default run: `ablations/dvc.yaml` names them, the ledger reads what they last found.
+The default run does not run these stages. `ablations/dvc.yaml` does, and the ledger reads their last results.
 """

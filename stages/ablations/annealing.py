@@ -1,8 +1,8 @@
-"""Annealing with and without the up-sampled high-quality set (3.1.3): what it gives a small member, and the flagship.
+"""Annealing with and without the up-sampled high-quality set (3.1.3): the gain of a small member and of the flagship.
 
-Both anneal the member as it was before: the same tokens, learning rate linearly to 0; one on the annealing mix of
-select documents, the other on the default mix. They are measured by the accuracy on all tasks; beside it stands that on
-the tasks that the set is about, as GSM8k and MATH are in the paper.
+Both variants anneal the member's long-context model on equally many tokens, one on the annealing mix, the other on the
+default mix; the learning rate decays linearly to 0. The effect is the accuracy on all tasks. A secondary effect is the
+accuracy on the tasks of the up-sampled domains, as GSM8k and MATH in the paper.
 """
 
 import json
@@ -16,33 +16,31 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from stages import statistics
-from stages.ablations.skills import Skills, accuracies
-from stages.ablations.trial import NATS, Values, compare, entry, fan_out, findings, follow, of
+from stages.ablations.effects import PERCENTAGE_POINTS, Values, difference, fixed, make_metrics, values_of
+from stages.ablations.skills import Skills, accuracy_by_task
+from stages.ablations.trial import Job, run_jobs, train_model
 from stages.interface import Context, Metrics, Paths, Section
 from stages.model.files import load_config, load_model
 from stages.pretraining import annealing
-from stages.pretraining.phase import Validation, load_member
+from stages.pretraining.phase import load_member
 from stages.tasks import HELPFUL_TASKS
-from stages.training.language_modelling import MixtureBatches
-from stages.training.loader import Mixture, Split, TokenShards
+from stages.training.loader import TokenShards
 from stages.training.optimizer import load_optimizer_state
-from stages.training.schedule import Schedule
-
-POINTS = "percentage points"
+from stages.training.schedule import Schedule, count_steps
 
 
 class AnnealingComparison(Section):
-    """How often it is repeated and how it is measured."""
+    """Repetitions and measurements."""
 
     seeds: int = Field(ge=2)
-    """Runs with and without (assumption); a seed decides the order of the data."""
+    """Runs per variant (assumption); a seed determines the order of the data."""
     skills: Skills
     domain_tasks: list[str] = Field(min_length=1)
-    """Tasks of the domains that are up-sampled, whose accuracy is also told apart (paper 3.1.3: GSM8k and MATH)."""
+    """Tasks of the up-sampled domains (paper 3.1.3: GSM8k and MATH)."""
 
     @field_validator("domain_tasks")
     @classmethod
-    def _exist(cls, tasks: list[str]) -> list[str]:
+    def _check_tasks(cls, tasks: list[str]) -> list[str]:
         if unknown := sorted(set(tasks) - set(HELPFUL_TASKS)):
             raise ValueError(f"no task is called {', '.join(unknown)}; there are {', '.join(HELPFUL_TASKS)}")
         return tasks
@@ -54,81 +52,60 @@ class Config(annealing.Config):
 
 
 @dataclass(frozen=True)
-class Annealed:
-    """One annealing of a member."""
+class AnnealingJob(Job):
+    """One annealing run of a member; the variants are "with" and "without"."""
 
     config: Config
-    variant: str
-    seed: int
-    scratch: Path
+    steps: int
     model: Path
     tokens: Path
     tokenizer: Path
-    steps: int
-
-    def batches(self) -> MixtureBatches:
-        """Of the annealing mix, or of the default mix without the select documents."""
-        config = self.config
-        split: Split = "anneal" if self.variant == "with" else "train"
-        mix = config.annealing.mix if self.variant == "with" else config.mix
-        shared = config.pretraining
-        mixture = Mixture(TokenShards(self.tokens), split, mix.shares(), shared.length, self.seed)
-        return MixtureBatches(mixture, max(1, shared.batch_tokens // shared.length), config.training.micro_tokens)
 
 
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
-    """tokens, tokenizer, herd, model (before annealing); for a larger member also `smaller`: what this stage found for
-    the smaller one, whose effect is then set against this one's."""
-    member, options, shared = context.item["member"], config.comparison, config.pretraining
-    tokens = load_member(inputs["herd"], member)["tokens"] * shared.annealing
-    steps = max(1, round(tokens / (max(1, shared.batch_tokens // shared.length) * shared.length)))
-    jobs = [
-        Annealed(
-            config,
-            variant,
-            seed,
-            context.scratch / f"{variant}-{seed}",
-            inputs["model"],
-            inputs["tokens"],
-            inputs["tokenizer"],
-            steps,
-        )
-        # Seeds of their own: the windows of the phases before must not come first again.
-        for seed in range(config.seed + 200, config.seed + 200 + options.seeds)
-        for variant in ("with", "without")
+    """tokens, tokenizer, herd, model (before annealing); for a larger member also `smaller`, the metrics of this stage
+    for the smaller one: the effect is then the difference of the two gains."""
+    member, options = context.item["member"], config.comparison
+    shards = TokenShards(inputs["tokens"])
+    tokens = load_member(inputs["herd"], member)["tokens"] * config.pretraining.annealing
+    batches, _ = annealing.make_batches(config, shards, config.seed)
+    steps = count_steps(tokens, batches.batch_tokens)
+    paths = {name: inputs[name] for name in ("model", "tokens", "tokenizer")}
+    job = AnnealingJob("", config.seed, context.scratch, config, steps, **paths)
+    # Other seeds than in the previous phases, or annealing would start with the same windows.
+    first_seed = config.seed + 200
+    jobs = job.make_jobs(range(first_seed, first_seed + options.seeds), {"with": {}, "without": {}})
+    runs = run_jobs(context, measure, jobs)
+    compared = f"with the up-sampled set minus without, {member}"
+    domain = f"accuracy on {' and '.join(options.domain_tasks)} {compared}"
+    gain = difference(f"accuracy {compared}", "with", "without", "accuracy", PERCENTAGE_POINTS)
+    also = [
+        difference(domain, "with", "without", "domain_accuracy", PERCENTAGE_POINTS),
+        difference(f"held-out loss of the default mix, {compared}", "with", "without"),
     ]
-    rows = fan_out(context, measure, jobs)
-    gain = gains(rows)
-    what = f"with the up-sampled set minus without, {member}"
-    own = entry(f"accuracy {what}", POINTS, statistics.mean_over_seeds(gain))
-    domain = entry(
-        f"accuracy on {' and '.join(options.domain_tasks)} {what}",
-        POINTS,
-        compare(rows, "with", "without", "domain_accuracy"),
-    )
-    loss = entry(f"held-out loss of the default mix, {what}", NATS, compare(rows, "with", "without"))
-    made = {
+    configuration = {
         "member": member,
         "parameters": load_config(inputs["model"]).parameters,
         "steps": steps,
         "comparison": options.model_dump(),
         "annealing_mix": config.annealing.mix.model_dump(),
-        "tokens_sha256": TokenShards(inputs["tokens"]).fingerprint,
+        "tokens_sha256": shards.fingerprint,
     }
     if "smaller" not in inputs:
-        return findings(own, [domain, loss], rows, made)
+        return make_metrics(runs, gain, also, configuration)
     smaller = json.loads(inputs["smaller"].read_text())
-    before = gains(smaller["runs"])
-    both = f"gain of {smaller['configuration']['member']} minus gain of {member} from the up-sampled set"
-    return findings(entry(f"{both}, accuracy", POINTS, unpaired(before, gain)), [own, domain, loss], rows, made)
+    gains = f"gain of {smaller['configuration']['member']} minus gain of {member} from the up-sampled set, accuracy"
+    difference_of_gains = welch_difference(accuracy_gains(smaller["runs"]), accuracy_gains(runs))
+    effect = fixed(gains, PERCENTAGE_POINTS, difference_of_gains)
+    return make_metrics(runs, effect, [gain, *also], configuration)
 
 
-def gains(rows: Sequence[Values]) -> np.ndarray:
-    """What the set adds to the accuracy, by seed."""
-    return of(rows, "with", "accuracy") - of(rows, "without", "accuracy")
+def accuracy_gains(runs: Sequence[Values]) -> np.ndarray:
+    """Accuracy with the set minus without, [seeds]."""
+    return values_of(runs, "with", "accuracy") - values_of(runs, "without", "accuracy")
 
 
-def unpaired(first: np.ndarray, second: np.ndarray) -> dict[str, float]:
+def welch_difference(first: np.ndarray, second: np.ndarray) -> dict[str, float]:
     """Mean of the first minus mean of the second of independent runs, with Welch's interval."""
     errors = [values.var(ddof=1) / len(values) for values in (first, second)]
     value, error = float(first.mean() - second.mean()), float(sum(errors)) ** 0.5
@@ -139,19 +116,18 @@ def unpaired(first: np.ndarray, second: np.ndarray) -> dict[str, float]:
     return {"value": value, "low": value - half, "high": value + half, "n": min(len(first), len(second))}
 
 
-def measure(job: Annealed) -> Values:
+def measure(job: AnnealingJob) -> Values:
     """Anneals the member; its accuracy and its held-out loss."""
-    config = job.config
+    config, shards = job.config, TokenShards(job.tokens)
+    with_set, without_set = annealing.make_batches(config, shards, job.seed)
+    batches = with_set if job.variant == "with" else without_set
     model = load_model(job.model)
     peak = config.learning_rate.at(model.config.parameters) * config.annealing.start
     schedule = Schedule(peak, job.steps, decay="linear")
-    follow(job, config.training, model, job.batches(), schedule, optimizer_state=load_optimizer_state(job.model))
-    shards = TokenShards(job.tokens)
-    held_out = Validation(shards, config.mix.shares(), config.pretraining, config.training, config.seed)
-    by_task = accuracies(model, job.tokenizer, config.comparison.skills, config.seed)
-    domain = fmean(by_task[task] for task in config.comparison.domain_tasks)
+    train_model(job, config.training, model, batches, schedule, optimizer_state=load_optimizer_state(job.model))
+    by_task = accuracy_by_task(model, job.tokenizer, config.comparison.skills, config.seed)
     return {
-        "loss": float(held_out.losses(model).mean()),
+        "loss": float(config.make_validation(shards).losses(model).mean()),
         "accuracy": fmean(by_task.values()),
-        "domain_accuracy": domain,
+        "domain_accuracy": fmean(by_task[task] for task in config.comparison.domain_tasks),
     }

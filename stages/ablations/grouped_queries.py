@@ -1,7 +1,7 @@
-"""Grouped-query attention (3.2): a smaller key-value cache and faster decoding, against full heads; and its loss.
+"""Grouped-query attention (3.2) against multi-head attention: size of the KV cache, decoding speed, and loss.
 
-Two models are compared: small ones that are trained, for the loss, and one with fresh weights that is wide enough for
-its cache to matter, for the speed: what a token costs does not depend on what the weights are.
+Small models are trained for the loss. The speed is measured on an untrained model that is wide enough for its cache to
+matter, since it does not depend on the weights.
 """
 
 from dataclasses import dataclass
@@ -12,88 +12,83 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from stages import statistics
-from stages.ablations.trial import NATS, Trial, TrialConfig, Trials, compare, entry, findings, held_out_loss
+from stages.ablations.effects import difference, exact, make_metrics, over_seeds
+from stages.ablations.trial import MixTrialConfig, Trial, TrialSettings, measure_loss
 from stages.interface import Context, Metrics, Paths, Section
 from stages.model.generate import SamplingParams, generate
 from stages.model.llama import KVCache, Llama, LlamaConfig
 from stages.scaling.ladder import Shape
-from stages.tokenizer.corpus import Mix
 
 
 class Decoding(Section):
-    """What is decoded to measure the speed."""
+    """The decoding whose speed is measured."""
 
     shape: Shape
-    """The model with grouped queries; the other has a key and value head for each query head."""
+    """The model with grouped queries; the other one has a key-value head per query head."""
     batch: int = Field(gt=0)
     """Sequences decoded together (assumption)."""
     prompt: int = Field(gt=0)
-    """Tokens of each prompt (assumption)."""
+    """Tokens per prompt (assumption)."""
     new_tokens: int = Field(gt=1)
-    """Tokens generated after it (assumption)."""
+    """Generated tokens per prompt (assumption)."""
     rounds: int = Field(ge=3)
-    """How often both are measured, in turns (assumption)."""
+    """Measurements of each model, alternating (assumption)."""
 
 
 class GroupedQueries(Section):
-    """Grouped queries against full heads."""
+    """Grouped-query against multi-head attention."""
 
-    trials: Trials
+    trials: TrialSettings
     decoding: Decoding
 
 
 @dataclass(frozen=True)
-class Config(TrialConfig):
-    mix: Annotated[Mix, "mix"]
+class Config(MixTrialConfig):
     grouped_queries: Annotated[GroupedQueries, "ablations.grouped_queries"]
 
 
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
-    """tokens. The effect is the ratio of decoding speeds; being a time, it alone is not the same in every run."""
-    settings = config.grouped_queries
-    trials = settings.trials
-    trial = Trial.of(config, trials, inputs["tokens"], config.mix.shares(), context)
-    shapes = both(trial.shape)
-    rows = trial.runs(context, held_out_loss, {variant: {"shape": shape} for variant, shape in shapes.items()})
-    wide = both(config.architecture.config(settings.decoding.shape, trial.shape.vocab_size))
-    speed = speed_ratio(wide, settings.decoding, config.seed)
-    sizes = {variant: cache_bytes(shape, settings.decoding) for variant, shape in wide.items()}
+    """tokens. The effect is the ratio of decoding speeds; as a time, it alone differs between runs."""
+    settings, decoding = config.grouped_queries.trials, config.grouped_queries.decoding
+    trial = Trial.create(config, settings, inputs["tokens"], config.mix.shares(), context)
+    shapes = grouped_and_full(trial.shape)
+    runs = trial.run_variants(context, measure_loss, {variant: {"shape": shape} for variant, shape in shapes.items()})
+    wide = grouped_and_full(config.architecture.config(decoding.shape, trial.shape.vocab_size))
+    ratios = speed_ratios(wide, decoding, config.seed)
+    sizes = {variant: cache_bytes(shape, decoding) for variant, shape in wide.items()}
     ratio = sizes["full"] / sizes["grouped"]
+    effect = over_seeds(
+        "decoding speed of grouped queries over that of full heads", "times the tokens per second", ratios
+    )
     also = [
-        entry("loss of grouped queries minus of full heads", NATS, compare(rows, "grouped", "full")),
-        entry(
-            "cache of full heads over that of grouped queries", "times the bytes", statistics.mean(np.array([ratio]))
-        ),
+        difference("loss of grouped queries minus of full heads", "grouped", "full"),
+        exact("cache of full heads over that of grouped queries", "times the bytes", ratio, 1),
     ]
-    made = {
-        "trials": trials.model_dump(),
+    configuration = trial.description | {
         "parameters": {variant: shape.parameters for variant, shape in shapes.items()},
-        "decoding": settings.decoding.model_dump(),
+        "decoding": decoding.model_dump(),
         "cache_bytes": sizes,
-        "tokens_sha256": trial.shards.fingerprint,
     }
-    effect = entry("decoding speed of grouped queries over that of full heads", "times the tokens per second", speed)
-    return findings(effect, also, rows, made)
+    return make_metrics(runs, effect, also, configuration)
 
 
-def both(grouped: LlamaConfig) -> dict[str, LlamaConfig]:
-    """The shape, and the same with a key and value head for each query head."""
+def grouped_and_full(grouped: LlamaConfig) -> dict[str, LlamaConfig]:
+    """The shape with grouped queries, and the same with a key-value head per query head."""
     full = LlamaConfig(**{**grouped.to_json(), "num_key_value_heads": grouped.num_attention_heads})  # type: ignore[arg-type]
     return {"grouped": grouped, "full": full}
 
 
 def cache_bytes(shape: LlamaConfig, decoding: Decoding) -> int:
-    """Bytes of the keys and values of all layers while decoding."""
+    """Bytes of the KV cache of all layers."""
     cache = KVCache(decoding.batch, decoding.prompt + decoding.new_tokens, shape, torch.float32)
     return shape.num_hidden_layers * (cache.keys.nbytes + cache.values.nbytes)
 
 
-def speed_ratio(shapes: dict[str, LlamaConfig], decoding: Decoding, seed: int) -> dict[str, float]:
-    """Tokens per second of grouped queries over those of full heads, with its interval over the rounds.
+def speed_ratios(shapes: dict[str, LlamaConfig], decoding: Decoding, seed: int) -> np.ndarray:
+    """Tokens per second of grouped queries over those of full heads, [rounds].
 
-    Both run in turns, and what counts is the time this process itself computes, without the kernel's for it: neither
-    what else the machine does nor what it charges for fresh memory should decide it.
+    Both run alternately. The user CPU time of the process is measured, so that neither other processes nor memory
+    allocation by the kernel influence it.
     """
     models = {variant: Llama(shape).init_weights(seed).eval() for variant, shape in shapes.items()}
     generator = torch.Generator().manual_seed(seed)
@@ -106,9 +101,9 @@ def speed_ratio(shapes: dict[str, LlamaConfig], decoding: Decoding, seed: int) -
         return getrusage(RUSAGE_SELF).ru_utime - started
 
     ratios = []
-    for number in range(decoding.rounds + 1):  # the first one warms up
-        # The prompt is the same work for both but for its size: what it takes is taken off.
+    for number in range(decoding.rounds + 1):  # round 0 is the warm-up
+        # Only decoding is measured: the time of the prompt is subtracted.
         spent = {name: seconds(m, decoding.new_tokens) - seconds(m, 1) for name, m in models.items()}
         if number:
             ratios.append(spent["full"] / spent["grouped"])
-    return statistics.mean_over_seeds(np.array(ratios))
+    return np.array(ratios)

@@ -1,4 +1,4 @@
-"""Heuristic filters (3.1.1): the corpus before and after them, and what they removed for which reason."""
+"""Heuristic filters (3.1.1): the corpus with and without them, and the documents removed by reason."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -6,31 +6,30 @@ from typing import Annotated
 
 import pyarrow.parquet as pq
 
-from stages.ablations.corpora import Comparison, certain, race, read
-from stages.ablations.trial import NATS, TrialConfig, compare, entry, findings
+from stages.ablations.corpora import CorpusComparison, compare_corpora, read_documents
+from stages.ablations.effects import difference, exact
+from stages.ablations.trial import TrialConfig
 from stages.interface import Context, Metrics, Paths
 
 
 @dataclass(frozen=True)
 class Config(TrialConfig):
-    comparison: Annotated[Comparison, "ablations.heuristic_filter"]
+    comparison: Annotated[CorpusComparison, "ablations.heuristic_filter"]
 
 
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
-    """deduplicated (before), filtered (after), corpus, tokenizer."""
+    """deduplicated (before the filters), filtered (after them), corpus, tokenizer."""
     options = config.comparison
     variants = {
-        "without": read(inputs["deduplicated"], options.sources),
-        "with": read(inputs["filtered"], options.sources),
+        "without": read_documents(inputs["deduplicated"], options.sources),
+        "with": read_documents(inputs["filtered"], options.sources),
     }
-    clean = read(inputs["corpus"], options.held_out)
-    rows, made = race(config, options, variants, clean, inputs["tokenizer"], context)
     removed = pq.read_table(inputs["filtered"] / "removed.parquet", columns=["id", "reason"]).to_pylist()
-    among = {row["id"] for row in variants["without"]}
-    reasons = Counter(row["reason"] for row in removed if row["id"] in among)
+    ids = {document["id"] for document in variants["without"]}
+    reasons = Counter(record["reason"] for record in removed if record["id"] in ids)
     also = [
-        entry(f"documents removed: {reason}", "% of documents", certain(100 * count / len(among), len(among)))
+        exact(f"documents removed: {reason}", "% of documents", 100 * count / len(ids), len(ids))
         for reason, count in sorted(reasons.items())
     ]
-    effect = entry("loss without heuristics minus with them, equal tokens", NATS, compare(rows, "without", "with"))
-    return findings(effect, also, rows, made)
+    effect = difference("loss without heuristics minus with them, equal tokens", "without", "with")
+    return compare_corpora(config, options, variants, inputs, context, effect, also)

@@ -1,31 +1,30 @@
-"""The data mix by scaling experiments (3.1.2): small models on candidate mixes say which a larger one needs.
+"""The data mix by scaling experiments (3.1.2): small models on candidate mixes predict the best mix of a larger model.
 
-Each mix is trained at several sizes. The small ones' losses are extrapolated, a power law in FLOPs for each mix, to the
-largest; the ranking so predicted is held against the ranking reached, by Spearman's correlation, seed by seed. The loss
-is that on held-out documents of all buckets in equal shares, so that no mix is measured on itself.
+Each mix is trained at several sizes. A power law in FLOPs per mix extrapolates the losses of the small models to the
+largest. The predicted ranking is compared with the measured one by Spearman's correlation, seed by seed. The loss is
+measured on held-out documents of all buckets in equal shares, so that no mix is evaluated on itself.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 from pydantic import Field
 
-from stages import statistics
-from stages.ablations.skills import Skills, accuracy
-from stages.ablations.trial import NATS, Trial, TrialConfig, Trials, Values, entry, fan_out, findings
+from stages.ablations.effects import NATS, make_metrics, over_seeds
+from stages.ablations.skills import Skills, SkillTrial, measure_skills
+from stages.ablations.trial import TrialConfig, TrialSettings, run_jobs
 from stages.interface import Context, Metrics, Paths, Section
 from stages.scaling.flops import training_flops
 from stages.scaling.ladder import Shape
 from stages.tokenizer.corpus import BUCKETS, Mix
 from stages.training.loader import TokenShards
 
-EQUAL: dict[str, float] = {bucket: 1 / len(BUCKETS) for bucket in BUCKETS}
+EQUAL_SHARES: dict[str, float] = {bucket: 1 / len(BUCKETS) for bucket in BUCKETS}
 
 
 class Size(Section):
-    """One size of the experiment."""
+    """One model size."""
 
     shape: Shape
     tokens: float = Field(gt=0)
@@ -35,14 +34,14 @@ class Size(Section):
 class Mixes(Section):
     """The candidate mixes and the sizes."""
 
-    trials: Trials
-    """Their shape and tokens do not count here."""
+    trials: TrialSettings
+    """Their shape and tokens are not used."""
     sizes: list[Size] = Field(min_length=3)
-    """In ascending order: the last is the larger model, the others predict it."""
+    """In ascending order: the last is the larger model, which the others predict."""
     candidates: dict[str, Mix] = Field(min_length=3)
-    """Mixes by name (assumption; the paper gives the chosen one only: 50/25/17/8)."""
+    """Mixes by name (assumption; the paper only gives the chosen one: 50/25/17/8)."""
     skills: Skills
-    """What the largest models are asked."""
+    """The task test of the larger models."""
 
 
 @dataclass(frozen=True)
@@ -50,114 +49,79 @@ class Config(TrialConfig):
     mixes: Annotated[Mixes, "ablations.mixes"]
 
 
-@dataclass(frozen=True)
-class MixTrial(Trial):
-    """A model of one size on one mix."""
-
-    skills: Skills | None = None
-    """None: the model is asked nothing."""
-    tokenizer: Path | None = None
-
-
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
     """tokens, tokenizer."""
-    options = config.mixes
-    trials = options.trials
+    options, seeds = config.mixes, config.seeds(config.mixes.trials)
     shards = TokenShards(inputs["tokens"])
     shapes = [config.architecture.config(size.shape, shards.vocab_size) for size in options.sizes]
     flops = np.array(
         [training_flops(shape.parameters, size.tokens) for shape, size in zip(shapes, options.sizes, strict=True)]
     )
-    jobs = [
-        MixTrial(
-            config,
-            trials,
-            f"{name} {number}",
-            seed,
-            context.scratch / f"{name}-{number}-{seed}",
-            inputs["tokens"],
-            mix.shares(),
-            shapes[number],
-            options.sizes[number].tokens,
-            skills=options.skills if number == len(shapes) - 1 else None,
-            tokenizer=inputs["tokenizer"],
-        )
-        for number in reversed(range(len(shapes)))  # the largest first, so that no worker is left with one
-        for seed in config.seeds(trials)
-        for name, mix in options.candidates.items()
-    ]
-    rows = fan_out(context, measure, jobs)
+    fields = {"tokenizer": inputs["tokenizer"], "validation_shares": EQUAL_SHARES}
+    trial = SkillTrial.create(config, options.trials, inputs["tokens"], EQUAL_SHARES, context, **fields)
+    last = len(shapes) - 1
+    jobs = []
+    for number in reversed(range(len(shapes))):  # the largest first, so that the workers finish together
+        size = {
+            "shape": shapes[number],
+            "num_tokens": options.sizes[number].tokens,
+            "skills": options.skills if number == last else None,
+        }
+        variants = {f"{name} {number}": {"shares": mix.shares(), **size} for name, mix in options.candidates.items()}
+        jobs += trial.make_jobs(seeds, variants)
+    runs = run_jobs(context, measure_skills, jobs)
     names = list(options.candidates)
-    by = {(row["variant"], row["seed"]): row for row in rows}
+    run_of = {(run["variant"], run["seed"]): run for run in runs}
     losses = np.array(
-        [
-            [[by[f"{name} {number}", seed]["loss"] for number in range(len(shapes))] for name in names]
-            for seed in config.seeds(trials)
-        ]
+        [[[run_of[f"{name} {n}", seed]["loss"] for n in range(len(shapes))] for name in names] for seed in seeds]
     )  # [seeds, mixes, sizes]
     predicted, reached = extrapolate(losses[..., :-1], flops), losses[..., -1]
     chosen = int(predicted.mean(0).argmin())
     others = [number for number in range(len(names)) if number != chosen]
-    last = len(shapes) - 1
     also = [
-        entry(
+        over_seeds(
             "rank correlation of the mixes, largest of the small models and larger one",
             "Spearman's rho",
-            statistics.mean_over_seeds(spearman(losses[..., -2], reached)),
+            spearman(losses[..., -2], reached),
         ),
-        entry(
+        over_seeds(
             f"reached loss of the larger model on the chosen mix, {names[chosen]}, minus mean of the others",
             NATS,
-            statistics.mean_over_seeds(reached[:, chosen] - reached[:, others].mean(1)),
+            reached[:, chosen] - reached[:, others].mean(1),
         ),
-        entry(
-            "predicted minus reached loss, mean of all mixes",
-            NATS,
-            statistics.mean_over_seeds((predicted - reached).mean(1)),
-        ),
+        over_seeds("predicted minus reached loss, mean of all mixes", NATS, (predicted - reached).mean(1)),
     ]
     for number, name in enumerate(names):
-        right = np.array([by[f"{name} {last}", seed]["accuracy"] for seed in config.seeds(trials)])
+        accuracy = np.array([run_of[f"{name} {last}", seed]["accuracy"] for seed in seeds])
         also += [
-            entry(
-                f"{name}: predicted loss of the larger model", NATS, statistics.mean_over_seeds(predicted[:, number])
-            ),
-            entry(f"{name}: its reached loss", NATS, statistics.mean_over_seeds(reached[:, number])),
-            entry(f"{name}: its accuracy on all tasks", "%", statistics.mean_over_seeds(right)),
+            over_seeds(f"{name}: predicted loss of the larger model", NATS, predicted[:, number]),
+            over_seeds(f"{name}: its reached loss", NATS, reached[:, number]),
+            over_seeds(f"{name}: its accuracy on all tasks", "%", accuracy),
         ]
-    made = {
-        "trials": trials.model_dump(exclude={"tokens", "shape"}),
+    configuration = {
+        "trials": options.trials.model_dump(exclude={"tokens", "shape"}),
         "mixes": options.model_dump(exclude={"trials"}),
         "parameters": [shape.parameters for shape in shapes],
         "flops": flops.tolist(),
         "chosen": names[chosen],
         "tokens_sha256": shards.fingerprint,
     }
-    effect = entry(
+    effect = over_seeds(
         f"rank correlation of {len(names)} mixes, predicted from small models and reached by a larger one",
         "Spearman's rho",
-        statistics.mean_over_seeds(spearman(predicted, reached)),
+        spearman(predicted, reached),
     )
-    return findings(effect, also, rows, made)
+    return make_metrics(runs, effect, also, configuration)
 
 
 def extrapolate(losses: np.ndarray, flops: np.ndarray) -> np.ndarray:
-    """Losses [seeds, mixes, sizes - 1] of the small models to that of the last size, by log loss over log FLOPs."""
+    """Loss at the last size [seeds, mixes], by a power law in FLOPs [sizes] from losses [seeds, mixes, sizes - 1]."""
     seeds, mixes, sizes = losses.shape
     slope, start = np.polyfit(np.log(flops[:-1]), np.log(losses).reshape(-1, sizes).T, 1)
     return np.exp(start + slope * np.log(flops[-1])).reshape(seeds, mixes)
 
 
 def spearman(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Rank correlation over the mixes of each seed, [seeds]; losses have no ties."""
+    """Rank correlation of two arrays [seeds, mixes] without ties, [seeds]."""
     ranks = [values.argsort(1).argsort(1).astype(float) for values in (first, second)]
     return np.array([np.corrcoef(one, other)[0, 1] for one, other in zip(*ranks, strict=True)])
-
-
-def measure(trial: MixTrial) -> Values:
-    """Trains the model; its loss over all buckets alike, and its accuracy if it is asked."""
-    model, _ = trial.train()
-    values = {"loss": trial.loss(model, EQUAL)}
-    if trial.skills is not None and trial.tokenizer is not None:
-        values["accuracy"] = accuracy(model, trial.tokenizer, trial.skills, trial.config.seed)
-    return values

@@ -1,6 +1,6 @@
-"""Model-based quality filtering (3.1.1): documents the classifiers prefer against documents drawn at random.
+"""Model-based quality filtering (3.1.1): the documents that the classifiers rate best, against random documents.
 
-The stage `curation.classify` is run once more without thresholds, so that every document has its scores.
+The scores of all documents come from the stage `curation.classify` without thresholds.
 """
 
 from dataclasses import dataclass
@@ -9,17 +9,18 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from stages.ablations.corpora import Comparison, once, race, read
-from stages.ablations.trial import NATS, TrialConfig, compare, entry, findings
+from stages.ablations.corpora import CorpusComparison, compare_corpora, make_once, read_documents
+from stages.ablations.effects import difference
+from stages.ablations.trial import TrialConfig
 from stages.curation import classify
 from stages.interface import Context, Metrics, Paths
 
 
-class QualityComparison(Comparison):
-    """What is trained on and measured on, and how much the filter keeps."""
+class QualityComparison(CorpusComparison):
+    """Training and held-out documents, and the share that the filter keeps."""
 
     keep: float = Field(gt=0, lt=1)
-    """Share of the documents that the filtered corpus keeps, those of the highest quality score (assumption)."""
+    """Share of the documents that the filtered corpus keeps, by quality score (assumption)."""
 
 
 @dataclass(frozen=True)
@@ -29,31 +30,37 @@ class Config(TrialConfig):
 
 
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
-    """filtered (what classify reads), corpus, tokenizer."""
+    """filtered (the input of classify), corpus, tokenizer."""
     options = config.comparison
-    lenient, filtered = without_thresholds(config), {"documents": inputs["filtered"]}
-    scored = once(context.scratch / "scored", lambda out: classify.run(lenient, filtered, {"documents": out}, context))
-    every = read(scored, options.sources)
-    bar = float(np.quantile([row["quality"] for row in every], 1 - options.keep))
+    no_thresholds, filtered = remove_thresholds(config), {"documents": inputs["filtered"]}
+    scored = make_once(
+        context.scratch / "scored", lambda out: classify.run(no_thresholds, filtered, {"documents": out}, context)
+    )
+    documents = read_documents(scored, options.sources)
+    threshold = float(np.quantile([document["quality"] for document in documents], 1 - options.keep))
     quality, judge = config.classify.quality, config.classify.judge
-    passed = [row for row in every if classify.low(row, quality, judge.threshold) is None]
-    variants = {"best": [row for row in every if row["quality"] >= bar], "random": every, "pipeline": passed}
-    clean = read(inputs["corpus"], options.held_out)
-    rows, made = race(config, options, variants, clean, inputs["tokenizer"], context)
-    what = f"loss on random documents minus on the best {100 * options.keep:.0f}% by quality, equal tokens"
-    share = 100 * len(passed) / len(every)
-    also = [
-        entry(
-            f"... minus on what the pipeline's thresholds keep ({share:.0f}% of the documents)",
-            NATS,
-            compare(rows, "random", "pipeline"),
-        )
-    ]
-    return findings(entry(what, NATS, compare(rows, "random", "best")), also, rows, made | {"quality_bar": bar})
+    variants = {
+        "best": [document for document in documents if document["quality"] >= threshold],
+        "random": documents,
+        "pipeline": [each for each in documents if classify.low(each, quality, judge.threshold) is None],
+    }
+    share = 100 * len(variants["pipeline"]) / len(documents)
+    compared = f"loss on random documents minus on the best {100 * options.keep:.0f}% by quality, equal tokens"
+    pipeline = f"... minus on what the pipeline's thresholds keep ({share:.0f}% of the documents)"
+    return compare_corpora(
+        config,
+        options,
+        variants,
+        inputs,
+        context,
+        difference(compared, "random", "best"),
+        [difference(pipeline, "random", "pipeline")],
+        quality_bar=threshold,
+    )
 
 
-def without_thresholds(config: Config) -> classify.Config:
-    """The same classifiers, and no document dropped."""
+def remove_thresholds(config: Config) -> classify.Config:
+    """The same classifiers, without dropping a document."""
     options = config.classify
     changed = {
         "quality": options.quality.model_copy(update={"threshold": 0.0, "lowest": 0.0}),

@@ -1,23 +1,23 @@
-"""What all ablations share: one small model trained on some tokens, runs over variants and seeds, and their comparison.
+"""What all ablations share: the training of a small model, and the runs over all variants and seeds.
 
-A seed decides the initial weights and the order of the data, for all variants alike; so variants are compared seed by
-seed, and the interval is over seeds.
+A seed determines the initial weights and the order of the data, equally for all variants. Variants are therefore
+compared seed by seed, and the intervals are over seeds.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Protocol, Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
-import numpy as np
 from pydantic import Field
 
-from stages import statistics
-from stages.interface import Context, Metrics, Record, Section
+from stages.ablations.effects import Values
+from stages.interface import Context, Record, Section
 from stages.model.llama import Llama, LlamaConfig
 from stages.scaling.ladder import Architecture, LearningRate, Shape
+from stages.tokenizer.corpus import Mix
 from stages.training.batches import Loss
 from stages.training.language_modelling import MixtureBatches, held_out_losses, next_token_loss, validation_mixture
 from stages.training.loader import Mixture, TokenShards
@@ -25,17 +25,14 @@ from stages.training.loop import TrainingResult, train
 from stages.training.null_context import NullContext
 from stages.training.optimizer import OptimizerState
 from stages.training.parameters import Training
-from stages.training.schedule import Schedule
-
-Values = dict[str, Any]
-NATS = "nats per token"
+from stages.training.schedule import Schedule, count_steps
 
 
-class Trials(Section):
+class TrialSettings(Section):
     """How the models of an ablation are trained and measured."""
 
     seeds: int = Field(ge=2)
-    """Runs of each variant (assumption; the intervals are Student's over them)."""
+    """Seeds per variant (assumption; the intervals are Student's t over them)."""
     shape: Shape
     """The model."""
     tokens: float = Field(gt=0)
@@ -47,118 +44,131 @@ class Trials(Section):
     warmup_share: float = Field(gt=0, lt=1)
     """Share of the steps in which the learning rate rises (assumption; paper 3.2.1: 2,000 steps)."""
     floor: float = Field(ge=0, le=1)
-    """Where the cosine ends, as a share of the peak (paper 3.2.1: 0.1)."""
+    """Final learning rate of the cosine decay, as a share of the peak (paper 3.2.1: 0.1)."""
     validation_windows: int = Field(gt=1)
-    """Held-out windows the loss is measured on (assumption)."""
+    """Held-out windows that the loss is measured on (assumption)."""
 
     @property
-    def batch(self) -> int:
+    def batch_size(self) -> int:
         """Sequences per step."""
         return max(1, self.batch_tokens // self.length)
 
-    def steps(self, tokens: float) -> int:
-        """Steps that so many tokens make."""
-        return max(1, round(tokens / (self.batch * self.length)))
+    def count_steps(self, tokens: float) -> int:
+        """Steps in a budget of `tokens` tokens."""
+        return count_steps(tokens, self.batch_size * self.length)
 
 
 @dataclass(frozen=True)
 class TrialConfig:
-    """What every ablation's Config holds besides its own section."""
+    """The parameters that every ablation reads besides its own section."""
 
     seed: Annotated[int, "seed"]
     training: Annotated[Training, "training"]
     architecture: Annotated[Architecture, "architecture"]
     learning_rate: Annotated[LearningRate, "learning_rate"]
 
-    def seeds(self, trials: Trials) -> range:
+    def seeds(self, settings: TrialSettings) -> range:
         """The seeds of the runs."""
-        return range(self.seed, self.seed + trials.seeds)
+        return range(self.seed, self.seed + settings.seeds)
 
 
-class Job(Protocol):
-    """One run of an ablation: everything a worker process needs to know of it."""
+@dataclass(frozen=True)
+class MixTrialConfig(TrialConfig):
+    """The same for an ablation that trains on the data mix."""
 
-    @property
-    def variant(self) -> str: ...
-    @property
-    def seed(self) -> int: ...
-    @property
-    def scratch(self) -> Path: ...
+    mix: Annotated[Mix, "mix"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of an ablation; a worker process needs nothing else."""
+
+    variant: str
+    seed: int
+    scratch: Path
+    """Directory of this run: its checkpoints and its result."""
+
+    def make_jobs(self, seeds: Sequence[int], variants: Mapping[str, Record]) -> list[Self]:
+        """One job per seed and variant, in this order; `variants`: name -> the fields that differ from this job."""
+        return [
+            replace(self, variant=variant, seed=seed, scratch=self.scratch / f"{variant}-{seed}", **fields)
+            for seed in seeds
+            for variant, fields in variants.items()
+        ]
 
 
 J = TypeVar("J", bound=Job)
 
 
 @dataclass(frozen=True)
-class Trial:
-    """One model trained on a mixture of token shards: a job, if no more than that is to be said of it."""
+class Trial(Job):
+    """A job that trains one model on a mixture of token shards."""
 
     config: TrialConfig
-    trials: Trials
-    variant: str
-    seed: int
-    scratch: Path
-    """Of this run alone: its training state and its result."""
+    settings: TrialSettings
     tokens: Path
     shares: Mapping[str, float]
-    """Of the buckets of the tokens."""
+    """Shares of the buckets."""
     shape: LlamaConfig
-    budget: float
-    """Tokens."""
-    mask: bool = True
+    num_tokens: float
+    document_mask: bool = True
     """Whether attention stops at document boundaries."""
-    rate: float = 1.0
-    """Peak learning rate, as a multiple of the one for a model of this size."""
+    learning_rate_factor: float = 1.0
+    """Multiplies the peak learning rate of the model's size."""
 
     @classmethod
-    def of(
+    def create(
         cls,
         config: TrialConfig,
-        trials: Trials,
+        settings: TrialSettings,
         tokens: Path,
         shares: Mapping[str, float],
         context: Context,
-        **more: Any,
+        **fields: Any,
     ) -> Self:
-        """The trial of the usual shape on the usual number of tokens, which `runs` makes variants of; `more`: fields
-        of a class of trials."""
-        shape = config.architecture.config(trials.shape, TokenShards(tokens).vocab_size)
-        return cls(config, trials, "", config.seed, context.scratch, tokens, shares, shape, trials.tokens, **more)
+        """The trial with the shape and the number of tokens of `settings`; `fields` are those of a subclass."""
+        shape = config.architecture.config(settings.shape, TokenShards(tokens).vocab_size)
+        return cls("", config.seed, context.scratch, config, settings, tokens, shares, shape, settings.tokens, **fields)
 
-    def runs(self, context: Context, measure: Callable[[Self], Values], variants: Mapping[str, Record]) -> list[Values]:
-        """What `measure` finds for each seed and variant, in this order; `variants`: the fields in which each differs
-        from this trial, by its name."""
-        jobs = [
-            replace(self, variant=variant, seed=seed, scratch=self.scratch / f"{variant}-{seed}", **own)
-            for seed in self.config.seeds(self.trials)
-            for variant, own in variants.items()
-        ]
-        return fan_out(context, measure, jobs)
+    def run_variants(
+        self, context: Context, measure: Callable[[Self], Values], variants: Mapping[str, Record]
+    ) -> list[Values]:
+        """The results of `measure` for each seed and variant, in this order."""
+        return run_jobs(context, measure, self.make_jobs(self.config.seeds(self.settings), variants))
 
     @property
     def shards(self) -> TokenShards:
         return TokenShards(self.tokens)
 
-    def train(self, model: Llama | None = None, loss: Loss = next_token_loss) -> tuple[Llama, TrainingResult]:
-        """The model after its tokens; a fresh Llama of this shape unless one is given."""
-        model = model or Llama(self.shape).init_weights(self.seed)
-        steps = self.trials.steps(self.budget)
-        warmup = max(1, round(self.trials.warmup_share * steps))
-        peak = self.config.learning_rate.at(self.shape.parameters) * self.rate
-        schedule = Schedule(peak, steps, warmup, "cosine", self.trials.floor)
-        mixture = Mixture(self.shards, "train", self.shares, self.trials.length, self.seed, self.mask)
-        batches = MixtureBatches(mixture, self.trials.batch, self.config.training.micro_tokens)
-        return model, follow(self, self.config.training, model, batches, schedule, loss=loss)
+    @property
+    def description(self) -> Values:
+        """What determines the results of most ablations."""
+        return {
+            "trials": self.settings.model_dump(),
+            "parameters": self.shape.parameters,
+            "tokens_sha256": self.shards.fingerprint,
+        }
 
-    def loss(self, model: Llama, shares: Mapping[str, float] | None = None, mask: bool = True) -> float:
-        """Mean held-out loss in nats per token; the same windows for every run."""
-        windows = validation_mixture(self.shards, shares or self.shares, self.trials.length, self.config.seed)
+    def train(self, model: Llama | None = None, loss: Loss = next_token_loss) -> tuple[Llama, TrainingResult]:
+        """Trains `model`, by default a new Llama of this shape, on `num_tokens` tokens."""
+        model = model or Llama(self.shape).init_weights(self.seed)
+        steps = self.settings.count_steps(self.num_tokens)
+        warmup = max(1, round(self.settings.warmup_share * steps))
+        peak = self.config.learning_rate.at(self.shape.parameters) * self.learning_rate_factor
+        schedule = Schedule(peak, steps, warmup, "cosine", self.settings.floor)
+        mixture = Mixture(self.shards, "train", self.shares, self.settings.length, self.seed, self.document_mask)
+        batches = MixtureBatches(mixture, self.settings.batch_size, self.config.training.micro_tokens)
+        return model, train_model(self, self.config.training, model, batches, schedule, loss=loss)
+
+    def validation_loss(self, model: Llama, shares: Mapping[str, float] | None = None, mask: bool = True) -> float:
+        """Mean held-out loss in nats per token, on the same windows for every run."""
+        windows = validation_mixture(self.shards, shares or self.shares, self.settings.length, self.config.seed)
         windows.mask = mask
-        (losses,) = held_out_losses(model, [windows], self.trials.validation_windows, self.config.training)
+        (losses,) = held_out_losses(model, [windows], self.settings.validation_windows, self.config.training)
         return float(losses.mean())
 
 
-def follow(
+def train_model(
     job: Job,
     training: Training,
     model: Llama,
@@ -168,7 +178,7 @@ def follow(
     loss: Loss = next_token_loss,
     optimizer_state: OptimizerState | None = None,
 ) -> TrainingResult:
-    """Trains `model` in place; its partial state lies under `title` in the job's own directory."""
+    """Trains `model` in place; its checkpoints are stored under `title` in the job's directory."""
     scratch = job.scratch / title
     return train(
         model,
@@ -184,47 +194,26 @@ def follow(
     )
 
 
-def held_out_loss(trial: Trial) -> Values:
-    """Trains the model; its loss."""
+def measure_loss(trial: Trial) -> Values:
+    """Trains the model; its held-out loss."""
     model, _ = trial.train()
-    return {"loss": trial.loss(model)}
+    return {"loss": trial.validation_loss(model)}
 
 
-def kept(job: J, measure: Callable[[J], Values]) -> Values:
-    """What `measure` finds, or found before the stage was stopped: a finished run is not done twice."""
+def measure_once(job: J, measure: Callable[[J], Values]) -> Values:
+    """The result of `measure`, or the stored one if the job finished before the stage was stopped."""
     path = job.scratch / "result.json"
     if path.exists():
-        done: Values = json.loads(path.read_text())
-        return done
+        stored: Values = json.loads(path.read_text())
+        return stored
     values = {"variant": job.variant, "seed": job.seed} | measure(job)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")  # a result is there whole or not at all
+    partial = path.with_suffix(".partial")  # renamed when complete, so that a result is written atomically
     partial.write_text(json.dumps(values))
     partial.replace(path)
     return values
 
 
-def fan_out(context: Context, measure: Callable[[J], Values], jobs: Sequence[J]) -> list[Values]:
-    """What `measure` finds for each job, in their order; a finished run is not done twice."""
-    return context.map("runs", partial(kept, measure=measure), jobs, kind="process")
-
-
-def of(rows: Iterable[Values], variant: str, key: str) -> np.ndarray:
-    """The values of one variant's runs, in the order of their seeds."""
-    return np.array([row[key] for row in sorted(rows, key=lambda row: row["seed"]) if row["variant"] == variant])
-
-
-def compare(rows: Iterable[Values], first: str, second: str, key: str = "loss") -> dict[str, float]:
-    """first - second, seed by seed, with Student's interval over the seeds."""
-    rows = list(rows)
-    return statistics.mean_over_seeds(of(rows, first, key) - of(rows, second, key))
-
-
-def entry(compared: str, unit: str, interval: Mapping[str, float]) -> Values:
-    """A number of the ledger: what minus (or over) what, in which unit, with its interval."""
-    return {"compared": compared, "unit": unit, **interval}
-
-
-def findings(effect: Values, also: Sequence[Values], rows: Sequence[Values], configuration: Values) -> Metrics:
-    """An ablation's metrics: its effect and what stands beside it (entries both), every run, and how they were made."""
-    return {"effect": effect, "also": list(also), "runs": list(rows), "configuration": configuration}
+def run_jobs(context: Context, measure: Callable[[J], Values], jobs: Sequence[J]) -> list[Values]:
+    """The results of `measure` for each job, in their order; finished jobs are not repeated."""
+    return context.map("runs", partial(measure_once, measure=measure), jobs, kind="process")

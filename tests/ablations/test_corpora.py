@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from stages.ablations import heuristic_filter, line_dedup, quality_filter
-from stages.ablations.corpora import POOL, Comparison, read, write_tokens
+from stages.ablations.corpora import POOL, CorpusComparison, read_documents, write_tokens
 from stages.curation import classify, dedup, documents
 from stages.curation.documents import CLASSIFIED, SCHEMA, Account, Cut
 from stages.tokenizer import bpe
@@ -23,7 +23,7 @@ from tests.recorder import Recorder
 
 ROOT = Path(__file__).resolve().parents[2]
 CURATION = yaml.safe_load((ROOT / "params.yaml").read_text())["curation"]
-OPTIONS = Comparison(trials=TRIALS, sources=[], held_out=["news"], held_out_per_mille=200)
+OPTIONS = CorpusComparison(trials=TRIALS, sources=[], held_out=["news"], held_out_per_mille=200)
 BANNER = "Accept all the cookies of this site to go on reading here"
 
 
@@ -155,7 +155,7 @@ def test_the_quality_filter_keeps_the_best_by_scores_of_all(corpus: Path, world:
 
 
 def test_no_held_out_document_is_trained_on(corpus: Path, world: World, tmp_path: Path) -> None:
-    rows = read(corpus / "corpus", ["news"])
+    rows = read_documents(corpus / "corpus", ["news"])
     unseen = {row["id"] for row in rows if is_held_out(Document(row["id"], "general", 0.0, ""), 200)}
     assert 0 < len(unseen) < len(rows)
     config = heuristic_filter.Config(**vars(COMMON), comparison=OPTIONS)

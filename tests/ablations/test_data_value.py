@@ -18,7 +18,7 @@ def test_the_valued_source_is_kept_out_of_the_corpus(world: World, tmp_path: Pat
         }
         for n in range(400)
     ]
-    found = data_value.parts(corpus, options, seed=1)
+    found = data_value.split_corpus(corpus, options, seed=1)
     for part in ("train", "validation"):
         assert {row["source"] for bucket in ("general", "math") for row in found[part][bucket]} == {"web"}
         assert {row["source"] for row in found[part]["good"]} == {"sums"}

@@ -9,13 +9,13 @@ import pytest
 
 from flows.record import record
 from stages.ablations import document_mask, grouped_queries, mixture_of_experts
-from stages.ablations.trial import TrialConfig, Trials, kept
+from stages.ablations.trial import Job, TrialConfig, TrialSettings, measure_once
 from stages.scaling.ladder import Architecture, Shape
 from tests.fixtures import LEARNING_RATE, MIX, World, settings
 from tests.recorder import Recorder
 
 SHAPE = Shape(hidden_size=16, layers=1, heads=4, key_value_heads=2, ffn_size=32)
-TRIALS = Trials(
+TRIALS = TrialSettings(
     seeds=2, shape=SHAPE, tokens=2_000, length=32, batch_tokens=128, warmup_share=0.1, floor=0.1, validation_windows=8
 )
 COMMON = TrialConfig(1, settings(), Architecture(rope_theta=10_000, norm_eps=1e-5, tied=True), LEARNING_RATE)
@@ -71,9 +71,9 @@ def test_experts_are_trained_for_the_flops_of_the_dense_model(world: World, tmp_
 
 def test_a_spike_is_held_against_the_steps_before_it() -> None:
     losses = np.linspace(5, 4, 100) + 0.01 * np.sin(np.arange(100))
-    assert mixture_of_experts.spikes(losses, 20, 4) == 0
+    assert mixture_of_experts.count_spikes(losses, 20, 4) == 0
     losses[[50, 80]] += 1
-    assert mixture_of_experts.spikes(losses, 20, 4) == 2
+    assert mixture_of_experts.count_spikes(losses, 20, 4) == 2
 
 
 def test_the_spread_ratio_covers_the_truth() -> None:
@@ -103,13 +103,12 @@ def test_a_record_says_when_and_at_which_configuration(tmp_path: Path) -> None:
 
 
 def test_a_run_that_fails_leaves_no_result(tmp_path: Path) -> None:
-    class Job:
-        variant, seed, scratch = "a", 1, tmp_path / "a-1"
+    job = Job("a", 1, tmp_path / "a-1")
 
     def fail(job: Job) -> dict:
         raise OSError("the disk is full")
 
     with pytest.raises(OSError):
-        partial(kept, measure=fail)(Job())
-    assert kept(Job(), lambda job: {"loss": 1.0}) == {"variant": "a", "seed": 1, "loss": 1.0}
-    assert kept(Job(), fail) == {"variant": "a", "seed": 1, "loss": 1.0}
+        partial(measure_once, measure=fail)(job)
+    assert measure_once(job, lambda job: {"loss": 1.0}) == {"variant": "a", "seed": 1, "loss": 1.0}
+    assert measure_once(job, fail) == {"variant": "a", "seed": 1, "loss": 1.0}

@@ -1,0 +1,61 @@
+"""The effects of an ablation: differences between variants, paired by seed, with their intervals."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from stages import statistics
+from stages.interface import Metrics
+
+Values = dict[str, Any]
+NATS = "nats per token"
+PERCENTAGE_POINTS = "percentage points"
+
+
+def values_of(runs: Sequence[Values], variant: str, metric: str) -> np.ndarray:
+    """A metric of one variant's runs, in the order of their seeds, [seeds]."""
+    return np.array([run[metric] for run in sorted(runs, key=lambda run: run["seed"]) if run["variant"] == variant])
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A number of the ledger: what is compared, its unit, and how the runs give it with its interval."""
+
+    compared: str
+    unit: str
+    estimate: Callable[[Sequence[Values]], Mapping[str, float]]
+
+
+def difference(compared: str, first: str, second: str, metric: str = "loss", unit: str = NATS) -> Effect:
+    """Variant `first` minus variant `second`, paired by seed, with Student's interval over the seeds."""
+    return Effect(compared, unit, lambda runs: paired_difference(runs, first, second, metric))
+
+
+def fixed(compared: str, unit: str, interval: Mapping[str, float]) -> Effect:
+    """An interval that was computed before."""
+    return Effect(compared, unit, lambda runs: interval)
+
+
+def exact(compared: str, unit: str, value: float, n: int) -> Effect:
+    """A value without uncertainty, as an interval of width 0."""
+    return fixed(compared, unit, {"value": value, "low": value, "high": value, "n": n})
+
+
+def over_seeds(compared: str, unit: str, values: np.ndarray) -> Effect:
+    """The mean of values [seeds], with Student's interval."""
+    return fixed(compared, unit, statistics.mean_over_seeds(values))
+
+
+def paired_difference(runs: Sequence[Values], first: str, second: str, metric: str = "loss") -> dict[str, float]:
+    """Mean of first - second over seeds, with Student's interval."""
+    return statistics.mean_over_seeds(values_of(runs, first, metric) - values_of(runs, second, metric))
+
+
+def make_metrics(runs: Sequence[Values], effect: Effect, also: Sequence[Effect], configuration: Values) -> Metrics:
+    """An ablation's metrics: its effect, secondary effects, every run, and what determines the results."""
+    primary, *secondary = (
+        {"compared": each.compared, "unit": each.unit, **each.estimate(runs)} for each in (effect, *also)
+    )
+    return {"effect": primary, "also": secondary, "runs": list(runs), "configuration": configuration}
