@@ -16,7 +16,7 @@ from stages.interface import Context, Metrics, Paths, Section, StageError
 from stages.tokenizer import bpe
 from stages.tokenizer.chat import ChatFormat
 from stages.tokenizer.corpus import Document, is_held_out
-from stages.tokenizer.encode import chunks, write_index
+from stages.tokenizer.encode import batch_documents, write_index
 from stages.training.loader import TokenShards
 
 POOL = "pool"
@@ -105,7 +105,7 @@ def write_tokens(
         for bucket, documents in buckets.items():
             texts = [Document(each["id"], "general", 0.0, each["text"]) for each in documents]
             with (directory / f"{split}-{bucket}.bin").open("wb") as file:
-                for chunk in chunks(texts):
+                for chunk in batch_documents(texts):
                     for encoding in tokenizer.encode_batch([text.text for text in chunk], add_special_tokens=False):
                         tokens = np.array([chat.begin_of_text, *encoding.ids, chat.end_of_text], dtype=dtype)
                         file.write(tokens.tobytes())

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from stages.distributed import sharded_checkpoint as sharded
 from stages.distributed.layout import Layout
 from stages.distributed.parallelize import ModelParts, local_positions, make_mesh, parallelize
-from stages.distributed.pipeline import make_schedule
+from stages.distributed.pipeline import build_pipeline_schedule
 from stages.interface import StageError
 from stages.model.files import set_parameters
 from stages.model.llama import Llama, LlamaConfig, RewardModel
@@ -301,7 +301,7 @@ class ParallelStrategy:
         size = len(tensors["tokens"]) // count
         key = (count, size, tensors["tokens"].shape[1])
         if self._schedule is None or self._schedule[0] != key:  # its buffers are of these sizes
-            self._schedule = key, make_schedule(parts, count, self._schedule_loss, self.device)
+            self._schedule = key, build_pipeline_schedule(parts, count, self._schedule_loss, self.device)
 
         def micro_batch_loss(logits: Tensor, indices: Tensor) -> Tensor:
             first = int(indices[0])

@@ -1,4 +1,4 @@
-"""The pipeline's schedule (3.3.2): interleaved 1F1B over the parts that each rank holds."""
+"""The pipeline's schedule (3.3.2): interleaved 1F1B over the model parts of each rank."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,14 +12,14 @@ from stages.distributed.parallelize import ModelParts
 from stages.interface import StageError
 
 
-def make_schedule(
+def build_pipeline_schedule(
     parts: ModelParts, microbatches: int, loss: Callable[[Tensor, Tensor], Tensor], device: str
 ) -> ScheduleInterleaved1F1B:
-    """The schedule of a step of so many micro-batches; `loss` takes the last part's output and the targets."""
+    """The schedule of a step of `microbatches` micro-batches; `loss` takes the last stage's output and the targets."""
     layout, mesh = parts.layout, parts.mesh["pp"]
     if microbatches != layout.round_up_microbatches(microbatches):
         raise StageError(
-            f"layout: {microbatches} micro-batches do not make {layout.num_rounds(microbatches)} equal rounds of pp "
+            f"layout: {microbatches} micro-batches do not give {layout.num_rounds(microbatches)} equal rounds of pp "
             f"{layout.pp} or more; {layout.round_up_microbatches(microbatches)} would"
         )
     first, group = mesh.get_local_rank(), mesh.get_group()
@@ -31,7 +31,7 @@ def make_schedule(
 
 
 def in_flight(schedule: ScheduleInterleaved1F1B, layout: Layout, rank: int) -> Iterator[list[int]]:
-    """After each action of a pipeline rank: how many micro-batches of each of its parts wait for their gradient."""
+    """Yields, after each action of a pipeline rank, how many micro-batches of each part await their backward pass."""
     waiting = [0] * layout.virtual_stages
     for action in schedule.pipeline_order[rank]:
         if action is not None:

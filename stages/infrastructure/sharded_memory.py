@@ -24,7 +24,7 @@ from torch.utils._pytree import tree_leaves
 
 from stages.distributed.layout import Layout
 from stages.distributed.parallelize import ModelPart, ModelParts, apply_fsdp, make_mesh, split_model
-from stages.distributed.pipeline import in_flight, make_schedule
+from stages.distributed.pipeline import build_pipeline_schedule, in_flight
 from stages.interface import StageError
 from stages.model.llama import Llama, LlamaConfig
 from stages.training.language_modelling import next_token_loss
@@ -92,7 +92,7 @@ def peak_activations(
     layout = parts.layout
     if layout.pp == 1:
         return stage_bytes[0], 0
-    schedule = make_schedule(parts, num_micro_batches, lambda logits, targets: logits, "cpu")
+    schedule = build_pipeline_schedule(parts, num_micro_batches, lambda logits, targets: logits, "cpu")
     rank = parts.mesh["pp"].get_local_rank()
     peak = max(
         sum(count * each for count, each in zip(waiting, stage_bytes, strict=True))

@@ -17,18 +17,18 @@ from stages.interface import StageError
 from stages.model.llama import Llama, LlamaConfig, RewardModel, RopeScaling
 from stages.tokenizer.chat import CHAT_TEMPLATE
 
-MAPPED = 4 << 30
-"""Bytes of weights from which a model's file is mapped into memory instead of copied: ranks of a node then share it."""
+MMAP_BYTES = 4 << 30
+"""Weights of this size or more are mapped into memory instead of copied, so that the ranks of a node share them."""
 M = TypeVar("M", Llama, RewardModel)
 Shapes = Mapping[str, torch.Size]
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
-"""Names the files of a large model, whose weights lie in several."""
+"""Names the weight files of a large model."""
 ARCHITECTURES = {Llama: "LlamaForCausalLM", RewardModel: "LlamaForSequenceClassification"}
 
 
 def model_state_dict(model: nn.Module) -> dict[str, Tensor]:
-    """The state dict without what is stored under another name (a tied head)."""
+    """The state dict without a tied head, which is stored as the embedding."""
     config: LlamaConfig = model.config  # type: ignore[assignment]
     skip = {"lm_head.weight"} if config.tie_word_embeddings else set()
     return {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items() if name not in skip}
@@ -37,11 +37,10 @@ def model_state_dict(model: nn.Module) -> dict[str, Tensor]:
 def save_model(
     model: Llama | RewardModel, directory: Path, tokenizer: Path, context_length: int, chat: bool = False
 ) -> None:
-    """Writes `model` to `directory`, which transformers, vLLM and lm-eval open as it is.
+    """Writes `model` to `directory` in the format of transformers, vLLM and lm-eval.
 
-    `tokenizer` is any directory with the tokenizer's files; `context_length` the longest sequence trained, in tokens.
-    A `chat` model gets the chat template; a base model has none, by which the two are told apart. In a process group
-    the first rank alone writes.
+    `tokenizer` is a directory with the tokenizer's files; `context_length` the longest sequence trained, in tokens.
+    Only a `chat` model gets a chat template. In a process group only the first rank writes.
     """
     if dist.is_initialized() and dist.get_rank():
         return
@@ -85,9 +84,9 @@ def is_chat(directory: Path) -> bool:
 
 
 def load_config(directory: Path) -> LlamaConfig:
-    """The model's shape; raises StageError where the directory holds none, or another architecture than ours."""
+    """Reads the model's configuration; raises StageError if there is none, or if it is another architecture."""
     path = directory / "config.json"
-    values = _config(directory)
+    values = _read_config(directory)
     rope = values.get("rope_parameters") or values.get("rope_scaling") or {}
     kind = rope.get("rope_type", rope.get("type", "default"))
     other = {
@@ -95,18 +94,18 @@ def load_config(directory: Path) -> LlamaConfig:
         "hidden_act": values.get("hidden_act", "silu") != "silu",
         "rope_parameters": kind not in ("default", "llama3"),
     }
-    unknown = [f"{name} {values.get(name, rope)!r}" for name, differs in other.items() if differs]
-    if unknown:
-        raise StageError(f"{path}: this model does not compute {', '.join(unknown)}; use a plain Llama")
-    # What a config leaves out is as transformers has it.
+    unsupported = [f"{name} {values.get(name, rope)!r}" for name, differs in other.items() if differs]
+    if unsupported:
+        raise StageError(f"{path}: this model does not compute {', '.join(unsupported)}; use a plain Llama")
+    # Missing values have transformers' defaults.
     values["rope_theta"] = rope.get("rope_theta", values.get("rope_theta", 10_000.0))
     values.setdefault("rms_norm_eps", 1e-6)
     values.setdefault("num_key_value_heads", values.get("num_attention_heads"))
     fields = RopeScaling.__dataclass_fields__
-    # Released configs name the original context here, which a missing key must not silently take from the defaults.
-    absent = [name for name in fields if kind == "llama3" and name not in rope]
-    if absent:
-        raise StageError(f"{path}: rope_parameters of rope_type llama3 lacks {', '.join(absent)}")
+    # Released configs give the original context here; a missing key must not fall back to the default.
+    missing = [name for name in fields if kind == "llama3" and name not in rope]
+    if missing:
+        raise StageError(f"{path}: rope_parameters of rope_type llama3 lacks {', '.join(missing)}")
     values["rope_scaling"] = {name: rope[name] for name in fields} if kind == "llama3" else None
     try:
         return LlamaConfig(**{field: values[field] for field in LlamaConfig.__dataclass_fields__ if field in values})
@@ -114,7 +113,7 @@ def load_config(directory: Path) -> LlamaConfig:
         raise StageError(f"{path}: {str(error).removeprefix('LlamaConfig.__init__() ')}") from None
 
 
-def _config(directory: Path) -> dict[str, Any]:
+def _read_config(directory: Path) -> dict[str, Any]:
     path = directory / "config.json"
     try:
         values: dict[str, Any] = json.loads(path.read_text())
@@ -127,42 +126,42 @@ def _config(directory: Path) -> dict[str, Any]:
 
 def context_length(directory: Path) -> int:
     """The longest sequence, in tokens, that the model was trained on."""
-    return int(_config(directory).get("max_position_embeddings", 2048))
+    return int(_read_config(directory).get("max_position_embeddings", 2048))
 
 
 def load_model(directory: Path, kind: type[M] = Llama) -> M:  # type: ignore[assignment]
-    """A model from its directory, float32. A RewardModel made from a Llama's directory has a head of zeros.
+    """Loads a model in float32. A RewardModel loaded from a Llama's directory has a head of zeros.
 
-    Raises StageError where the weights are not whole, or not those of the config.
+    Raises StageError if the weights are damaged or do not fit the config.
     """
     with torch.device("meta"):
         model = kind(load_config(directory))
-    paths = _weights(directory)
+    paths = _weight_files(directory)
     path = paths[0] if len(paths) == 1 else directory / INDEX
     stored: dict[str, Tensor] = {}
     for part in paths:
         try:
             stored |= load_file(part)
         except (OSError, SafetensorError) as error:
-            raise StageError(f"{part} is not whole: {error}; make or fetch it again") from None
-    mapped = sum(part.stat().st_size for part in paths) >= MAPPED
-    state = {name: tensor.to(torch.float32, copy=not mapped) for name, tensor in stored.items()}
+            raise StageError(f"{part} is damaged: {error}; make or fetch it again") from None
+    use_mmap = sum(part.stat().st_size for part in paths) >= MMAP_BYTES
+    state = {name: tensor.to(torch.float32, copy=not use_mmap) for name, tensor in stored.items()}
     shapes: Shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
     if isinstance(model, RewardModel):
         state.setdefault("score.weight", torch.zeros(shapes["score.weight"]))
     if isinstance(model, RewardModel) or model.config.tie_word_embeddings:
         state.pop("lm_head.weight", None)
-    found: Shapes = {name: tensor.shape for name, tensor in state.items()}
-    wrong = sorted(name for name in {*found, *shapes} if found.get(name) != shapes.get(name))
+    stored_shapes: Shapes = {name: tensor.shape for name, tensor in state.items()}
+    wrong = sorted(name for name in {*stored_shapes, *shapes} if stored_shapes.get(name) != shapes.get(name))
     if wrong:
-        first = ", ".join(f"{name} is {found.get(name)} and should be {shapes.get(name)}" for name in wrong[:3])
+        first = ", ".join(f"{name} is {stored_shapes.get(name)} and should be {shapes.get(name)}" for name in wrong[:3])
         raise StageError(f"{path}: {len(wrong)} weights do not fit the config: {first}")
     set_parameters(model, state)
     return model
 
 
-def _weights(directory: Path) -> list[Path]:
-    """The files a model's weights lie in; raises StageError where the index of several is not whole."""
+def _weight_files(directory: Path) -> list[Path]:
+    """The weight files of a model; raises StageError if the index of several is damaged."""
     index = directory / INDEX
     if (directory / WEIGHTS).exists() or not index.exists():
         return [directory / WEIGHTS]
@@ -173,7 +172,7 @@ def _weights(directory: Path) -> list[Path]:
 
 
 def set_parameters(model: Llama | RewardModel, tensors: Mapping[str, Tensor]) -> None:
-    """Makes `tensors` the parameters of these names, without copying them; a tied head follows its embedding."""
+    """Sets parameters by name without copying the tensors; a tied head is the embedding."""
     for name, tensor in tensors.items():
         module, _, leaf = name.rpartition(".")
         setattr(model.get_submodule(module), leaf, nn.Parameter(tensor))

@@ -1,4 +1,4 @@
-"""Attention with the mask as one tensor: for devices whose fused kernels beat the blocks of stages/model/llama.py.
+"""Attention with the mask as one tensor, for devices whose fused kernels are faster than blocks of queries.
 
 The mask of Q queries and K keys takes Q x K bytes for each row of a batch: 67 MB at 8,192 tokens, 1.1 GB for one of 16
 context-parallel ranks at 131,072.
@@ -10,11 +10,11 @@ from torch.nn import functional as F
 
 
 def make_mask(starts: Tensor, positions: Tensor) -> Tensor:
-    """Which keys the queries at `positions` [Q] see, causal and per document, [B or 1, 1, Q, K]; `starts` [B or 1, K]
-    is where the document of each position begins."""
+    """The keys that the queries at `positions` [Q] attend to, causal and per document, [B or 1, 1, Q, K]; `starts`
+    [B or 1, K]: where the document of each position begins."""
     keys = torch.arange(starts.shape[1], device=starts.device)
-    seen = (keys <= positions[:, None]) & (keys >= starts[:, positions, None])
-    return seen[:, None]
+    is_visible = (keys <= positions[:, None]) & (keys >= starts[:, positions, None])
+    return is_visible[:, None]
 
 
 def masked_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:

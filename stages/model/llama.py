@@ -1,7 +1,7 @@
 """The model of the paper (3.2, Table 3): a dense pre-norm Transformer with RMSNorm, RoPE, GQA and SwiGLU.
 
-Parameter names are those of Hugging Face's Llama, so a state dict needs no adapter. Attention never crosses a document
-boundary: `starts` tells each position where its document begins.
+Parameter names are those of Hugging Face's Llama, so a state dict needs no conversion. Attention does not cross
+document boundaries: `starts` holds, for each position, the position at which its document begins.
 """
 
 import hashlib
@@ -14,17 +14,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 QUERY_BLOCK = 64
-"""Query rows per attention block on a CPU: keys after the block's end are never touched, which beats one masked
-product over the whole square, and a block of scores still fits the cache."""
+"""Query rows per attention block on a CPU: keys after the block's end are skipped, which is faster than one masked
+product over the full square, and a block of scores fits the cache."""
 
 
 @dataclass(frozen=True)
 class RopeScaling:
-    """Llama 3.1's RoPE for contexts beyond the one trained on; names and defaults as in its config.json.
+    """Llama 3.1's RoPE scaling for contexts longer than in training; names and defaults as in its config.json.
 
-    Frequencies that turn less than `low_freq_factor` times in the original context are slowed by `factor`, those that
-    turn more than `high_freq_factor` times stay, between them it is interpolated. Not in the paper: 3.4.2 reaches 128K
-    by training alone, the released models have this besides.
+    Frequencies with fewer than `low_freq_factor` rotations in the original context are divided by `factor`, those with
+    more than `high_freq_factor` are unchanged; in between it interpolates. Not in the paper: 3.4.2 reaches 128K by
+    training alone, but the released models have it.
     """
 
     factor: float = 8.0
@@ -37,19 +37,14 @@ class RopeScaling:
             raise ValueError(f"factor must be at least 1 and high_freq_factor above low_freq_factor: {self}")
 
     def __call__(self, frequencies: Tensor) -> Tensor:
-        """The slowed frequencies, in radians per position."""
+        """The scaled frequencies, in radians per position."""
         wavelength = 2 * math.pi / frequencies
-        turns = self.original_max_position_embeddings / wavelength
-        smooth = (turns - self.low_freq_factor) / (self.high_freq_factor - self.low_freq_factor)
-        between = (1 - smooth) * frequencies / self.factor + smooth * frequencies
-        slowed = torch.where(
-            wavelength > self.original_max_position_embeddings / self.low_freq_factor,
-            frequencies / self.factor,
-            between,
-        )
-        return torch.where(
-            wavelength < self.original_max_position_embeddings / self.high_freq_factor, frequencies, slowed
-        )
+        rotations = self.original_max_position_embeddings / wavelength
+        smooth = (rotations - self.low_freq_factor) / (self.high_freq_factor - self.low_freq_factor)
+        interpolated = (1 - smooth) * frequencies / self.factor + smooth * frequencies
+        is_low = wavelength > self.original_max_position_embeddings / self.low_freq_factor
+        is_high = wavelength < self.original_max_position_embeddings / self.high_freq_factor
+        return torch.where(is_high, frequencies, torch.where(is_low, frequencies / self.factor, interpolated))
 
 
 @dataclass(frozen=True)
@@ -68,7 +63,7 @@ class LlamaConfig:
     rope_scaling: RopeScaling | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.rope_scaling, Mapping):  # as `to_json` gave it
+        if isinstance(self.rope_scaling, Mapping):  # as written by `to_json`
             object.__setattr__(self, "rope_scaling", RopeScaling(**self.rope_scaling))
         if self.hidden_size % self.num_attention_heads or self.head_dim % 2:
             raise ValueError(f"hidden_size {self.hidden_size} needs an even width for each of its heads: {self}")
@@ -81,11 +76,11 @@ class LlamaConfig:
 
     @property
     def init_std(self) -> float:
-        """Standard deviation of the first weights: sqrt(2 / 5 d), but 0.02 to 0.06 (assumption; the paper gives none).
+        """Standard deviation of initial weights: sqrt(2 / 5 d), within 0.02 to 0.06 (assumption; the paper gives none).
 
-        0.02 is GPT-2's and the released configurations'; it goes with widths of about 1,000 and more. In a model of
-        width 64 it leaves embeddings so small that a block's constant output soon hides which token is at a position.
-        The power of the width is Nguyen and Salazar's (2019, arXiv 1910.05895).
+        0.02 is the value of GPT-2 and the released configurations; it suits widths of about 1,000 and more. In a model
+        of width 64 it makes embeddings so small that a block's constant output soon hides which token is at a position.
+        The dependence on the width is that of Nguyen and Salazar (2019, arXiv 1910.05895).
         """
         return min(0.06, max(0.02, (2 / (5 * self.hidden_size)) ** 0.5))
 
@@ -111,7 +106,7 @@ class LlamaConfig:
 
 @dataclass
 class AttentionBlock:
-    """Queries [first_query, last_query) see keys [first_key, last_key); `bias` hides what lies across a boundary."""
+    """Queries [first_query, last_query) attend to keys [first_key, last_key); `bias` masks other documents."""
 
     first_query: int
     last_query: int
@@ -120,21 +115,21 @@ class AttentionBlock:
     bias: Tensor  # [B or 1, 1, 1, queries, keys], 0 or -inf
 
 
-def attention_blocks(starts: Tensor, offset: int, queries: int, cut: bool = True) -> list[AttentionBlock]:
-    """Cuts causal, per-document attention into blocks of queries.
+def attention_blocks(starts: Tensor, offset: int, queries: int, skip_documents: bool = True) -> list[AttentionBlock]:
+    """Splits causal, per-document attention into blocks of queries.
 
     `starts` is [B or 1, keys]: for each position the index at which its document begins. The queries are the positions
-    from `offset` on. Keys after the end of a block are cut away, and with `cut` those before its earliest document.
+    from `offset` on. A block skips the keys after its end, and with `skip_documents` those before its first document.
     """
     blocks = []
     for first in range(0, queries, QUERY_BLOCK):
         last = min(first + QUERY_BLOCK, queries)
         begin = starts[:, offset + first : offset + last]  # [B, q]
-        first_key, last_key = int(begin.min()) if cut else 0, offset + last
+        first_key, last_key = int(begin.min()) if skip_documents else 0, offset + last
         key = torch.arange(first_key, last_key, device=starts.device)
         query = torch.arange(offset + first, last_key, device=starts.device)
-        hidden = (key > query[:, None]) | (key < begin[:, :, None])  # [B, q, k]
-        bias = torch.zeros(hidden.shape, device=starts.device).masked_fill_(hidden, -math.inf)
+        masked = (key > query[:, None]) | (key < begin[:, :, None])  # [B, q, k]
+        bias = torch.zeros(masked.shape, device=starts.device).masked_fill_(masked, -math.inf)
         blocks.append(AttentionBlock(first, last, first_key, last_key, bias[:, None, None]))
     return blocks
 
@@ -142,13 +137,13 @@ def attention_blocks(starts: Tensor, offset: int, queries: int, cut: bool = True
 def blockwise_attention(q: Tensor, k: Tensor, v: Tensor, blocks: list[AttentionBlock]) -> Tensor:
     """Grouped-query attention; q [B, H, Tq, D], k and v [B, K, Tk, D]; returns [B, Tq, H * D].
 
-    The heads of a group are folded into rows, so that keys and values are read once a group, not once a head.
+    The heads of a group are folded into rows, so that keys and values are read once per group, not once per head.
     """
     batch, heads, _, width = q.shape
     key_value_heads = k.shape[1]
     group = heads // key_value_heads
     q = q.view(batch, key_value_heads, group, -1, width) * width**-0.5
-    pieces = []
+    outputs = []
     for block in blocks:
         rows = q[:, :, :, block.first_query : block.last_query]
         count = rows.shape[3]
@@ -156,9 +151,9 @@ def blockwise_attention(q: Tensor, k: Tensor, v: Tensor, blocks: list[AttentionB
         scores = rows.reshape(batch, key_value_heads, group * count, width) @ keys.transpose(-1, -2)
         scores = scores.view(batch, key_value_heads, group, count, -1) + block.bias
         weights = scores.softmax(-1).view(batch, key_value_heads, group * count, -1)
-        mixed = weights.to(v.dtype) @ v[:, :, block.first_key : block.last_key]
-        pieces.append(mixed.view(batch, heads, count, width))
-    out = torch.cat(pieces, dim=2) if len(pieces) > 1 else pieces[0]
+        output = weights.to(v.dtype) @ v[:, :, block.first_key : block.last_key]
+        outputs.append(output.view(batch, heads, count, width))
+    out = torch.cat(outputs, dim=2) if len(outputs) > 1 else outputs[0]
     return out.transpose(1, 2).reshape(batch, -1, heads * width)
 
 
@@ -167,7 +162,7 @@ def rope_cos_sin(
 ) -> tuple[Tensor, Tensor]:
     """Cosine and sine of RoPE (theta 500,000 in the paper), [B or 1, 1, T, D], for integer positions [B or 1, T]."""
     exponent = torch.arange(0, head_dim, 2, device=positions.device, dtype=torch.float32) / head_dim
-    # 1 / theta^e, not theta^-e: it is what others compute, and the last bit of it is 0.01 rad at position 128K.
+    # 1 / theta^e, not theta^-e, as in other implementations: its last bit is 0.01 rad at position 128K.
     frequencies = 1.0 / theta**exponent
     if scaling is not None:
         frequencies = scaling(frequencies)
@@ -177,7 +172,7 @@ def rope_cos_sin(
 
 
 def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Applies RoPE to x [B, heads, T, D], halves paired as Hugging Face pairs them."""
+    """Applies RoPE to x [B, heads, T, D], with Hugging Face's pairing of halves."""
     left, right = x.chunk(2, dim=-1)
     return x * cos.to(x.dtype) + torch.cat([-right, left], dim=-1) * sin.to(x.dtype)
 
@@ -206,13 +201,13 @@ class KVCache:
         return self.keys[:, :, :end], self.values[:, :, :end]
 
     def select_rows(self, rows: Tensor) -> None:
-        """Drops the sequences that are not in `rows`."""
+        """Keeps the sequences `rows` only."""
         self.keys, self.values = self.keys[rows], self.values[rows]
 
 
 @dataclass
 class ForwardContext:
-    """What one forward pass shares between the layers."""
+    """What the layers of a forward pass share."""
 
     cos: Tensor
     sin: Tensor
@@ -273,18 +268,18 @@ class Decoder(nn.Module):
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.compiled = False  # stages/training/compiled.py: then shapes must not depend on where documents begin
+        self.compiled = False  # set by stages/training/compiled.py: shapes must then not depend on document boundaries
 
     def forward(
         self, tokens: Tensor, starts: Tensor | None, offset: int = 0, caches: list[KVCache] | None = None
     ) -> Tensor:
-        """tokens [B, T] at positions offset.. of sequences whose documents begin at `starts` [B, offset + T]."""
+        """Tokens [B, T] at positions `offset` and up, `starts` [B, offset + T] -> hidden states [B, T, d]."""
         length = tokens.shape[1]
         positions = torch.arange(offset, offset + length, device=tokens.device)[None]
         if starts is None:
             starts = torch.zeros(1, offset + length, dtype=torch.long, device=tokens.device)
         elif caches is not None:
-            # While generating, a row's only document begins after its padding: there positions count from.
+            # In generation a row's only document begins after its padding; its first position is 0.
             positions = (positions - starts[:, -1:]).clamp_min(0)
         cos, sin = rope_cos_sin(positions, self.config.head_dim, self.config.rope_theta, self.config.rope_scaling)
         context = ForwardContext(cos, sin, attention_blocks(starts, offset, length, not self.compiled), offset, caches)
@@ -311,7 +306,7 @@ class Llama(nn.Module):
         return self.lm_head(self.model(tokens, starts))
 
     def init_weights(self, seed: int) -> "Llama":
-        """Every parameter as `first` gives it. On the meta device that waits until somebody asks `first` for it."""
+        """Initialises every parameter that is not on the meta device; the others later, by `init_parameter`."""
         self.seed = seed
         with torch.no_grad():
             for name, parameter in self.named_parameters():
@@ -320,23 +315,23 @@ class Llama(nn.Module):
         return self
 
     def init_parameter(self, name: str) -> Tensor:
-        """A parameter before training: ones in norms, else normal of `init_std`, residual outputs smaller by
-        sqrt(2 L) (assumption; as GPT-2).
+        """The initial value of a parameter: ones for norms, else normal with `init_std`, divided by sqrt(2 L) for
+        residual outputs (assumption; as GPT-2).
 
-        It depends on seed, name and shape only, so that each of many ranks can draw what it holds and no more.
+        It depends on seed, name and shape only, so that a rank can initialise its own part of a model.
         """
         shape = self.get_parameter(name).shape
         if len(shape) == 1:
             return torch.ones(shape)
         digest = hashlib.sha256(f"{self.seed}/{name}".encode()).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest[:7]))
-        residual = name.endswith(("o_proj.weight", "down_proj.weight"))
-        scale = (2 * self.config.num_hidden_layers) ** -0.5 if residual else 1.0
+        is_residual_output = name.endswith(("o_proj.weight", "down_proj.weight"))
+        scale = (2 * self.config.num_hidden_layers) ** -0.5 if is_residual_output else 1.0
         return torch.normal(0.0, self.config.init_std * scale, shape, generator=generator)
 
 
 class RewardModel(nn.Module):
-    """Decoder with a scalar head read at one position; named as Hugging Face's LlamaForSequenceClassification."""
+    """Decoder with a scalar head; parameters named as in Hugging Face's LlamaForSequenceClassification."""
 
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__()
@@ -345,11 +340,11 @@ class RewardModel(nn.Module):
         self.score = nn.Linear(config.hidden_size, 1, bias=False)
 
     def forward(self, tokens: Tensor, starts: Tensor | None = None) -> Tensor:
-        """Reward [B, T] at every position of tokens [B, T]; the response's is the one at its last token."""
+        """Reward [B, T] at every position of tokens [B, T]; the one at the last token is the response's."""
         return self.score(self.model(tokens, starts)).squeeze(-1)
 
 
 def document_starts(tokens: Tensor, begin_of_text: int) -> Tensor:
-    """For each position of tokens [B, T] the index of the last <|begin_of_text|> at or before it (0 where none)."""
+    """For each position of tokens [B, T] the index of the last <|begin_of_text|> at or before it (0 if none)."""
     index = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
     return torch.where(tokens == begin_of_text, index, 0).cummax(dim=1).values

@@ -1,7 +1,7 @@
-"""A mixture-of-experts Llama: the alternative the paper decided against, for the sake of stable training (1, 3.2).
+"""A mixture-of-experts Llama: the alternative that the paper rejected in favour of stable training (1, 3.2).
 
-The feed-forward layer of each block is replaced by E experts, of which a router picks the two likeliest for each token
-and weighs them by their renormalised probabilities; all else is the dense model's.
+E experts replace the feed-forward layer of each block. A router selects the two most probable experts for each token
+and weighs their outputs by renormalised probabilities; everything else is as in the dense model.
 """
 
 from dataclasses import dataclass, replace
@@ -12,40 +12,40 @@ from torch.nn import functional as F
 
 from stages.model.llama import MLP, Llama, LlamaConfig
 
-TOP = 2
-"""Experts that see a token."""
+TOP_K = 2
+"""Experts per token."""
 
 
 @dataclass(frozen=True)
 class MoEConfig:
-    """A dense shape whose feed-forward layers become experts of `expert_size`."""
+    """A dense configuration whose feed-forward layers are replaced by experts of width `expert_size`."""
 
     dense: LlamaConfig
     experts: int
     expert_size: int
 
     def __post_init__(self) -> None:
-        if self.experts < TOP:
-            raise ValueError(f"{TOP} experts see each token, there are {self.experts}: {self}")
+        if self.experts < TOP_K:
+            raise ValueError(f"{TOP_K} experts per token need as many, there are {self.experts}: {self}")
 
     @property
     def parameters(self) -> int:
         """All parameters."""
-        return self._with(self.experts)
+        return self._count_parameters(self.experts)
 
     @property
     def active_parameters(self) -> int:
-        """Parameters that a token meets: what counts in its training FLOPs."""
-        return self._with(TOP)
+        """Parameters that process a token; its training FLOPs follow from them."""
+        return self._count_parameters(TOP_K)
 
-    def _with(self, experts: int) -> int:
+    def _count_parameters(self, experts: int) -> int:
         d, layers = self.dense.hidden_size, self.dense.num_hidden_layers
         ffn = 3 * d * (experts * self.expert_size - self.dense.intermediate_size)
         return self.dense.parameters + layers * (ffn + d * self.experts)
 
 
 class MixtureOfExperts(nn.Module):
-    """Top-2 routing without dropped tokens. After a forward pass `balance` and `load` tell how it went."""
+    """Top-2 routing without dropped tokens. Each forward pass sets `balance` and `load`."""
 
     def __init__(self, config: MoEConfig) -> None:
         super().__init__()
@@ -53,23 +53,23 @@ class MixtureOfExperts(nn.Module):
         size = replace(config.dense, intermediate_size=config.expert_size)
         self.experts = nn.ModuleList(MLP(size) for _ in range(config.experts))
         self.balance = torch.zeros(())
-        """The load-balancing loss of the last pass, without its weight: 1 where all experts get the same share."""
+        """The load-balancing loss of the last pass, without its weight: 1 if all experts have the same load."""
         self.load = torch.zeros(config.experts)
-        """Share of the tokens' choices that each expert got in the last pass, [E]."""
+        """Share of the token-expert assignments of each expert in the last pass, [E]."""
 
     def forward(self, x: Tensor) -> Tensor:
         """x [B, T, d] -> [B, T, d]."""
         tokens = x.flatten(0, -2)  # [N, d]
         probabilities = self.router(tokens).float().softmax(-1)  # [N, E]
-        weights, chosen = probabilities.topk(TOP, dim=-1)  # [N, 2]
+        weights, chosen = probabilities.topk(TOP_K, dim=-1)  # [N, 2]
         weights = (weights / weights.sum(-1, keepdim=True)).to(x.dtype)
-        self.load = F.one_hot(chosen, len(self.experts)).sum(1).float().mean(0) / TOP
+        self.load = F.one_hot(chosen, len(self.experts)).sum(1).float().mean(0) / TOP_K
         self.balance = len(self.experts) * (self.load * probabilities.mean(0)).sum()
         out = torch.zeros_like(tokens)
         for number, expert in enumerate(self.experts):
-            row, place = torch.where(chosen == number)
-            if len(row):
-                out = out.index_add(0, row, expert(tokens[row]) * weights[row, place, None])
+            token, slot = torch.where(chosen == number)
+            if len(token):
+                out = out.index_add(0, token, expert(tokens[token]) * weights[token, slot, None])
         return out.view_as(x)
 
 

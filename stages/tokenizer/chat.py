@@ -1,7 +1,7 @@
-"""The chat format (4.1.1): a header that names the speaker, the message, a token that ends the turn.
+"""The chat format (4.1.1): a header with the role, the message, a token that ends the turn.
 
-A space stands before each message, as in Llama 2's format: on web pages nearly every word has one, so the tokens of
-an answer are then those a base model knows.
+Each message begins with a space, as in Llama 2's format: on web pages nearly every word follows one, so an answer has
+the tokens that a base model knows.
 """
 
 from collections.abc import Sequence
@@ -26,11 +26,11 @@ class Message:
 
 
 class ChatFormat:
-    """Dialogs to tokens and back. The same tokens as the template in tokenizer_config.json gives."""
+    """Encodes dialogs, to the same tokens as the template in tokenizer_config.json, and decodes responses."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
-        special = {token.content: number for number, token in tokenizer.get_added_tokens_decoder().items()}
+        special = {token.content: token_id for token_id, token in tokenizer.get_added_tokens_decoder().items()}
         self.begin_of_text, self.end_of_text = special["<|begin_of_text|>"], special["<|end_of_text|>"]
         self.end_of_turn, self.pad = special["<|eot_id|>"], special["<|finetune_right_pad_id|>"]
         self._start, self._end = special["<|start_header_id|>"], special["<|end_header_id|>"]
@@ -38,7 +38,7 @@ class ChatFormat:
         self._newlines = self.encode_text("\n\n")
 
     def encode_text(self, text: str) -> list[int]:
-        """Text to tokens; what looks like a special token in `text` stays text."""
+        """Plain text to tokens; a special token's name in `text` is encoded as text."""
         return self.tokenizer.encode(text, add_special_tokens=False).ids
 
     def encode_header(self, role: Role) -> list[int]:
@@ -48,14 +48,14 @@ class ChatFormat:
         return self.encode_text(f" {text.strip()}")
 
     def encode_prompt(self, messages: Sequence[Message], answer_as: Role = "assistant") -> list[int]:
-        """The dialog so far, and the header after which the model speaks."""
+        """The dialog so far, and the header of the model's turn."""
         tokens = [self.begin_of_text]
         for message in messages:
             tokens += [*self.encode_header(message.role), *self.encode_message(message.content), self.end_of_turn]
         return tokens + self.encode_header(answer_as)
 
     def encode_response(self, text: str) -> list[int]:
-        """What the model should say after a prompt: the text and the token that ends the turn."""
+        """A response to a prompt: the text and the token that ends the turn."""
         return [*self.encode_message(text), self.end_of_turn]
 
     def decode(self, tokens: Sequence[int]) -> str:
@@ -63,6 +63,5 @@ class ChatFormat:
 
 
 def make_messages(prompt: str, system: str | None = None) -> list[Message]:
-    """The dialog of one user message."""
-    start = [Message("system", system)] if system else []
-    return [*start, Message("user", prompt)]
+    """A dialog of one user message, after an optional system message."""
+    return [*([Message("system", system)] if system else []), Message("user", prompt)]

@@ -1,4 +1,4 @@
-"""The curated documents as the tokenizer sees them: in a fixed order, split by document."""
+"""Reads the curated documents in a fixed order, and splits them into training and validation."""
 
 from array import array
 from collections.abc import Iterator
@@ -14,12 +14,10 @@ from stages.interface import Section
 Bucket = Literal["general", "math", "code", "multilingual"]
 BUCKETS: tuple[Bucket, ...] = get_args(Bucket)
 """The paper's mix (3.1.2): general knowledge, math and reasoning, code, multilingual."""
-
-
-READ_TOGETHER = 512
-"""Documents of which the texts are read together."""
-BUFFER = 1 << 20
-"""Bytes of a column that are read together, where a shard would else be read as a whole."""
+TEXT_BATCH = 512
+"""Documents whose texts are read at once."""
+BUFFER_BYTES = 1 << 20
+"""Read buffer per column; without one a shard is read at once."""
 
 
 class Mix(Section):
@@ -35,7 +33,7 @@ class Mix(Section):
     """Other languages than English (paper 3.1.2: 0.08)."""
 
     @model_validator(mode="after")
-    def _sums_to_one(self) -> "Mix":
+    def _check_sum(self) -> "Mix":
         total = sum(self.shares().values())
         if abs(total - 1) > 1e-9:
             raise ValueError(f"the shares sum to {total:g}, not to 1")
@@ -53,28 +51,28 @@ class Document(NamedTuple):
     text: str
 
 
-def documents(directory: Path) -> Iterator[Document]:
-    """The documents under `directory`, ordered by shard and row."""
-    for batch in _batches(directory, list(Document._fields), READ_TOGETHER):
-        for row in batch.to_pylist():
-            yield Document(**row)
+def read_documents(directory: Path) -> Iterator[Document]:
+    """The documents in `directory`, ordered by shard and position."""
+    for batch in _read_batches(directory, list(Document._fields), TEXT_BATCH):
+        for record in batch.to_pylist():
+            yield Document(**record)
 
 
 def quality_ranks(directory: Path) -> dict[Bucket, "array[float]"]:
-    """The rank of each document, eight bytes each, by bucket; no text is read."""
+    """The quality rank of each document by bucket, 8 bytes each; texts are not read."""
     ranks = {bucket: array("d") for bucket in BUCKETS}
-    for batch in _batches(directory, ["bucket", "rank"], 1 << 16):
+    for batch in _read_batches(directory, ["bucket", "rank"], 1 << 16):
         for bucket, rank in zip(batch["bucket"].to_pylist(), batch["rank"].to_pylist(), strict=True):
             ranks[bucket].append(rank)
     return ranks
 
 
-def _batches(directory: Path, columns: list[str], rows: int) -> Iterator[pa.RecordBatch]:
+def _read_batches(directory: Path, columns: list[str], size: int) -> Iterator[pa.RecordBatch]:
     for path in sorted(directory.glob("documents-*.parquet")):
-        with pq.ParquetFile(path, buffer_size=BUFFER) as file:
-            yield from file.iter_batches(columns=columns, batch_size=rows)
+        with pq.ParquetFile(path, buffer_size=BUFFER_BYTES) as file:
+            yield from file.iter_batches(columns=columns, batch_size=size)
 
 
 def is_held_out(document: Document, per_mille: int) -> bool:
-    """Whether a document is kept for validation: decided by its id, so a larger corpus keeps the same ones."""
+    """Whether a document is held out for validation: a function of its id, so a larger corpus holds out the same."""
     return int(document.id[:8], 16) % 1000 < per_mille

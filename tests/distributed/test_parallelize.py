@@ -37,7 +37,7 @@ def held() -> int:
 def test_a_rank_holds_its_part_and_one_parameter_at_most(
     source: str, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "MAPPED", 0)
+    monkeypatch.setattr(files, "MMAP_BYTES", 0)
     whole = Llama(BIG).init_weights(1)
     save_model(whole, tmp_path, world.tokenizer, 32)
     size, largest = (4 * f(p.numel() for p in whole.parameters()) for f in (sum, max))

@@ -79,7 +79,7 @@ def test_weights_in_several_files_are_one_model(world: World, tmp_path: Path) ->
     assert len(list((tmp_path / "many").glob("*.safetensors"))) > 2
     assert torch.equal(load_model(tmp_path / "many")(some_tokens()), model(some_tokens()))
     next((tmp_path / "many").glob("*-00002-*")).unlink()
-    with pytest.raises(StageError, match=r"model-00002-of-\d+\.safetensors is not whole"):
+    with pytest.raises(StageError, match=r"model-00002-of-\d+\.safetensors is damaged"):
         load_model(tmp_path / "many")
 
 
@@ -111,8 +111,8 @@ def test_what_a_config_leaves_out_is_as_transformers_has_it(changes: dict, world
         ("config.json", "{", "config.json is not JSON"),
         ("config.json", "{}", "config.json: missing .* 'vocab_size'"),
         ("config.json", None, "is no model directory: it has no config.json"),
-        ("model.safetensors", "torn", "model.safetensors is not whole"),
-        ("model.safetensors", None, "model.safetensors is not whole"),
+        ("model.safetensors", "torn", "model.safetensors is damaged"),
+        ("model.safetensors", None, "model.safetensors is damaged"),
     ],
 )
 def test_a_directory_that_is_not_whole_is_refused(

@@ -5,7 +5,7 @@ import pytest
 
 from stages.interface import Metrics, StageError
 from stages.tokenizer import bpe, encode, train
-from stages.tokenizer.corpus import BUCKETS, documents, is_held_out
+from stages.tokenizer.corpus import BUCKETS, is_held_out, read_documents
 from stages.training.loader import TokenShards
 from tests.fixtures import VOCAB_SIZE, World, contents, corpus, write_documents
 from tests.recorder import Recorder
@@ -35,7 +35,7 @@ def decoded(directory: Path, part: str, bucket: str, world: World) -> list[str]:
 
 def test_every_document_is_in_one_part_and_comes_back_whole(world: World, tmp_path: Path) -> None:
     metrics = run(world, tmp_path / "tokens")
-    corpus = list(documents(world.documents))
+    corpus = list(read_documents(world.documents))
     for bucket in BUCKETS:
         here = [document for document in corpus if document.bucket == bucket]
         unseen = [document.text for document in here if is_held_out(document, 200)]

@@ -6,7 +6,7 @@ import pytest
 
 from stages.interface import StageError
 from stages.tokenizer import bpe, train
-from stages.tokenizer.corpus import documents, is_held_out
+from stages.tokenizer.corpus import is_held_out, read_documents
 from tests.fixtures import World
 from tests.recorder import Recorder
 
@@ -18,7 +18,7 @@ def test_a_larger_vocabulary_compresses_better_and_the_held_out_text_is_measured
     )
     rates = metrics["characters_per_token"]
     assert rates["270"]["value"] < rates["300"]["low"] and rates["300"]["value"] < rates["350"]["low"]
-    unseen = [document.text for document in documents(world.documents) if is_held_out(document, 200)]
+    unseen = [document.text for document in read_documents(world.documents) if is_held_out(document, 200)]
     tokens = sum(len(bpe.load(tmp_path).encode(text, add_special_tokens=False).ids) for text in unseen)
     assert rates["300"]["value"] == pytest.approx(sum(map(len, unseen)) / tokens)
     assert rates["300"]["low"] < rates["300"]["value"] < rates["300"]["high"] and rates["300"]["n"] == len(unseen)
