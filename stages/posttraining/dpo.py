@@ -1,6 +1,6 @@
 """Direct preference optimisation (4.1.4): header and termination tokens masked, and a likelihood term on the chosen."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -21,8 +21,6 @@ from stages.posttraining.sequences import (
     PairBatch,
     ShuffledBatches,
     TokenizedDialog,
-    mark_targets,
-    pad,
     pad_in_batches,
     tokenize_dialog,
 )
@@ -32,7 +30,6 @@ from stages.training.batches import TrainingRun
 from stages.training.curve import tail_mean, write_curve
 from stages.training.loader import IGNORE_INDEX
 from stages.training.parameters import Training
-from stages.training.sample import Sample
 from stages.training.strategy import Strategy, TrainingContext
 
 
@@ -74,36 +71,24 @@ class PreferenceBatch(PairBatch):
 class PreferenceBatches(ShuffledBatches):
     """Batches of pairs; an item is a `Pair`."""
 
+    roles = ("chosen", "rejected")
     tokenized: Sequence[TokenizedPair]
     reference: Tensor
     """Log-likelihoods under the reference model, [2, pairs]: chosen, rejected."""
 
     def __call__(self, step: int) -> Sequence[PreferenceBatch]:
-        indices = self.sampler.indices(step)
-        dialogs = [dialog for index in indices for dialog in self.tokenized[index]]
-        reference = self.reference[:, indices].T.flatten()
-        return self.micro_batcher(PreferenceBatch(**vars(pad(dialogs, self.chat.pad)), reference=reference))
+        reference = self.reference[:, self.sampler.indices(step)].T.flatten()
+        return self.micro_batcher(PreferenceBatch(**vars(self.pad_step(step)), reference=reference))
 
-    def samples(self, step: int) -> Iterator[Sample]:
-        """The pairs of a step, with the tokens whose likelihood counts."""
-        for index in self.sampler.indices(step):
-            chosen, rejected = map(mark_targets, self.tokenized[index])
-            yield Sample(f"pair {index} of {len(self.items)}", {"chosen": chosen, "rejected": rejected})
+    def tokenize(self, index: int) -> Sequence[TokenizedDialog]:
+        return self.tokenized[index]
 
 
 def run(config: Config, inputs: Paths, outputs: Paths, context: TrainingContext) -> Metrics:
     """policy (the SFT model), preferences -> model, curve (CSV). The latest round's preferences only (4.1.4)."""
-    pairs = load_pairs(inputs)
-    model, history = optimise(
-        config.dpo,
-        config.training,
-        config.seed,
-        load_model(inputs["policy"]),
-        ChatFormat(bpe.load(inputs["policy"])),
-        pairs,
-        context,
-        "DPO",
-    )
+    pairs, model = load_pairs(inputs), load_model(inputs["policy"])
+    chat = ChatFormat(bpe.load(inputs["policy"]))
+    model, history = optimise(config.dpo, config.training, config.seed, model, chat, pairs, context, "DPO")
     save_model(model, outputs["model"], inputs["policy"], context_length(inputs["policy"]), chat=True)
     write_curve(outputs["curve"], history)
     columns = ("loss", "accuracy", "margin", "chosen_change")

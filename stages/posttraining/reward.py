@@ -1,6 +1,6 @@
 """The reward model (4.1.2): the pretrained model with a scalar head, trained to rank edited > chosen > rejected."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -23,7 +23,7 @@ from stages.posttraining.sequences import (
     DialogBatch,
     PairBatch,
     ShuffledBatches,
-    pad,
+    TokenizedDialog,
     pad_in_batches,
     tokenize_dialog,
 )
@@ -33,7 +33,7 @@ from stages.tokenizer.chat import ChatFormat
 from stages.training.batches import TrainingRun
 from stages.training.curve import tail_mean, write_curve
 from stages.training.parameters import Training
-from stages.training.sample import LabeledSequence, Sample
+from stages.training.sample import LabeledSequence
 from stages.training.strategy import SINGLE_PROCESS, Strategy, TrainingContext
 
 
@@ -61,34 +61,28 @@ RankedPair = tuple[Example, str, str]
 class PairBatches(ShuffledBatches):
     """Batches of pairs; an item is a `RankedPair`."""
 
-    def __call__(self, step: int) -> Sequence[PairBatch]:
-        pairs = [self.items[index] for index in self.sampler.indices(step)]
-        dialogs = [tokenize_dialog(self.chat, e.prompt, response) for e, *pair in pairs for response in pair]
-        return self.micro_batcher(PairBatch(**vars(pad(dialogs, self.chat.pad))))
+    roles = ("better", "worse")
 
-    def samples(self, step: int) -> Iterator[Sample]:
-        """The pairs of a step; no token is a target: the reward at the last one counts in the loss."""
-        for index in self.sampler.indices(step):
-            example, *pair = self.items[index]
-            tokens = [tokenize_dialog(self.chat, example.prompt, response)[0] for response in pair]
-            better, worse = (LabeledSequence(one, [False] * len(one)) for one in tokens)
-            yield Sample(f"pair {index} of {len(self.items)}", {"better": better, "worse": worse})
+    def __call__(self, step: int) -> Sequence[PairBatch]:
+        return self.micro_batcher(PairBatch(**vars(self.pad_step(step))))
+
+    def tokenize(self, index: int) -> Sequence[TokenizedDialog]:
+        example, *responses = self.items[index]
+        return [tokenize_dialog(self.chat, example.prompt, response) for response in responses]
+
+    def label(self, dialog: TokenizedDialog) -> LabeledSequence:
+        """No token is a target: the reward at the last one counts in the loss."""
+        tokens, _ = dialog
+        return LabeledSequence(tokens, [False] * len(tokens))
 
 
 def run(config: Config, inputs: Paths, outputs: Paths, context: TrainingContext) -> Metrics:
     """base (a pretrained model), preferences -> model, curve (CSV)."""
     chat = ChatFormat(bpe.load(inputs["base"]))
     pairs, held_out = load_pairs(config.reward, inputs)
-    batches = PairBatches.for_variants(chat, pairs, config.reward.tuning, config.training, config.seed)
-    model, histories = train_variants(
-        load_model(inputs["base"], RewardModel),
-        batches,
-        ranking_loss,
-        config.reward.tuning,
-        config.training,
-        context,
-        "reward model",
-    )
+    tuning, model = config.reward.tuning, load_model(inputs["base"], RewardModel)
+    batches = PairBatches.for_variants(chat, pairs, tuning, config.training, config.seed)
+    model, histories = train_variants(model, batches, ranking_loss, tuning, config.training, context, "reward model")
     save_model(model, outputs["model"], inputs["base"], context_length(inputs["base"]))
     write_curve(outputs["curve"], histories[0])
     examples = [preference.example for preference in held_out]

@@ -14,7 +14,7 @@ from stages.tokenizer.chat import ChatFormat, make_messages
 from stages.training.loader import IGNORE_INDEX, TokenRows, batch_tensors, split_micro_batches
 from stages.training.parameters import Training
 from stages.training.permutation import hash64, permute
-from stages.training.sample import LabeledSequence
+from stages.training.sample import LabeledSequence, Sample
 
 INFERENCE_BATCH = 128
 """Dialogs computed at once where nothing is trained."""
@@ -82,11 +82,6 @@ def tokenize_dialog(chat: ChatFormat, prompt: str, response: str, formatting: bo
     return prompt_tokens + response_tokens, targets
 
 
-def mark_targets(dialog: TokenizedDialog) -> LabeledSequence:
-    """A dialog as `herd inspect` shows it."""
-    return LabeledSequence.from_targets(*dialog, IGNORE_INDEX)
-
-
 def pad(dialogs: Sequence[TokenizedDialog], pad_token: int) -> DialogBatch:
     """One batch of dialogs, padded on the right to the longest of them."""
     shape = len(dialogs), max(len(tokens) for tokens, _ in dialogs)
@@ -100,9 +95,7 @@ def pad(dialogs: Sequence[TokenizedDialog], pad_token: int) -> DialogBatch:
     return DialogBatch(padded_tokens, padded_targets, is_last)
 
 
-def pad_in_batches(
-    dialogs: Sequence[TokenizedDialog], pad_token: int, size: int = INFERENCE_BATCH
-) -> Iterator[DialogBatch]:
+def pad_in_batches(dialogs: Sequence[TokenizedDialog], pad_token: int, size: int) -> Iterator[DialogBatch]:
     """The dialogs in batches of `size`, in order."""
     return (pad(dialogs[first : first + size], pad_token) for first in range(0, len(dialogs), size))
 
@@ -136,13 +129,16 @@ class BatchSampler:
 
 @dataclass(frozen=True)
 class ShuffledBatches:
-    """What batches of dialogs and of pairs share."""
+    """Batches of dialogs or of pairs, in another order each epoch."""
 
     chat: ChatFormat
     sampler: BatchSampler
     micro_batcher: MicroBatcher
     items: Sequence[Any]
     few_shapes: ClassVar[bool] = False
+    item_name: ClassVar[str] = "pair"
+    roles: ClassVar[tuple[str, ...]]
+    """What each dialog of an item is."""
 
     @classmethod
     def for_variants(
@@ -160,6 +156,23 @@ class ShuffledBatches:
 
     def for_rank(self, rank: int, world: int, pieces: int = 1) -> Self:
         return replace(self, micro_batcher=self.micro_batcher.for_rank(rank, world, pieces))
+
+    def tokenize(self, index: int) -> Sequence[TokenizedDialog]:
+        """The dialogs of an item, one for each role."""
+        raise NotImplementedError
+
+    def pad_step(self, step: int) -> DialogBatch:
+        """The dialogs of a step, item by item."""
+        return pad([dialog for index in self.sampler.indices(step) for dialog in self.tokenize(index)], self.chat.pad)
+
+    def samples(self, step: int) -> Iterator[Sample]:
+        """The items of a step, with the tokens that count in the loss."""
+        for index in self.sampler.indices(step):
+            sequences = dict(zip(self.roles, map(self.label, self.tokenize(index)), strict=True))
+            yield Sample(f"{self.item_name} {index} of {len(self.items)}", sequences)
+
+    def label(self, dialog: TokenizedDialog) -> LabeledSequence:
+        return LabeledSequence.from_targets(*dialog, IGNORE_INDEX)
 
 
 def hash_content(items: Sequence[object]) -> str:

@@ -1,6 +1,6 @@
 """Supervised finetuning (4.1.3): cross-entropy on the responses, the prompts masked."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -12,14 +12,7 @@ from stages.model.files import context_length, load_model, save_model
 from stages.model.llama import Llama
 from stages.posttraining.averaging import Tuning, train_variants, variant_runs
 from stages.posttraining.data import Demonstration, read_records
-from stages.posttraining.sequences import (
-    DialogBatch,
-    ShuffledBatches,
-    TokenizedDialog,
-    mark_targets,
-    pad,
-    tokenize_dialog,
-)
+from stages.posttraining.sequences import DialogBatch, ShuffledBatches, TokenizedDialog, tokenize_dialog
 from stages.tokenizer import bpe
 from stages.tokenizer.chat import ChatFormat
 from stages.training.batches import TrainingRun
@@ -27,7 +20,6 @@ from stages.training.compiled import cross_entropy
 from stages.training.curve import write_curve
 from stages.training.loader import IGNORE_INDEX, TokenBatch
 from stages.training.parameters import Training
-from stages.training.sample import Sample
 from stages.training.strategy import TrainingContext
 
 
@@ -42,18 +34,14 @@ class Config:
 class DialogBatches(ShuffledBatches):
     """Batches of dialogs; an item is a (prompt, response)."""
 
+    item_name, roles = "dialog", ("dialog",)
+
     def __call__(self, step: int) -> Sequence[TokenBatch]:
-        dialogs = [self._tokenize(index) for index in self.sampler.indices(step)]
-        batch = pad(dialogs, self.chat.pad)
+        batch = self.pad_step(step)
         return self.micro_batcher(TokenBatch(batch.tokens, batch.targets, None))
 
-    def samples(self, step: int) -> Iterator[Sample]:
-        """The dialogs of a step; only the responses count in the loss."""
-        for index in self.sampler.indices(step):
-            yield Sample(f"dialog {index} of {len(self.items)}", {"dialog": mark_targets(self._tokenize(index))})
-
-    def _tokenize(self, index: int) -> TokenizedDialog:
-        return tokenize_dialog(self.chat, *self.items[index])
+    def tokenize(self, index: int) -> Sequence[TokenizedDialog]:
+        return [tokenize_dialog(self.chat, *self.items[index])]
 
 
 LOSS_SCOPE = "the response counts in the loss, the prompt does not"

@@ -175,10 +175,7 @@ def measure(
         searches = search_attacks(responder, examples, max_attempts, sampling, seed)
         record("automated search", model, [one.prompt for one in searches], [one.response for one in searches])
         mean_attempts[model] = sum(one.attempts for one in searches) / len(searches)
-    any_hit = {
-        model: [any(hits[strategy][model][i] for strategy in hits) for i in range(len(examples))]
-        for model in responders
-    }
+    any_hit = {model: list(map(any, zip(*(of[model] for of in hits.values()), strict=True))) for model in responders}
     metrics = {
         "strategies": {
             strategy: compare(of_strategy)

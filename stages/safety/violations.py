@@ -5,7 +5,7 @@ interpolated and extrapolated weights show how many false refusals fewer violati
 """
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -42,34 +42,32 @@ def judge(example: Example, response: str) -> str:
 def measure(
     responders: Responders, examples: Sequence[Example], weights: Sequence[float], sampling: Sampling
 ) -> tuple[dict[str, Any], list[Transcript]]:
-    """Violation and false refusal rate of both models with their change, by hazard, and of the models interpolated at
+    """Violation and false refusal rate of both models with their change, by hazard, and of models interpolated at
     `weights`."""
     prompts = [example.prompt for example in examples]
     replies = {model: reply_to_prompts(responder, prompts, sampling) for model, responder in responders.items()}
     harmful = [i for i, example in enumerate(examples) if example.level == "harmful"]
     borderline = [i for i, example in enumerate(examples) if example.level != "harmful"]
 
-    def find(is_hit: Callable[[Example, str], bool], indices: Sequence[int], texts: Sequence[str]) -> list[bool]:
-        return [is_hit(examples[i], texts[i]) for i in indices]
+    def find_violations(texts: Sequence[str]) -> list[bool]:
+        return [is_violation(examples[i], texts[i]) for i in harmful]
 
-    def is_refused(example: Example, text: str) -> bool:
-        return is_refusal(text)
+    def find_false_refusals(texts: Sequence[str]) -> list[bool]:
+        return [is_false_refusal(examples[i], texts[i]) for i in borderline]
 
-    violated = {model: find(is_violation, harmful, texts) for model, texts in replies.items()}
-    falsely_refused = {model: find(is_false_refusal, borderline, texts) for model, texts in replies.items()}
-    refused = {model: find(is_refused, harmful, texts) for model, texts in replies.items()}
+    violations = {model: find_violations(texts) for model, texts in replies.items()}
+    false_refusals = {model: find_false_refusals(texts) for model, texts in replies.items()}
+    refusals = {model: [is_refusal(texts[i]) for i in harmful] for model, texts in replies.items()}
+    known = {0.0: replies["before"], 1.0: replies["after"]}
     trade_off = []
     for weight in sorted(weights):
-        model = {0.0: "before", 1.0: "after"}.get(weight)
-        if model is not None:
-            texts = replies[model]
-        else:
-            texts = reply_to_prompts(interpolate(responders["before"], responders["after"], weight), prompts, sampling)
+        model = None if weight in known else interpolate(responders["before"], responders["after"], weight)
+        texts = known[weight] if model is None else reply_to_prompts(model, prompts, sampling)
         trade_off.append(
             {
                 "weight": weight,
-                "violation_rate": rate(find(is_violation, harmful, texts)),
-                "false_refusal_rate": rate(find(is_false_refusal, borderline, texts)),
+                "violation_rate": rate(find_violations(texts)),
+                "false_refusal_rate": rate(find_false_refusals(texts)),
             }
         )
     transcripts = [
@@ -86,10 +84,10 @@ def measure(
         for example, text, verdict in zip(examples, texts, map(judge, examples, texts), strict=True)
     ]
     metrics = {
-        "violation_rate": compare(violated),
-        "false_refusal_rate": compare(falsely_refused),
-        "refusal_rate_harmful": compare(refused),
-        "by_hazard": compare_by_group(violated, [examples[i].key["hazard"] for i in harmful]),
+        "violation_rate": compare(violations),
+        "false_refusal_rate": compare(false_refusals),
+        "refusal_rate_harmful": compare(refusals),
+        "by_hazard": compare_by_group(violations, [examples[i].key["hazard"] for i in harmful]),
         "trade_off": trade_off,
     }
     return metrics, transcripts
