@@ -76,12 +76,12 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     first_seed = config.seed + 200
     jobs = job.make_jobs(range(first_seed, first_seed + options.seeds), {"with": {}, "without": {}})
     runs = run_jobs(context, measure, jobs)
-    compared = f"with the up-sampled set minus without, {member}"
-    domain = f"accuracy on {' and '.join(options.domain_tasks)} {compared}"
-    gain = difference(f"accuracy {compared}", "with", "without", "accuracy", PERCENTAGE_POINTS)
-    also = [
+    quantity = f"with the up-sampled set minus without, {member}"
+    domain = f"accuracy on {' and '.join(options.domain_tasks)} {quantity}"
+    gain = difference(f"accuracy {quantity}", "with", "without", "accuracy", PERCENTAGE_POINTS)
+    secondary = [
         difference(domain, "with", "without", "domain_accuracy", PERCENTAGE_POINTS),
-        difference(f"held-out loss of the default mix, {compared}", "with", "without"),
+        difference(f"held-out loss of the default mix, {quantity}", "with", "without"),
     ]
     configuration = {
         "member": member,
@@ -92,12 +92,12 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         "tokens_sha256": shards.fingerprint,
     }
     if "smaller" not in inputs:
-        return make_metrics(runs, gain, also, configuration)
+        return make_metrics(runs, gain, secondary, configuration)
     smaller = json.loads(inputs["smaller"].read_text())
     gains = f"gain of {smaller['configuration']['member']} minus gain of {member} from the up-sampled set, accuracy"
     difference_of_gains = welch_difference(accuracy_gains(smaller["runs"]), accuracy_gains(runs))
     effect = fixed(gains, PERCENTAGE_POINTS, difference_of_gains)
-    return make_metrics(runs, effect, [gain, *also], configuration)
+    return make_metrics(runs, effect, [gain, *secondary], configuration)
 
 
 def accuracy_gains(runs: Sequence[Values]) -> np.ndarray:

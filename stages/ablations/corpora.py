@@ -49,7 +49,7 @@ def compare_corpora(
     inputs: Paths,
     context: Context,
     effect: Effect,
-    also: Sequence[Effect],
+    secondary: Sequence[Effect],
     **configuration: Any,
 ) -> Metrics:
     """Trains on the documents of each variant and measures the loss on the held-out documents of `inputs["corpus"]`.
@@ -78,7 +78,7 @@ def compare_corpora(
         "tokens_sha256": {name: TokenShards(path).fingerprint for name, path in directories.items()},
     }
     order = list(variants)
-    return make_metrics(sorted(runs, key=lambda run: order.index(run["variant"])), effect, also, configuration)
+    return make_metrics(sorted(runs, key=lambda run: order.index(run["variant"])), effect, secondary, configuration)
 
 
 def make_once(directory: Path, make: Callable[[Path], Any]) -> Path:

@@ -67,7 +67,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     results = trial.run_variants(context, measure, {"half-trained": {}})
     runs = [result["sets"][name] | {"variant": name, "seed": result["seed"]} for result in results for name in SETS]
     kind = f"held-out documents of {options.source}"
-    also = [
+    secondary = [
         difference(f"gain on {kind}: default mix minus with the good set", "default", "good"),
         difference(f"gain on {kind}: default mix minus with the shuffled set", "default", "shuffled"),
         difference("loss on the default mix, good minus shuffled set", "good", "shuffled", "mix_loss"),
@@ -78,8 +78,8 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         "tokens_of_the_set": counts["train"]["good"],
         "tokens_sha256": trial.shards.fingerprint,
     }
-    compared = f"loss on {kind}, annealed with the shuffled set minus with the good one"
-    return make_metrics(runs, difference(compared, "shuffled", "good"), also, configuration)
+    quantity = f"loss on {kind}, annealed with the shuffled set minus with the good one"
+    return make_metrics(runs, difference(quantity, "shuffled", "good"), secondary, configuration)
 
 
 def split_corpus(

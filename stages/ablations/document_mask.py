@@ -33,10 +33,10 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     settings: TrialSettings = getattr(config.document_mask, context.item["length"])
     trial = Trial.create(config, settings, inputs["tokens"], config.mix.shares(), context)
     runs = trial.run_variants(context, measure, {"masked": {}, "unmasked": {"document_mask": False}})
-    compared = f"loss without the mask minus with it, {settings.length} tokens"
-    as_trained = difference(f"{compared}, each measured as trained", "unmasked", "masked", "own_loss")
+    quantity = f"loss without the mask minus with it, {settings.length} tokens"
+    as_trained = difference(f"{quantity}, each measured as trained", "unmasked", "masked", "own_loss")
     configuration = trial.description | {"documents_per_window": runs[0]["documents"]}
-    return make_metrics(runs, Effect(compared, "% of the loss", relative_effect), [as_trained], configuration)
+    return make_metrics(runs, Effect(quantity, "% of the loss", relative_effect), [as_trained], configuration)
 
 
 def relative_effect(runs: Sequence[Values]) -> dict[str, float]:

@@ -23,29 +23,29 @@ def values_of(runs: Sequence[Values], variant: str, metric: str) -> np.ndarray:
 class Effect:
     """A number of the ledger: what is compared, its unit, and how the runs give it with its interval."""
 
-    compared: str
+    quantity: str
     unit: str
     estimate: Callable[[Sequence[Values]], Mapping[str, float]]
 
 
-def difference(compared: str, first: str, second: str, metric: str = "loss", unit: str = NATS) -> Effect:
+def difference(quantity: str, first: str, second: str, metric: str = "loss", unit: str = NATS) -> Effect:
     """Variant `first` minus variant `second`, paired by seed, with Student's interval over the seeds."""
-    return Effect(compared, unit, lambda runs: paired_difference(runs, first, second, metric))
+    return Effect(quantity, unit, lambda runs: paired_difference(runs, first, second, metric))
 
 
-def fixed(compared: str, unit: str, interval: Mapping[str, float]) -> Effect:
+def fixed(quantity: str, unit: str, interval: Mapping[str, float]) -> Effect:
     """An interval that was computed before."""
-    return Effect(compared, unit, lambda runs: interval)
+    return Effect(quantity, unit, lambda runs: interval)
 
 
-def exact(compared: str, unit: str, value: float, n: int) -> Effect:
+def exact(quantity: str, unit: str, value: float, n: int) -> Effect:
     """A value without uncertainty, as an interval of width 0."""
-    return fixed(compared, unit, {"value": value, "low": value, "high": value, "n": n})
+    return fixed(quantity, unit, {"value": value, "low": value, "high": value, "n": n})
 
 
-def over_seeds(compared: str, unit: str, values: np.ndarray) -> Effect:
+def over_seeds(quantity: str, unit: str, values: np.ndarray) -> Effect:
     """The mean of values [seeds], with Student's interval."""
-    return fixed(compared, unit, statistics.mean_over_seeds(values))
+    return fixed(quantity, unit, statistics.mean_over_seeds(values))
 
 
 def paired_difference(runs: Sequence[Values], first: str, second: str, metric: str = "loss") -> dict[str, float]:
@@ -53,9 +53,7 @@ def paired_difference(runs: Sequence[Values], first: str, second: str, metric: s
     return statistics.mean_over_seeds(values_of(runs, first, metric) - values_of(runs, second, metric))
 
 
-def make_metrics(runs: Sequence[Values], effect: Effect, also: Sequence[Effect], configuration: Values) -> Metrics:
+def make_metrics(runs: Sequence[Values], effect: Effect, secondary: Sequence[Effect], configuration: Values) -> Metrics:
     """An ablation's metrics: its effect, secondary effects, every run, and what determines the results."""
-    primary, *secondary = (
-        {"compared": each.compared, "unit": each.unit, **each.estimate(runs)} for each in (effect, *also)
-    )
-    return {"effect": primary, "also": secondary, "runs": list(runs), "configuration": configuration}
+    values = [{"quantity": each.quantity, "unit": each.unit, **each.estimate(runs)} for each in (effect, *secondary)]
+    return {"effect": values[0], "secondary": values[1:], "runs": list(runs), "configuration": configuration}

@@ -60,7 +60,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     effect = over_seeds(
         "decoding speed of grouped queries over that of full heads", "times the tokens per second", ratios
     )
-    also = [
+    secondary = [
         difference("loss of grouped queries minus of full heads", "grouped", "full"),
         exact("cache of full heads over that of grouped queries", "times the bytes", ratio, 1),
     ]
@@ -69,7 +69,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         "decoding": decoding.model_dump(),
         "cache_bytes": sizes,
     }
-    return make_metrics(runs, effect, also, configuration)
+    return make_metrics(runs, effect, secondary, configuration)
 
 
 def grouped_and_full(grouped: LlamaConfig) -> dict[str, LlamaConfig]:

@@ -27,9 +27,9 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     removed = pq.read_table(inputs["filtered"] / "removed.parquet", columns=["id", "reason"]).to_pylist()
     ids = {document["id"] for document in variants["without"]}
     reasons = Counter(record["reason"] for record in removed if record["id"] in ids)
-    also = [
+    secondary = [
         exact(f"documents removed: {reason}", "% of documents", 100 * count / len(ids), len(ids))
         for reason, count in sorted(reasons.items())
     ]
     effect = difference("loss without heuristics minus with them, equal tokens", "without", "with")
-    return compare_corpora(config, options, variants, inputs, context, effect, also)
+    return compare_corpora(config, options, variants, inputs, context, effect, secondary)

@@ -78,7 +78,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     predicted, reached = extrapolate(losses[..., :-1], flops), losses[..., -1]
     chosen = int(predicted.mean(0).argmin())
     others = [number for number in range(len(names)) if number != chosen]
-    also = [
+    secondary = [
         over_seeds(
             "rank correlation of the mixes, largest of the small models and larger one",
             "Spearman's rho",
@@ -93,7 +93,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     ]
     for number, name in enumerate(names):
         accuracy = np.array([run_of[f"{name} {last}", seed]["accuracy"] for seed in seeds])
-        also += [
+        secondary += [
             over_seeds(f"{name}: predicted loss of the larger model", NATS, predicted[:, number]),
             over_seeds(f"{name}: its reached loss", NATS, reached[:, number]),
             over_seeds(f"{name}: its accuracy on all tasks", "%", accuracy),
@@ -111,7 +111,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         "Spearman's rho",
         spearman(predicted, reached),
     )
-    return make_metrics(runs, effect, also, configuration)
+    return make_metrics(runs, effect, secondary, configuration)
 
 
 def extrapolate(losses: np.ndarray, flops: np.ndarray) -> np.ndarray:

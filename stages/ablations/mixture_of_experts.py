@@ -78,23 +78,23 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         return values_of(runs, f"{model} x{rate:g}", "loss")
 
     default, *higher = options.rates
-    compared = f"loss of experts minus dense, learning rate x{default:g}"
-    also = [difference(compared, f"experts x{default:g}", f"dense x{default:g}")]
+    quantity = f"loss of experts minus dense, learning rate x{default:g}"
+    secondary = [difference(quantity, f"experts x{default:g}", f"dense x{default:g}")]
     for rate in higher:
-        compared = f"what learning rate x{rate:g} costs instead of x{default:g}, experts minus dense"
+        quantity = f"what learning rate x{rate:g} costs instead of x{default:g}, experts minus dense"
         costs = [losses(model, rate) - losses(model, default) for model in ("experts", "dense")]
-        also.append(over_seeds(compared, NATS, costs[0] - costs[1]))
+        secondary.append(over_seeds(quantity, NATS, costs[0] - costs[1]))
     for rate in options.rates:
-        compared = f"spread of the loss over seeds, experts over dense, learning rate x{rate:g}"
-        also.append(fixed(compared, "times", spread_ratio(losses("experts", rate), losses("dense", rate))))
-    compared = "loss spikes of experts minus of dense, equal training FLOPs"
-    effect = fixed(compared, "per 1,000 steps", spikes_difference(runs, options.rates))
+        quantity = f"spread of the loss over seeds, experts over dense, learning rate x{rate:g}"
+        secondary.append(fixed(quantity, "times", spread_ratio(losses("experts", rate), losses("dense", rate))))
+    quantity = "loss spikes of experts minus of dense, equal training FLOPs"
+    effect = fixed(quantity, "per 1,000 steps", spikes_difference(runs, options.rates))
     configuration = trial.description | {
         "parameters": {"dense": dense.parameters, "experts": moe.parameters, "active": moe.active_parameters},
         "flops": flops,
         "experts": options.model_dump(exclude={"trials"}),
     }
-    return make_metrics(runs, effect, also, configuration)
+    return make_metrics(runs, effect, secondary, configuration)
 
 
 def spikes_difference(runs: Sequence[Values], rates: Sequence[float]) -> dict[str, float]:

@@ -60,7 +60,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     same_flops = "larger minus over-trained, equal training FLOPs"
     cost = f"(the larger costs {larger.parameters / small.parameters:.2g} times as much at inference)"
     gain = "accuracy of over-trained minus optimal, equal parameters"
-    also = [
+    secondary = [
         difference(gain, "over-trained", "optimal", "accuracy", PERCENTAGE_POINTS),
         difference(f"loss of {same_flops} {cost}", "larger", "over-trained"),
         difference(f"accuracy of {same_flops}", "larger", "over-trained", "accuracy", PERCENTAGE_POINTS),
@@ -74,7 +74,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         "tokens_sha256": trial.shards.fingerprint,
     }
     effect = difference("loss of optimal minus over-trained, equal parameters", "optimal", "over-trained")
-    return make_metrics(runs, effect, also, configuration)
+    return make_metrics(runs, effect, secondary, configuration)
 
 
 def find_optimal_shape(rungs: list[LlamaConfig], flops: float, fit: dict[str, Values]) -> LlamaConfig:

@@ -45,7 +45,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         "pipeline": [each for each in documents if classify.low(each, quality, judge.threshold) is None],
     }
     share = 100 * len(variants["pipeline"]) / len(documents)
-    compared = f"loss on random documents minus on the best {100 * options.keep:.0f}% by quality, equal tokens"
+    quantity = f"loss on random documents minus on the best {100 * options.keep:.0f}% by quality, equal tokens"
     pipeline = f"... minus on what the pipeline's thresholds keep ({share:.0f}% of the documents)"
     return compare_corpora(
         config,
@@ -53,7 +53,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         variants,
         inputs,
         context,
-        difference(compared, "random", "best"),
+        difference(quantity, "random", "best"),
         [difference(pipeline, "random", "pipeline")],
         quality_bar=threshold,
     )

@@ -29,8 +29,8 @@ def annealed(world: World, scratch: Path, member: str, **more: Path) -> dict:
 def test_the_gain_of_small_is_set_against_the_flagships(world: World, tmp_path: Path) -> None:
     before = contents(world.model)
     small = annealed(world, tmp_path / "small", "small")
-    assert small["effect"]["compared"].endswith("small")
-    assert small["also"][0]["compared"].startswith("accuracy on arithmetic and facts")
+    assert small["effect"]["quantity"].endswith("small")
+    assert small["secondary"][0]["quantity"].startswith("accuracy on arithmetic and facts")
     assert small["configuration"]["steps"] == round(4_000 * PRETRAINING.annealing / PRETRAINING.batch_tokens)
     for row, other in zip(small["runs"], small["runs"][1:], strict=False):
         assert row["loss"] != other["loss"]
@@ -38,7 +38,7 @@ def test_the_gain_of_small_is_set_against_the_flagships(world: World, tmp_path: 
     runs = [row | {"accuracy": 50.0 + row["seed"] % 2 if row["variant"] == "with" else 20.0} for row in small["runs"]]
     (tmp_path / "data-09.json").write_text(json.dumps(small | {"runs": runs}))
     flagship = annealed(world, tmp_path / "flagship", "flagship", smaller=tmp_path / "data-09.json")
-    assert flagship["effect"]["value"] == pytest.approx(30.5 - flagship["also"][0]["value"])
+    assert flagship["effect"]["value"] == pytest.approx(30.5 - flagship["secondary"][0]["value"])
     assert contents(world.model) == before
 
 

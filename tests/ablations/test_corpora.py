@@ -107,7 +107,7 @@ def test_without_line_dedup_the_repeated_lines_are_trained_on(corpus: Path, worl
     assert BANNER in text_of(scratch / "tokens" / "without", world, "train")
     assert BANNER not in text_of(scratch / "tokens" / "with", world, "train")
     assert BANNER not in text_of(scratch / "tokens" / "without", world, "validation")
-    assert found["also"][0]["value"] > 10
+    assert found["secondary"][0]["value"] > 10
     assert found["configuration"]["documents"]["with"] == 160
     assert len(found["runs"]) == 2 * TRIALS.seeds and found["effect"]["n"] == TRIALS.seeds
     # Started again, it takes the corpus and the runs it has.
@@ -117,8 +117,8 @@ def test_without_line_dedup_the_repeated_lines_are_trained_on(corpus: Path, worl
 def test_heuristics_are_told_by_reason(corpus: Path, world: World, tmp_path: Path) -> None:
     config = heuristic_filter.Config(**vars(COMMON), comparison=OPTIONS)
     found = heuristic_filter.run(config, inputs(corpus, world), {}, Recorder(tmp_path / "scratch"))
-    (reason,) = found["also"]
-    assert reason["compared"].endswith("repeated 5-grams") and reason["value"] == pytest.approx(50.0)
+    (reason,) = found["secondary"]
+    assert reason["quantity"].endswith("repeated 5-grams") and reason["value"] == pytest.approx(50.0)
     assert found["configuration"]["documents"] == {"without": 160, "with": 80}
     assert found["effect"]["value"] > 0.05  # half of the tokens are "buy now"
 

@@ -40,7 +40,7 @@ def test_mixes_are_predicted_from_the_smaller_sizes_only(world: World, tmp_path:
     found = mixes.run(mixes.Config(**vars(COMMON), mixes=section), inputs, {}, Recorder(tmp_path))
     assert len(found["runs"]) == 3 * 3 * TRIALS.seeds
     loss = {(row["variant"], row["seed"]): row["loss"] for row in found["runs"]}
-    reached = next(row for row in found["also"] if row["compared"] == "prose: its reached loss")
+    reached = next(row for row in found["secondary"] if row["quantity"] == "prose: its reached loss")
     assert reached["value"] == pytest.approx(np.mean([loss["prose 2", seed] for seed in (1, 2)]))
     assert -1 <= found["effect"]["value"] <= 1
     assert found["configuration"]["chosen"] in candidates

@@ -50,7 +50,7 @@ def test_grouped_queries_shrink_the_cache_by_heads_over_key_value_heads(world: W
     section = grouped_queries.GroupedQueries(trials=TRIALS, decoding=decoding)
     config = grouped_queries.Config(**vars(COMMON), mix=MIX, grouped_queries=section)
     found = grouped_queries.run(config, {"tokens": world.tokens}, {}, Recorder(tmp_path))
-    cache = next(row for row in found["also"] if "cache" in row["compared"])
+    cache = next(row for row in found["secondary"] if "cache" in row["quantity"])
     assert cache["value"] == 2.0
     assert found["effect"]["value"] > 0 and found["effect"]["n"] == 3
 
@@ -65,7 +65,7 @@ def test_experts_are_trained_for_the_flops_of_the_dense_model(world: World, tmp_
     parameters = found["configuration"]["parameters"]
     assert steps["experts x1"] == round(2_000 / 128 * parameters["dense"] / parameters["active"])
     assert steps["dense x1"] == round(2_000 / 128)
-    assert len(found["runs"]) == 8 and len(found["also"]) == 4
+    assert len(found["runs"]) == 8 and len(found["secondary"]) == 4
     assert all(row["largest_load"] >= 0.25 for row in found["runs"] if "experts" in row["variant"])
 
 

@@ -21,8 +21,8 @@ def register_ablation(
         record = evidence.ablation(id)
         effect = record["effect"]
         text = " ".join(filter(None, (detail, format_provenance(record))))
-        secondary = [finding(other, other["unit"], other["compared"]) for other in record["also"]]
-        return finding(effect, effect["unit"], effect["compared"], expected, detail=text, secondary=secondary)
+        secondary = [finding(other, other["unit"], other["quantity"]) for other in record["secondary"]]
+        return finding(effect, effect["unit"], effect["quantity"], expected, detail=text, secondary=secondary)
 
     claims.append(Claim(id, section, statement, paper, measure))
 

@@ -25,12 +25,12 @@ VERDICTS = {id: verdict for id, (_, verdict) in ABLATIONS.items()}
 def write_records(directory: Path) -> None:
     made = {"date": "2026-01-31", "scale": "toy", "commit": "0123456789abcdef", "configuration": "fedcba987654"}
     runs = [{"variant": variant, "seed": seed, "loss": 3.0} for seed in range(5) for variant in ("with", "without")]
-    other = {"compared": "loss, with minus without", "unit": "nats per token", **interval(0.01, 0.02, 5)}
+    other = {"quantity": "loss, with minus without", "unit": "nats per token", **interval(0.01, 0.02, 5)}
     for id, (effect, _) in ABLATIONS.items():
         record = {
             "claim": id,
-            "effect": {"compared": "with minus without", "unit": "units"} | effect,
-            "also": [other],
+            "effect": {"quantity": "with minus without", "unit": "units"} | effect,
+            "secondary": [other],
             "runs": runs,
             "configuration": {},
             "made": made,
