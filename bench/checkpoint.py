@@ -1,10 +1,9 @@
-"""What checkpoints cost a training run at a scale's parameters, written in the background and in the training thread.
+"""The cost of checkpoints in a training run at a scale's parameters, written in the background and synchronously.
 
 python -m bench.checkpoint [--rounds 12]
 
-Cycles of training steps are timed in turns without a checkpoint, with one that is written beside the steps that follow,
-and with one that the steps wait for. What a cycle with one takes longer is what it costs; a run writes one every
-`training.checkpoint_seconds`, and the share is of that time.
+Cycles of training steps alternate: without a checkpoint, with one written in the background, and with one that the
+steps wait for. A checkpoint costs the additional time of its cycle; its share is of `training.checkpoint_seconds`.
 """
 
 import argparse

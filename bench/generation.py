@@ -1,4 +1,4 @@
-"""Decoding beside transformers' generate, in turns in one run: shape C1, greedy, the same weights and prompts.
+"""Decoding compared with transformers, alternating in one run: shape C1, greedy, the same weights and prompts.
 
 python -m bench.generation [--threads 2] [--rounds 5] [--batch 64] [--new 64]
 """
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def speed(dtype: torch.dtype, arguments: argparse.Namespace) -> Iterator[tuple[str, str, str, str]]:
-    """Both with weights of that type."""
+    """Compares the two with weights of `dtype`."""
     scale = SCALES["C1"]
     ours, (theirs, _) = Llama(scale.config).init_weights(1).eval().to(dtype), transformers_llama(scale)
     theirs.eval().to(dtype)
@@ -44,11 +44,11 @@ def speed(dtype: torch.dtype, arguments: argparse.Namespace) -> Iterator[tuple[s
     generating: Any = theirs.generate
     prompts, mask = tokens.tolist(), torch.ones_like(tokens)
 
-    def answers() -> list[list[int]]:
+    def generate_ours() -> list[list[int]]:
         return generate(ours, prompts, SamplingParams(max_new_tokens=arguments.new))
 
-    def their_answers() -> list[list[int]]:
-        given = generating(
+    def generate_theirs() -> list[list[int]]:
+        output = generating(
             tokens,
             attention_mask=mask,
             max_new_tokens=arguments.new,
@@ -56,18 +56,18 @@ def speed(dtype: torch.dtype, arguments: argparse.Namespace) -> Iterator[tuple[s
             eos_token_id=None,
             pad_token_id=0,
         )
-        found: list[list[int]] = given[:, PROMPT:].tolist()
-        return found
+        completions: list[list[int]] = output[:, PROMPT:].tolist()
+        return completions
 
-    seconds, results = turns({"ours": answers, "transformers": their_answers}, arguments.rounds)
+    seconds, results = turns({"ours": generate_ours, "transformers": generate_theirs}, arguments.rounds)
     pairs = list(zip(results["ours"][-1], results["transformers"][-1], strict=True))
-    # Random weights have near ties: where rounding decides one, the rest of that answer differs.
-    same = sum(mine == other for mine, other in pairs) / len(pairs)
-    drawn = arguments.batch * arguments.new
-    rates = {name: f"{drawn / median(values):,.0f}" for name, values in seconds.items()}
+    # Random weights give near ties: if rounding decides one, the rest of that completion differs.
+    same = sum(own == other for own, other in pairs) / len(pairs)
+    num_tokens = arguments.batch * arguments.new
+    rates = {name: f"{num_tokens / median(values):,.0f}" for name, values in seconds.items()}
     what = f"C1: batch {arguments.batch}, {arguments.new} new tokens, {str(dtype).removeprefix('torch.')}, tokens/s"
     yield what, rates["ours"], rates["transformers"], f"{ratio(seconds, 'ours', 'transformers'):.2f} (1.3)"
-    yield "  answers that are the same", f"{same:.0%}", "", ""
+    yield "  identical completions", f"{same:.0%}", "", ""
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Loss curves in bfloat16 beside float32 over a whole pretraining: do those of a few seeds lie in one another's range?
+"""Loss curves in bfloat16 and float32 over a full pretraining: are those of a few seeds within each other's range?
 
 python -m bench.precision [--project DIR] [--seeds 3] [--member flagship] [--plot docs/precision.png]
 
-Each run is the three stages of pretraining as the DAG runs them: the member's shape, tokens, ramp, schedules, annealing
-and average of checkpoints. A seed stands for its own weights and its own order of the data, the same in both
-precisions. Held-out losses are of the same windows for all, computed in float32. With --rung and --tokens any other
-shape of the scale's ladder is trained, for a quick look.
+Each run is the three stages of pretraining as in the DAG: the member's shape, tokens, ramp, schedules, annealing and
+average of checkpoints. A seed determines the initial weights and the order of the data, in both precisions. Held-out
+losses are of the same windows for all runs, in float32. --rung and --tokens select another shape of the scale's ladder,
+for a quick test.
 """
 
 import argparse
@@ -38,13 +38,13 @@ from stages.training.parameters import Training
 PRECISIONS = ("fp32", "bf16")
 NAMES = {"fp32": "float32", "bf16": "bfloat16"}
 PHASES = {"initial": initial, "long context": long_context, "annealing": annealing}
-PIECES = 10
-"""Parts of the training whose mean losses are compared."""
+NUM_SEGMENTS = 10
+"""Segments of the training whose mean losses are compared."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One pretraining; all that a worker process needs."""
+    """One pretraining, as a worker process needs it."""
 
     project: Path
     herd: Path
@@ -54,11 +54,11 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Pretrained:
-    """What came of it."""
+class PretrainingResult:
+    """The result of a job."""
 
     curves: dict[str, np.ndarray]
-    """Tokens seen in the phase and training loss, a row per step, of each phase."""
+    """Tokens seen and training loss of each step, [steps, 2], by phase."""
     losses: dict[str, float]
     """Mean held-out loss after each phase."""
 
@@ -69,7 +69,7 @@ def main() -> None:
         "--project",
         type=Path,
         default=project.ROOT,
-        help="where data/tokens, data/herd.json and models/tokenizer lie (default: here)",
+        help="the project with data/tokens, data/herd.json and models/tokenizer (default: this project)",
     )
     parser.add_argument("--seeds", type=int, default=3, help="runs in each precision (default: 3)")
     parser.add_argument("--member", default="flagship", help="whose shape and tokens (default: flagship)")
@@ -86,7 +86,7 @@ def main() -> None:
         sys.exit(f"{arguments.project}: no {', '.join(missing)}; run `dvc repro fit`")
     cluster = Parameters(project.ROOT).cluster
     with tempfile.TemporaryDirectory() as scratch:
-        herd = planned(arguments, Path(scratch) / "herd.json")
+        herd = write_plan(arguments, Path(scratch) / "herd.json")
         jobs = [
             Job(arguments.project, herd, arguments.member, precision, seed)
             for seed in range(1, arguments.seeds + 1)
@@ -105,8 +105,8 @@ def main() -> None:
         draw(runs, arguments.plot)
 
 
-def planned(arguments: argparse.Namespace, path: Path) -> Path:
-    """Writes the fit's plan of the herd to `path`, the member's shape and tokens changed as the arguments say."""
+def write_plan(arguments: argparse.Namespace, path: Path) -> Path:
+    """Writes the fit's plan of the herd to `path`, with the member's shape and tokens from the arguments."""
     plan: dict[str, Any] = json.loads((arguments.project / "data" / "herd.json").read_text())
     member = plan["members"][arguments.member]
     if arguments.rung is not None:
@@ -119,23 +119,23 @@ def planned(arguments: argparse.Namespace, path: Path) -> Path:
     return path
 
 
-def pretrain(job: Job) -> Pretrained:
-    """Runs the stages of pretraining one after the other, annealing without its control."""
+def pretrain(job: Job) -> PretrainingResult:
+    """Runs the stages of pretraining in order, annealing without its control."""
     parameters = Parameters(project.ROOT)
     torch.set_num_threads(parameters.cluster.threads or 1)
     data, tokenizer = job.project / "data" / "tokens", job.project / "models" / "tokenizer"
     curves, losses = {}, {}
     with tempfile.TemporaryDirectory() as scratch:
-        place = Path(scratch)
+        directory = Path(scratch)
         inputs = {"tokens": data, "tokenizer": tokenizer, "herd": job.herd}
         for phase, stage in PHASES.items():
             config = parameters.load_config(stage.Config)
-            common: dict[str, Any] = {"seed": job.seed, "training": in_precision(config.training, job.precision)}
+            common: dict[str, Any] = {"seed": job.seed, "training": set_precision(config.training, job.precision)}
             if stage is annealing:
                 common["annealing"] = config.annealing.model_copy(update={"control": False})
-            outputs = {"model": place / phase / "model", "curve": place / phase / "curve.csv"}
+            outputs = {"model": directory / phase / "model", "curve": directory / phase / "curve.csv"}
             outputs["model"].mkdir(parents=True)
-            context = NullContext(place / phase / "scratch", {"member": job.member})
+            context = NullContext(directory / phase / "scratch", {"member": job.member})
             context.scratch.mkdir()
             stage.run(replace(config, **common), inputs, outputs, context)
             inputs["model"] = outputs["model"]
@@ -144,15 +144,15 @@ def pretrain(job: Job) -> Pretrained:
                 TokenShards(data),
                 config.mix.shares(),
                 config.pretraining,
-                in_precision(config.training, "fp32"),
+                set_precision(config.training, "fp32"),
                 config.seed,
             )
             losses[phase] = float(held_out.losses(load_model(outputs["model"])).mean())
     print(f"seed {job.seed}, {NAMES[job.precision]}: held-out loss {losses['annealing']:.4f}", file=sys.stderr)
-    return Pretrained(curves, losses)
+    return PretrainingResult(curves, losses)
 
 
-def in_precision(training: Training, precision: str) -> Training:
+def set_precision(training: Training, precision: str) -> Training:
     """The same training in another precision."""
     return Training.model_validate(training.model_dump() | {"precision": precision})
 
@@ -164,10 +164,10 @@ def read_curve(path: Path) -> np.ndarray:
     return np.array([[float(line.split(",")[column]) for column in columns] for line in lines])
 
 
-def joined(runs: Mapping[str, Sequence[Pretrained]]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Tokens seen at each step, [steps], and each precision's losses, [seeds, steps], of one phase after the other.
+def join_phases(runs: Mapping[str, Sequence[PretrainingResult]]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Tokens seen at each step, [steps], and each precision's losses, [seeds, steps], with the phases concatenated.
 
-    Where a gate of the long-context phase opened in some runs only, that phase is left out.
+    Leaves out the long-context phase if a gate opened in some runs only.
     """
     every = [run for each in runs.values() for run in each]
     phases = [phase for phase in PHASES if len({len(run.curves[phase]) for run in every}) == 1]
@@ -181,8 +181,8 @@ def joined(runs: Mapping[str, Sequence[Pretrained]]) -> tuple[np.ndarray, dict[s
     return np.concatenate(tokens[1:]), losses
 
 
-def report(runs: Mapping[str, Sequence[Pretrained]]) -> None:
-    """Prints held-out losses, their spread over seeds, and in how many parts of the training the curves overlap."""
+def report(runs: Mapping[str, Sequence[PretrainingResult]]) -> None:
+    """Prints held-out losses, their spread over seeds, and in how many segments of the training the curves overlap."""
     rows = []
     for phase in PHASES:
         losses = {precision: np.array([run.losses[phase] for run in each]) for precision, each in runs.items()}
@@ -199,23 +199,23 @@ def report(runs: Mapping[str, Sequence[Pretrained]]) -> None:
                 interval(difference),
             )
         )
-        rows.append(("  largest less smallest", f"{np.ptp(losses['bf16']):.4f}", f"{np.ptp(losses['fp32']):.4f}", ""))
+        rows.append(("  maximum less minimum", f"{np.ptp(losses['bf16']):.4f}", f"{np.ptp(losses['fp32']):.4f}", ""))
         columns = {precision: each[:, None] for precision, each in losses.items()}
         rows.append(
             (
-                "  mean lies in the other's range",
-                "yes" if inside(columns["bf16"], columns["fp32"]) else "no",
-                "yes" if inside(columns["fp32"], columns["bf16"]) else "no",
+                "  mean is in the other's range",
+                "yes" if count_inside(columns["bf16"], columns["fp32"]) else "no",
+                "yes" if count_inside(columns["fp32"], columns["bf16"]) else "no",
                 "",
             )
         )
-    _, curves = joined(runs)
-    parts = {precision: pieces(each) for precision, each in curves.items()}
+    _, curves = join_phases(runs)
+    parts = {precision: segment_means(each) for precision, each in curves.items()}
     rows.append(
         (
-            f"tenths of the training ({PIECES}) where the mean lies in the other's range",
-            f"{inside(parts['bf16'], parts['fp32'])}",
-            f"{inside(parts['fp32'], parts['bf16'])}",
+            f"tenths of the training ({NUM_SEGMENTS}) where the mean is in the other's range",
+            f"{count_inside(parts['bf16'], parts['fp32'])}",
+            f"{count_inside(parts['fp32'], parts['bf16'])}",
             "",
         )
     )
@@ -246,49 +246,49 @@ def interval(differences: np.ndarray) -> str:
     return f"{found['value']:+.4f} ({found['low']:+.4f} to {found['high']:+.4f})"
 
 
-def pieces(losses: np.ndarray) -> np.ndarray:
-    """Mean loss in each part of the training, [seeds, PIECES]."""
-    return np.stack([part.mean(1) for part in np.array_split(losses, PIECES, axis=1)], axis=1)
+def segment_means(losses: np.ndarray) -> np.ndarray:
+    """Mean loss in each segment of the training, [seeds, NUM_SEGMENTS]."""
+    return np.stack([part.mean(1) for part in np.array_split(losses, NUM_SEGMENTS, axis=1)], axis=1)
 
 
-def inside(mine: np.ndarray, others: np.ndarray) -> int:
-    """In how many columns my mean lies between the others' smallest and largest."""
-    mean = mine.mean(0)
+def count_inside(losses: np.ndarray, others: np.ndarray) -> int:
+    """In how many columns the mean of `losses` is between the others' minimum and maximum."""
+    mean = losses.mean(0)
     return int(((mean >= others.min(0)) & (mean <= others.max(0))).sum())
 
 
-def draw(runs: Mapping[str, Sequence[Pretrained]], path: Path) -> None:
-    """The curves; both with the range of their seeds, beside float32's mean; and the difference within each seed."""
+def draw(runs: Mapping[str, Sequence[PretrainingResult]], path: Path) -> None:
+    """Plots the curves, their ranges over seeds relative to float32's mean, and the difference for each seed."""
     from matplotlib.figure import Figure
 
-    tokens, curves = joined(runs)
-    smooth = {precision: smoothed(losses) for precision, losses in curves.items()}
-    at = tokens[len(tokens) - smooth["fp32"].shape[1] :] / 1e6
-    usual = smooth["fp32"].mean(0)
+    tokens, curves = join_phases(runs)
+    smoothed = {precision: smooth(losses) for precision, losses in curves.items()}
+    at = tokens[len(tokens) - smoothed["fp32"].shape[1] :] / 1e6
+    reference = smoothed["fp32"].mean(0)
     figure = Figure(figsize=(7.2, 6.4), layout="constrained")
-    whole, beside, within = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 2))
+    absolute, relative, paired = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 2))
     for precision, colour, line in (("fp32", "#0072b2", "-"), ("bf16", "#d55e00", "--")):
-        label = f"{NAMES[precision]}: mean and range of {len(smooth[precision])} seeds"
-        for axes, band in ((whole, smooth[precision]), (beside, smooth[precision] - usual)):
+        label = f"{NAMES[precision]}: mean and range of {len(smoothed[precision])} seeds"
+        for axes, band in ((absolute, smoothed[precision]), (relative, smoothed[precision] - reference)):
             axes.fill_between(at, band.min(0), band.max(0), color=colour, alpha=0.2, linewidth=0)
             axes.plot(at, band.mean(0), color=colour, linestyle=line, linewidth=1.2, label=label)
-    for seed, difference in enumerate(smooth["bf16"] - smooth["fp32"], 1):
-        within.plot(at, difference, linewidth=0.8, label=f"seed {seed}")
-    within.axhline(0, color="black", linewidth=0.6)
-    whole.set_ylabel("training loss,\nnats a token")
-    beside.set_ylabel("less the mean\nof float32")
-    within.set_ylabel("bfloat16 less\nfloat32")
-    within.set_xlabel("million tokens")
-    for axes in (whole, within):
+    for seed, difference in enumerate(smoothed["bf16"] - smoothed["fp32"], 1):
+        paired.plot(at, difference, linewidth=0.8, label=f"seed {seed}")
+    paired.axhline(0, color="black", linewidth=0.6)
+    absolute.set_ylabel("training loss,\nnats a token")
+    relative.set_ylabel("less the mean\nof float32")
+    paired.set_ylabel("bfloat16 less\nfloat32")
+    paired.set_xlabel("million tokens")
+    for axes in (absolute, paired):
         axes.legend(frameon=False, fontsize=8)
-    for axes in (whole, beside, within):
+    for axes in (absolute, relative, paired):
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.3, linewidth=0.5)
     figure.savefig(path, dpi=100, metadata={"Software": None})
 
 
-def smoothed(losses: np.ndarray) -> np.ndarray:
-    """Mean over the steps before, as many as a fortieth of all, [seeds, fewer steps]."""
+def smooth(losses: np.ndarray) -> np.ndarray:
+    """Moving average over a fortieth of the steps, [seeds, fewer steps]."""
     window = max(1, losses.shape[1] // 40)
     sums = np.cumsum(np.pad(losses, ((0, 0), (1, 0))), axis=1)
     return (sums[:, window:] - sums[:, :-window]) / window

@@ -1,10 +1,10 @@
-"""Training steps beside transformers and litgpt, in turns in one run; the share of the machine's peak; the mask's cost.
+"""Training steps compared with transformers and litgpt, alternating in one run; MFU; the cost of the document mask.
 
 python -m bench.training [--threads 2] [--shapes C1,C2,toy] [--rounds 7] [--no-compile]
 
-Ours is the loop's own step: document mask, AdamW, clipping, bit-reproducible, eager and with `training.compile`. The
-peers get the same shape and tokens, plain causal attention, torch's fused AdamW and the same clipping: as they come in
-float32, with autocast, and with autocast and torch.compile.
+This project's step is the loop's: document mask, AdamW, clipping, bit-reproducible, eager and with `training.compile`.
+The peers have the same shape and tokens, plain causal attention, torch's fused AdamW and the same clipping: in float32,
+with autocast, and with autocast and torch.compile.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from statistics import median
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,23 +29,22 @@ from stages.training.compiled import compiled
 from stages.training.language_modelling import next_token_loss
 from stages.training.loader import TokenBatch
 from stages.training.loop import step
-from stages.training.parameters import Training, make_optimizer
+from stages.training.parameters import Precision, Training, make_optimizer
 
-RATE, DOCUMENT = 1e-3, 100
-Precision = Literal["fp32", "bf16"]
-KEPT = ExitStack()
-"""What is compiled would be dropped with the end of its training."""
+LEARNING_RATE, DOCUMENT_LENGTH = 1e-3, 100
+COMPILED = ExitStack()
+"""Keeps models compiled until the end of the benchmark."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """What is trained at once."""
+    """A model and the batch of a step."""
 
     config: LlamaConfig
     length: int
     batch: int
-    peak_bar: float | None
-    """Share of the bfloat16 peak that is aimed at."""
+    peak_target: float | None
+    """Target share of the bfloat16 peak."""
 
     @property
     def tokens(self) -> int:
@@ -53,8 +52,8 @@ class Scale:
 
     @property
     def flops(self) -> float:
-        """Of a step's matrix products: 6 a parameter of the body's and the head's matrices and a token, and attention's
-        scores and mixtures below the diagonal. The embedding is looked up and counts nothing."""
+        """FLOPs of a step's matrix products: 6 per token and parameter of body and head, and attention's two products
+        below the diagonal; the embedding is a lookup."""
         size = self.config
         matrices = size.body_parameters + size.vocab_size * size.hidden_size
         return 6.0 * self.tokens * (matrices + size.num_hidden_layers * size.hidden_size * self.length)
@@ -68,7 +67,7 @@ SCALES = {
 
 
 def training(precision: Precision) -> Training:
-    """Settings of the loop; the rates and decays do not change the work."""
+    """Parameters of the loop; those that do not affect the cost of a step are arbitrary."""
     return Training(
         beta1=0.9,
         beta2=0.95,
@@ -86,53 +85,53 @@ def training(precision: Precision) -> Training:
     )
 
 
-def batch(scale: Scale, mask: bool = True) -> TokenBatch:
-    """Random tokens in documents of DOCUMENT tokens on average."""
+def make_random_batch(scale: Scale, mask: bool = True) -> TokenBatch:
+    """Random tokens in documents of DOCUMENT_LENGTH tokens on average."""
     generator = torch.Generator().manual_seed(1)
     tokens = torch.randint(1, scale.config.vocab_size, (scale.batch, scale.length + 1), generator=generator)
-    tokens[torch.rand(tokens.shape, generator=generator) < 1 / DOCUMENT] = 0
+    tokens[torch.rand(tokens.shape, generator=generator) < 1 / DOCUMENT_LENGTH] = 0
     inputs = tokens[:, :-1].contiguous()
     return TokenBatch(inputs, tokens[:, 1:].contiguous(), document_starts(inputs, 0) if mask else None)
 
 
-def ours(scale: Scale, precision: Precision, mask: bool = True, compile_it: bool = False) -> Callable[[], Any]:
+def ours(scale: Scale, precision: Precision, mask: bool = True, use_compile: bool = False) -> Callable[[], Any]:
     """The loop's step on one batch."""
     model = Llama(scale.config).init_weights(1).train()
-    settings, given = training(precision), [batch(scale, mask)]
+    settings, micro_batches = training(precision), [make_random_batch(scale, mask)]
     optimizer = make_optimizer(model, settings)
-    KEPT.enter_context(compiled(model, compile_it))
+    COMPILED.enter_context(compiled(model, use_compile))
     torch.use_deterministic_algorithms(False)  # peers run without
 
-    def one() -> float:
-        torch.use_deterministic_algorithms(compile_it)
+    def run_step() -> float:
+        torch.use_deterministic_algorithms(use_compile)
         try:
-            return step(model, given, next_token_loss, optimizer, RATE, settings)["loss"]
+            return step(model, micro_batches, next_token_loss, optimizer, LEARNING_RATE, settings)["loss"]
         finally:
             torch.use_deterministic_algorithms(False)
 
-    return one
+    return run_step
 
 
 def peer(
     model: nn.Module, logits: Callable[[nn.Module, Tensor], Tensor], scale: Scale, autocast: bool, compiled: bool
 ) -> Callable[[], float]:
-    """One step of a model as its documentation would train it."""
+    """A training step of a peer's model, as its documentation describes it."""
     assert sum(p.numel() for p in model.parameters()) == scale.config.parameters
-    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
-    given = batch(scale)
-    called: Any = torch.compile(model) if compiled else model
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
+    batch = make_random_batch(scale)
+    forward: Any = torch.compile(model) if compiled else model
 
-    def one() -> float:
+    def run_step() -> float:
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
-            scores = logits(called, given.tokens)
-        loss = F.cross_entropy(scores.flatten(0, 1).float(), given.targets.flatten())
+            output = logits(forward, batch.tokens)
+        loss = F.cross_entropy(output.flatten(0, 1).float(), batch.targets.flatten())
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
         return loss.item()
 
-    return one
+    return run_step
 
 
 def transformers_llama(scale: Scale) -> tuple[nn.Module, Callable[[nn.Module, Tensor], Tensor]]:
@@ -145,12 +144,12 @@ def transformers_llama(scale: Scale) -> tuple[nn.Module, Callable[[nn.Module, Te
     config = transformers.LlamaConfig(**values, rope_parameters=rope, max_position_embeddings=scale.length)
     model = transformers.LlamaForCausalLM(config)
     model.load_state_dict(Llama(scale.config).init_weights(1).state_dict())
-    return model.train(), lambda called, tokens: called(tokens, use_cache=False).logits
+    return model.train(), lambda forward, tokens: forward(tokens, use_cache=False).logits
 
 
 def litgpt_gpt(scale: Scale) -> tuple[nn.Module, Callable[[nn.Module, Tensor], Tensor]]:
     if str(PEERS) not in sys.path:
-        sys.path.append(str(PEERS))  # last: torch and what else both need is the project's
+        sys.path.append(str(PEERS))  # last, so that shared packages such as torch are the project's
     import litgpt
 
     size = scale.config
@@ -173,19 +172,19 @@ def litgpt_gpt(scale: Scale) -> tuple[nn.Module, Callable[[nn.Module, Tensor], T
     )
     model = litgpt.GPT(config)
     model.apply(model._init_weights)
-    return model.train(), lambda called, tokens: called(tokens)
+    return model.train(), lambda forward, tokens: forward(tokens)
 
 
-MODELS = {"transformers": transformers_llama, "litgpt": litgpt_gpt}
-WAYS = {"float32": (False, False), "autocast": (True, False), "autocast + compile": (True, True)}
-BARS = {"float32": " (3)", "autocast + compile": " (1.5)"}
+PEER_MODELS = {"transformers": transformers_llama, "litgpt": litgpt_gpt}
+PEER_MODES = {"float32": (False, False), "autocast": (True, False), "autocast + compile": (True, True)}
+TARGETS = {"float32": " (3)", "autocast + compile": " (1.5)"}
 
 
-def product(dtype: torch.dtype) -> Callable[[], float]:
-    """FLOP/s of a product of square matrices, the best of several."""
+def matrix_product(dtype: torch.dtype) -> Callable[[], float]:
+    """Measures the FLOP/s of a product of square matrices, the best of several."""
     a, b = torch.randn(2048, 2048, dtype=dtype), torch.randn(2048, 2048, dtype=dtype)
 
-    def one() -> float:
+    def measure() -> float:
         seconds = []
         for _ in range(3):
             start = time.perf_counter()
@@ -193,27 +192,27 @@ def product(dtype: torch.dtype) -> Callable[[], float]:
             seconds.append(time.perf_counter() - start)
         return 2 * 2048**3 / min(seconds)
 
-    return one
+    return measure
 
 
 def speed(name: str, rounds: int, compile_too: bool) -> Iterator[tuple[str, str, str, str]]:
-    """Ours in both precisions beside every peer in every way."""
+    """Compares this project in both precisions with every peer in every mode."""
     scale = SCALES[name]
     calls: dict[str, Callable[[], Any]] = {precision: ours(scale, precision) for precision in ("fp32", "bf16")}
     calls |= {f"{precision} unmasked": ours(scale, precision, mask=False) for precision in ("fp32", "bf16")}
     if compile_too:
-        calls["bf16 compiled"] = ours(scale, "bf16", compile_it=True)
-    calls["product"] = product(torch.bfloat16)
+        calls["bf16 compiled"] = ours(scale, "bf16", use_compile=True)
+    calls["product"] = matrix_product(torch.bfloat16)
     missing = []
-    for kind, make in MODELS.items():
+    for kind, make in PEER_MODELS.items():
         try:
-            for way, (autocast, compile_it) in WAYS.items():
-                if compile_too or not compile_it:
-                    calls[f"{kind} {way}"] = peer(*make(scale), scale, autocast, compile_it)
+            for mode, (autocast, use_compile) in PEER_MODES.items():
+                if compile_too or not use_compile:
+                    calls[f"{kind} {mode}"] = peer(*make(scale), scale, autocast, use_compile)
         except ModuleNotFoundError:
             missing.append(kind)
     seconds, results = turns(calls, rounds)
-    # The same weights on the same tokens: but for the mask the first loss is the same.
+    # Same weights and tokens: without the mask the first loss is the same.
     assert abs(results["fp32 unmasked"][0] - results["transformers float32"][0]) < 1e-3
     medians = {key: median(values) for key, values in seconds.items()}
     best = min((key for key in calls if key in ("fp32", "bf16", "bf16 compiled")), key=medians.__getitem__)
@@ -223,19 +222,19 @@ def speed(name: str, rounds: int, compile_too: bool) -> Iterator[tuple[str, str,
 
     for kind in missing:
         yield f"{name}: {kind}", "", "not installed", "make peers"
-    for key in [key for key in calls if key.split()[0] in MODELS]:
-        kind, way = key.split(" ", 1)
-        # Against the peer's own type of products, and against the one that is the fastest here.
-        for mine in sorted({"fp32" if way == "float32" else "bf16", best}):
-            bar = BARS.get(way, "") if mine == best else ""
-            yield f"{name}: {kind} {way}, ours {mine}", rate(mine), rate(key), f"{ratio(seconds, mine, key):.2f}{bar}"
-    top = max(results["product"])
-    reached = scale.flops / medians[best] / top
-    bar = f"({scale.peak_bar:.0%})" if scale.peak_bar else ""
-    yield f"{name}: share of the bfloat16 peak, ours {best}", f"{reached:.0%}", f"{top / 1e9:,.0f} GFLOP/s", bar
-    for mine in ("fp32", "bf16"):
-        cost = 1 - ratio(seconds, mine, f"{mine} unmasked")
-        yield (f"{name}: cost of the document mask, {mine}", rate(mine), rate(f"{mine} unmasked"), f"{cost:.1%} (5%)")
+    for key in [key for key in calls if key.split()[0] in PEER_MODELS]:
+        kind, mode = key.split(" ", 1)
+        # Compared with the same precision, and with this project's fastest one.
+        for own in sorted({"fp32" if mode == "float32" else "bf16", best}):
+            target = TARGETS.get(mode, "") if own == best else ""
+            yield f"{name}: {kind} {mode}, ours {own}", rate(own), rate(key), f"{ratio(seconds, own, key):.2f}{target}"
+    peak = max(results["product"])
+    utilisation = scale.flops / medians[best] / peak
+    target = f"({scale.peak_target:.0%})" if scale.peak_target else ""
+    yield f"{name}: share of the bfloat16 peak, ours {best}", f"{utilisation:.0%}", f"{peak / 1e9:,.0f} GFLOP/s", target
+    for own in ("fp32", "bf16"):
+        cost = 1 - ratio(seconds, own, f"{own} unmasked")
+        yield (f"{name}: cost of the document mask, {own}", rate(own), rate(f"{own} unmasked"), f"{cost:.1%} (5%)")
 
 
 def main() -> None:
@@ -248,7 +247,7 @@ def main() -> None:
     project.restart_with_environment()
     warnings.filterwarnings("ignore")
     torch.set_num_threads(arguments.threads)
-    with KEPT:
+    with COMPILED:
         rows = [
             row
             for name in arguments.shapes.split(",")

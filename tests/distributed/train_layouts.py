@@ -24,7 +24,7 @@ from stages.distributed.parallel_strategy import ParallelStrategy
 from stages.distributed.single_process import ReshardingSingleProcess
 from stages.interface import StageError
 from stages.model.llama import Llama
-from stages.pretraining.needles import answered, misses
+from stages.pretraining.needles import count_wrong_tokens, make_answer_batch
 from stages.training.language_modelling import MixtureBatches, held_out_losses, next_token_loss, validation_mixture
 from stages.training.loader import Mixture, TokenBatch
 from stages.training.loop import train
@@ -147,8 +147,8 @@ def measured(world: World, strategy: Any, config: Any) -> dict[str, list[float]]
     windows = [validation_mixture(world.shards, shares, LENGTH, 1) for shares in (MIX.shares(), {"code": 1.0})]
     losses = held_out_losses(model, windows, 5, TRAINING, strategy)
     texts = [torch.arange(number, number + 40 + number).tolist() for number in range(5)]
-    batches = [answered([(text[:30], text[30:]) for text in part], 0) for part in (texts[:3], texts[3:])]
-    wrong = strategy.evaluate(model, batches, lambda *both: misses(*both, torch.arange(100)), TRAINING)
+    batches = [make_answer_batch([(text[:30], text[30:]) for text in part], 0) for part in (texts[:3], texts[3:])]
+    wrong = strategy.evaluate(model, batches, lambda *both: count_wrong_tokens(*both, torch.arange(100)), TRAINING)
     return {"losses": [loss for each in losses for loss in each.tolist()], "misses": wrong.tolist()}
 
 
