@@ -58,7 +58,7 @@ def store(made: Corpus, directory: Path, shards: int) -> Path:
     for shard in range(shards):
         chosen = order[shard::shards]
         rows = [_document(number, made.texts[number], sources.get(number)) for number in chosen]
-        documents.write(directory / documents.name(shard), rows)
+        documents.write_documents(directory / documents.file_name(shard), rows)
     return directory
 
 

@@ -8,7 +8,7 @@ from statistics import median
 from bench.timing import ratio, table, turns
 from stages.curation.extraction import html
 from stages.curation.pages import archives
-from stages.curation.pages.sources import SOURCES, select
+from stages.curation.pages.sources import SOURCES, select_pages
 
 PAGES = {"articles": 13.0, "blogs": 6.0, "forms": 12.0}
 """Source -> most MB."""
@@ -20,12 +20,12 @@ def bodies() -> list[bytes]:
     return [
         page.body
         for name, megabytes in PAGES.items()
-        for page in select(SOURCES[name][1](found[SOURCES[name][0]]), megabytes)
+        for page in select_pages(SOURCES[name][1](found[SOURCES[name][0]]), megabytes)
     ]
 
 
 def ours(pages: list[bytes]) -> int:
-    return sum(len(html.decode(body, "text/html")[1]) for body in pages)
+    return sum(len(html.extract_page(body, "text/html")[1]) for body in pages)
 
 
 def alone(pages: list[bytes]) -> int:

@@ -18,7 +18,7 @@ from stages.curation import documents
 from stages.curation.classification import bucket, classifier, judge, quality
 from stages.curation.classification.classifier import Labelled, Model, auc, label_of
 from stages.curation.classification.ranking import Ranking, place
-from stages.curation.documents import CLASSIFIED, Account, Cut
+from stages.curation.documents import CLASSIFIED, FilterStats, Removal
 from stages.interface import Context, Metrics, Paths, Section, StageError
 
 STEPS = ("quality", "judge", "ranking")
@@ -89,7 +89,7 @@ class Selection(NamedTuple):
 class Outcome(NamedTuple):
     """What became of one file's documents."""
 
-    account: Account
+    stats: FilterStats
     kept: list[tuple[str, str, str, str, int]]
     """(source, language, domain, bucket, bytes) of each document that stays."""
     dropped: Counter[str]
@@ -99,7 +99,7 @@ class Outcome(NamedTuple):
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
     """Reads `documents`, writes them with the columns of CLASSIFIED, file by file; topics have their own stage."""
     options = config.classify
-    files = documents.shards(inputs["documents"])
+    files = documents.document_files(inputs["documents"])
     number = sum(pq.read_metadata(file).num_rows for file in files)
     gathered = context.map("examples", gather, [Gathering(file, number, options) for file in files], kind="process")
     rows = Examples(*([row for part in gathered for row in part[kind]] for kind in range(3)))
@@ -111,15 +111,15 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         ranking.add(found.ranking)
     places = ranking.places()
     selections = [Selection(shard.output, places, options.quality, options.judge.threshold) for shard in work]
-    account, kept, dropped = Account(), [], Counter[str]()
+    stats, kept, dropped = FilterStats(), [], Counter[str]()
     for outcome in context.map("select", select_shard, selections, kind="process"):
-        account.merge(outcome.account)
+        stats.merge(outcome.stats)
         kept += outcome.kept
         dropped.update(outcome.dropped)
-    if not account.documents_out:
+    if not stats.documents_out:
         raise StageError("curation.classify: nothing left; lower curation.classify.quality.threshold")
-    account.write(outputs["documents"])
-    metrics = account.metrics(STEPS)
+    stats.write(outputs["documents"])
+    metrics = stats.metrics(STEPS)
     context.table("funnel", metrics["funnel"])
     thresholds = {"quality": options.quality.threshold, "judge": options.judge.threshold}
     return metrics | {
@@ -137,7 +137,7 @@ def gather(work: Gathering) -> Examples:
     options = work.options
     rows = [
         document
-        for document in documents.read(work.source)
+        for document in documents.read_documents(work.source)
         if classifier.sampled(document["id"], options.features.sample, work.documents)
     ]
     quality_sources, domain_sources = options.quality.sources_by_label(), options.bucket.sources_by_domain()
@@ -164,7 +164,7 @@ def score_shard(shard: Shard) -> Scored:
     quality_sources, domain_sources = options.quality.sources_by_label(), options.bucket.sources_by_domain()
     encyclopaedia, approval, sorting = (shard.models[name] for name in Examples._fields)
     found = Scored([], Ranking())
-    rows = documents.read(shard.source)
+    rows = documents.read_documents(shard.source)
     for document in rows:
         features = classifier.features(document, options.features)
         given = [model.probabilities(document["id"], features) for model in (encyclopaedia, approval, sorting)]
@@ -186,37 +186,37 @@ def score_shard(shard: Shard) -> Scored:
         for number, kind in enumerate(Examples._fields):
             if label := labels.get(kind):
                 found.labelled.append((document["id"], kind, label, tuple(given[number].tolist())))
-    documents.write(shard.output, rows, CLASSIFIED)
+    documents.write_documents(shard.output, rows, CLASSIFIED)
     return found
 
 
 def select_shard(work: Selection) -> Outcome:
     """Ranks the documents of one scored file and drops the low ones, in place."""
-    outcome = Outcome(Account(), [], Counter())
+    outcome = Outcome(FilterStats(), [], Counter())
 
-    def judge(document: documents.Document) -> Cut | None:
+    def judge(document: documents.Document) -> Removal | None:
         document["rank"] = place(work.places, document["language"], document["quality"])
         cut = low(document, work.options, work.judged)
         if cut:
             outcome.dropped[document["source"]] += 1
         return cut
 
-    kept = list(documents.keep_or_cut(documents.read(work.path), judge, outcome.account))
-    documents.write(work.path, kept, CLASSIFIED)
+    kept = list(documents.filter_documents(documents.read_documents(work.path), judge, outcome.stats))
+    documents.write_documents(work.path, kept, CLASSIFIED)
     names = ("source", "language", "domain", "bucket")
-    outcome.kept.extend((*(row[name] for name in names), documents.size(row["text"])) for row in kept)
+    outcome.kept.extend((*(row[name] for name in names), documents.num_bytes(row["text"])) for row in kept)
     return outcome
 
 
-def low(document: documents.Document, options: quality.Quality, judged: float) -> Cut | None:
+def low(document: documents.Document, options: quality.Quality, judged: float) -> Removal | None:
     """Why the quality of a scored and ranked document is too low, or None; judged: least approval."""
     if document["bucket"] in options.buckets:
         if document["quality"] < options.threshold:
-            return Cut("quality", "low score")
+            return Removal("quality", "low score")
         if document["judged"] < judged:
-            return Cut("judge", "low score")
+            return Removal("judge", "low score")
     if document["bucket"] == "multilingual" and document["rank"] < options.lowest:
-        return Cut("ranking", "low in its language")
+        return Removal("ranking", "low in its language")
     return None
 
 

@@ -21,7 +21,7 @@ from pydantic import Field
 
 from stages.curation import documents
 from stages.curation.classification.classifier import TOKEN
-from stages.curation.documents import CLASSIFIED, Account, Cut
+from stages.curation.documents import CLASSIFIED, FilterStats, Removal
 from stages.interface import Context, Metrics, Paths, Section, StageError
 from stages.tasks import held_out
 from stages.tasks.example import Example
@@ -74,9 +74,9 @@ class Shard(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """The account of one file, and which of the tests' n-grams its documents have: all of them, and those kept."""
+    """The stats of one file, and which of the tests' n-grams its documents have: all of them, and those kept."""
 
-    account: Account
+    stats: FilterStats
     before: np.ndarray
     after: np.ndarray
 
@@ -90,15 +90,15 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     counting = [~np.isin(grams, common) for grams in tests]
     wanted = np.unique(np.concatenate([grams[kept] for grams, kept in zip(tests, counting, strict=True)]))
 
-    files = documents.shards(inputs["documents"])
+    files = documents.document_files(inputs["documents"])
     work = [Shard(file, outputs["documents"] / file.name, wanted, options) for file in files]
     outcomes = context.map("decontaminate", decontaminate_shard, work, kind="process")
-    account = Account()
+    stats = FilterStats()
     for outcome in outcomes:
-        account.merge(outcome.account)
-    if not account.documents_out:
+        stats.merge(outcome.stats)
+    if not stats.documents_out:
         raise StageError("curation.decontaminate: nothing left; raise curation.decontaminate.document_share")
-    account.write(outputs["documents"])
+    stats.write(outputs["documents"])
 
     before, after = (np.unique(np.concatenate([outcome[part] for outcome in outcomes])) for part in (1, 2))
     rows = [
@@ -115,26 +115,26 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     pq.write_table(table, outputs["contamination"] / "contamination.parquet", compression="zstd")
     tasks = {task: _summary([row for row in rows if row["task"] == task], options) for task in _ordered(rows)}
     context.table("contaminated prompts", [{"task": task, **value} for task, value in tasks.items()])
-    return account.metrics(STEPS) | {"tasks": tasks, "threshold": options.prompt_share}
+    return stats.metrics(STEPS) | {"tasks": tasks, "threshold": options.prompt_share}
 
 
 def decontaminate_shard(shard: Shard) -> Outcome:
     """Drops the contaminated documents of one file."""
-    account = Account()
+    stats = FilterStats()
     before, after = [np.empty(0, np.uint64)], [np.empty(0, np.uint64)]
 
-    def judge(document: documents.Document) -> Cut | None:
+    def judge(document: documents.Document) -> Removal | None:
         grams = ngrams(document["text"], shard.options.length)
         hits = _among(grams, shard.grams)
         before.append(np.unique(grams[hits]))
         if covered(grams, hits, shard.options.length) > shard.options.document_share:
-            return Cut("contaminated", "test prompts")
+            return Removal("contaminated", "test prompts")
         after.append(before[-1])
         return None
 
-    kept = documents.keep_or_cut(documents.read(shard.source), judge, account)
-    documents.write(shard.output, kept, CLASSIFIED)
-    return Outcome(account, np.unique(np.concatenate(before)), np.unique(np.concatenate(after)))
+    kept = documents.filter_documents(documents.read_documents(shard.source), judge, stats)
+    documents.write_documents(shard.output, kept, CLASSIFIED)
+    return Outcome(stats, np.unique(np.concatenate(before)), np.unique(np.concatenate(after)))
 
 
 def ngrams(text: str, length: int) -> np.ndarray:

@@ -22,8 +22,8 @@ from stages.curation.deduplication import catalog, line_duplicates, minhash, nea
 from stages.curation.deduplication.catalog import Table
 from stages.curation.deduplication.line_duplicates import Lines, Repeated
 from stages.curation.deduplication.near_duplicates import MinHashing, band_name
-from stages.curation.documents import SCHEMA, Account, Cut
-from stages.curation.pages.url import normalise
+from stages.curation.documents import SCHEMA, FilterStats, Removal
+from stages.curation.pages.url import normalize_url
 from stages.interface import Context, Metrics, Paths, Section
 
 STEPS = ("url", "document", "line")
@@ -84,9 +84,9 @@ class Shard(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """The account of one shard and the lines taken out of it."""
+    """The stats of one shard and the lines taken out of it."""
 
-    account: Account
+    stats: FilterStats
     occurrences: int
 
 
@@ -105,7 +105,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     The result does not depend on how the input is cut into files.
     """
     options = config.dedup
-    files = documents.shards(inputs["documents"])
+    files = documents.document_files(inputs["documents"])
     scratch = context.scratch / "dedup"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
@@ -128,21 +128,21 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         Shard(n, file, first, second, repeated, buckets, options.lines.characters, len(files), scratch)
         for n, (file, first, second) in enumerate(rows)
     ]
-    account, occurrences = Account(), 0
+    stats, occurrences = FilterStats(), 0
     for outcome in context.map("remove", remove, shards, kind="process"):
-        account.merge(outcome.account)
+        stats.merge(outcome.stats)
         occurrences += outcome.occurrences
     kept = [_kept(scratch, shard) for shard in range(len(files))]
-    merges = [Merge(kept, n, outputs["documents"] / documents.name(n)) for n in range(len(files))]
+    merges = [Merge(kept, n, outputs["documents"] / documents.file_name(n)) for n in range(len(files))]
     context.map("write", merge, merges, kind="process")
-    account.write(outputs["documents"])
+    stats.write(outputs["documents"])
     pq.write_table(near.members.cast(MEMBERS), outputs["documents"] / "clusters.parquet", compression="zstd")
     shutil.rmtree(scratch)
 
-    metrics = account.metrics(STEPS)
+    metrics = stats.metrics(STEPS)
     context.table("funnel", metrics["funnel"])
     return metrics | {
-        "removed": {step: _share(account, step) for step in STEPS},
+        "removed": {step: _share(stats, step) for step in STEPS},
         "minhash": near.metrics,
         "lines": {"distinct": repeated.distinct, "occurrences": occurrences},
     }
@@ -155,14 +155,14 @@ def survey(work: Survey) -> int:
     one of them.
     """
     pages, bands = [], [np.empty((work.bands[0], 0), np.uint64)]
-    for batch in documents.batches(work.source, [*PAGE, "text", "language"]):
+    for batch in documents.read_batches(work.source, [*PAGE, "text", "language"]):
         cut = shingles.cut(batch["text"].to_pylist(), work.shingle)
         signatures = minhash.signatures(cut.hashes(), cut.offsets, work.permutations)
         keys = minhash.band_keys(signatures, *work.bands)
         bands.append(keys ^ _hashes(batch["language"].to_pylist()))
         urls, planted = batch["url"].to_pylist(), batch["planted_from"]
         page = batch.select(PAGE).append_column("length", pc.utf8_length(batch["text"]).cast(pa.int64()))
-        page = page.append_column("address", pa.array(_hashes([normalise(url) for url in urls])))
+        page = page.append_column("address", pa.array(_hashes([normalize_url(url) for url in urls])))
         page = page.append_column("url_key", pa.array(_hashes(urls)))
         sources = _hashes(planted.fill_null("").to_pylist()) * planted.is_valid().to_numpy(zero_copy_only=False)
         pages.append(page.append_column("planted_key", pa.array(sources)))
@@ -175,20 +175,20 @@ def survey(work: Survey) -> int:
 
 def remove(work: Shard) -> Outcome:
     """Writes what stays of one file, in parts by id."""
-    outcome, first = Outcome(Account(), 0), 0
+    outcome, first = Outcome(FilterStats(), 0), 0
     repeated = work.repeated.of(work.number)
     kept = []
-    for batch in documents.batches(work.source, SCHEMA.names):
-        outcome.account.documents_in += batch.num_rows
-        outcome.account.bytes_in += _bytes(batch)
+    for batch in documents.read_batches(work.source, SCHEMA.names):
+        outcome.stats.documents_in += batch.num_rows
+        outcome.stats.bytes_in += _bytes(batch)
         older, near = (_within(rows, first, batch.num_rows) for rows in (work.older, work.near))
-        _cut(outcome.account, batch.take(older), Cut("url", "older version"))
-        _cut(outcome.account, batch.take(near), Cut("document", "near-duplicate"))
+        _cut(outcome.stats, batch.take(older), Removal("url", "older version"))
+        _cut(outcome.stats, batch.take(near), Removal("document", "near-duplicate"))
         first += batch.num_rows
         stays = np.setdiff1d(np.arange(batch.num_rows), np.concatenate([older, near]))
         batch, outcome = _without_lines(batch.take(stays), repeated, work, outcome)
-        outcome.account.documents_out += batch.num_rows
-        outcome.account.bytes_out += _bytes(batch)
+        outcome.stats.documents_out += batch.num_rows
+        outcome.stats.bytes_out += _bytes(batch)
         kept.append(batch)
     table = pa.Table.from_batches(kept, SCHEMA).combine_chunks()
     parts = np.array([int(name, 16) * work.files >> 64 for name in table["id"].to_pylist()], int)
@@ -214,10 +214,10 @@ def _without_lines(
     batch: pa.RecordBatch, repeated: set[int], work: Shard, outcome: Outcome
 ) -> tuple[pa.RecordBatch, Outcome]:
     """The documents without their repeated lines, and without those of which too little is left."""
-    account, occurrences = outcome
+    stats, occurrences = outcome
     after = {}
     for row, document in enumerate(batch.select(["id", "text", "code"]).to_pylist() if repeated else ()):
-        shorter = lines.without(document, repeated, line_duplicates.bucket(document["id"], work.buckets))
+        shorter = lines.remove_lines(document, repeated, line_duplicates.bucket(document["id"], work.buckets))
         if shorter is not document:
             after[row] = (document, shorter)
     before = batch
@@ -229,16 +229,16 @@ def _without_lines(
     enough = pc.greater_equal(pc.utf8_length(batch["text"]), work.characters).to_numpy(zero_copy_only=False)
     for row, (document, shorter) in after.items():
         if enough[row]:
-            lost = documents.size(document["text"]) - documents.size(shorter["text"])
-            account.count(Cut("line", "repeated line"), 0, lost)
-            occurrences += len(lines.prose(document)) - len(lines.prose(shorter))
-    _cut(account, before.filter(pa.array(~enough)), Cut("line", "nothing left"))
-    return batch.filter(pa.array(enough)), Outcome(account, occurrences)
+            lost = documents.num_bytes(document["text"]) - documents.num_bytes(shorter["text"])
+            stats.add_removed(Removal("line", "repeated line"), 0, lost)
+            occurrences += len(lines.prose_lines(document)) - len(lines.prose_lines(shorter))
+    _cut(stats, before.filter(pa.array(~enough)), Removal("line", "nothing left"))
+    return batch.filter(pa.array(enough)), Outcome(stats, occurrences)
 
 
-def _cut(account: Account, batch: pa.RecordBatch, cut: Cut) -> None:
+def _cut(stats: FilterStats, batch: pa.RecordBatch, removal: Removal) -> None:
     for document in batch.select(["id", "url", "text"]).to_pylist():
-        account.cut(document, cut)
+        stats.count_removed(document, removal)
 
 
 def _bytes(batch: pa.RecordBatch) -> int:
@@ -259,9 +259,9 @@ def _hashes(texts: Iterable[str]) -> np.ndarray:
     return np.array([xxhash.xxh64_intdigest(text.encode()) for text in texts], np.uint64)
 
 
-def _share(account: Account, step: str) -> dict[str, float]:
-    counts = [entry for cut, entry in account.steps.items() if cut.step == step]
+def _share(stats: FilterStats, step: str) -> dict[str, float]:
+    counts = [entry for cut, entry in stats.steps.items() if cut.step == step]
     return {
-        "documents": sum(entry["documents"] for entry in counts) / max(1, account.documents_in),
-        "bytes": sum(entry["bytes"] for entry in counts) / max(1, account.bytes_in),
+        "documents": sum(entry["documents"] for entry in counts) / max(1, stats.documents_in),
+        "bytes": sum(entry["bytes"] for entry in counts) / max(1, stats.bytes_in),
     }

@@ -1,8 +1,8 @@
-"""Pages to text: the main content of HTML, with paragraphs, lists, tables, code and formulas, without boilerplate
-and without markdown markers (paper 3.1.1). Resiliparse does the tree work; `html.py` is what the paper adds.
+"""Extracts the main content of web pages: paragraphs, lists, tables, code and formulas, without boilerplate and without
+Markdown markers (paper 3.1.1). Resiliparse parses and extracts; `html.py` adds what the paper describes.
 
-Addresses that no one should learn from are refused before their pages are parsed. Each text gets its language, because
-what follows works within a language.
+URLs on the block list are rejected before their pages are parsed. Each text gets its language, because later steps work
+within a language.
 """
 
 import hashlib
@@ -14,10 +14,10 @@ from typing import Annotated, NamedTuple
 from pydantic import Field
 
 from stages.curation import documents
-from stages.curation.documents import Account, Cut, Document
+from stages.curation.documents import Document, FilterStats, Removal
 from stages.curation.extraction import blocklist, html, language
 from stages.curation.pages import warc
-from stages.curation.pages.url import host, refuse
+from stages.curation.pages.url import host_of, rejection_reason
 from stages.curation.pages.warc import Response
 from stages.interface import Context, Metrics, Paths, Section, StageError
 
@@ -25,22 +25,22 @@ STEPS = ("url", "blocklist", "extraction")
 
 
 class Extract(Section):
-    """What is read, and limits of extraction."""
+    """Limits of extraction, and blocked domains."""
 
     url_length: Annotated[int, Field(ge=10)]
     """Longest URL, in characters (assumption)."""
 
     blocked: list[str]
-    """Domains blocked besides the list of 4.56M (assumption)."""
+    """Domains blocked in addition to the list of 4.56M (assumption)."""
 
     page_bytes: Annotated[int, Field(ge=1)]
-    """Pages of more bytes are skipped (assumption: no article is that long, a broken or hostile page may be)."""
+    """Longer pages are skipped (assumption: no article is that long)."""
 
     characters: Annotated[int, Field(ge=0)]
     """Documents with fewer characters of text are skipped as empty (assumption)."""
 
     language_characters: Annotated[int, Field(ge=20)]
-    """Characters that the language identification looks at (assumption)."""
+    """Characters used for language identification (assumption)."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,10 @@ class Shard(NamedTuple):
     limits: Extract
 
 
-class Outcome(NamedTuple):
-    """The account of a shard, and its documents by media and by language."""
+class ShardResult(NamedTuple):
+    """Statistics of a shard, and its number of documents by media and by language."""
 
-    account: Account
+    stats: FilterStats
     media: Counter[str]
     languages: Counter[str]
 
@@ -68,71 +68,74 @@ class Outcome(NamedTuple):
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
     """Reads `warc` (*.warc.gz), writes `documents`, one file per WARC file.
 
-    A bad record or file is counted by reason and never stops the stage.
+    Bad records and files are counted by reason and do not stop the stage.
     """
     files = sorted(inputs["warc"].glob("*.warc.gz"))
     if not files:
-        raise StageError(f"{inputs['warc']}: no *.warc.gz in it; run acquire")
+        raise StageError(f"{inputs['warc']}: no *.warc.gz; run acquire")
     blocked = blocklist.prepare()
     work = [
-        Shard(file, outputs["documents"] / documents.name(n), blocked, config.extract) for n, file in enumerate(files)
+        Shard(file, outputs["documents"] / documents.file_name(number), blocked, config.extract)
+        for number, file in enumerate(files)
     ]
-    account, media, languages = Account(), Counter[str](), Counter[str]()
+    stats, media, languages = FilterStats(), Counter[str](), Counter[str]()
     for outcome in context.map("extract", extract_shard, work, kind="process"):
-        account.merge(outcome.account)
+        stats.merge(outcome.stats)
         media.update(outcome.media)
         languages.update(outcome.languages)
-    metrics = account.metrics(STEPS)
-    if not account.documents_out:
-        raise StageError(f"{inputs['warc']}: no document could be extracted ({metrics['funnel']})")
-    account.write(outputs["documents"])
+    metrics = stats.metrics(STEPS)
+    if not stats.documents_out:
+        raise StageError(f"{inputs['warc']}: no document was extracted ({metrics['funnel']})")
+    stats.write(outputs["documents"])
     context.table("funnel", metrics["funnel"])
     return metrics | {"media": dict(sorted(media.items())), "languages": dict(sorted(languages.items()))}
 
 
-def extract_shard(shard: Shard) -> Outcome:
+def extract_shard(shard: Shard) -> ShardResult:
     """Extracts one WARC file; documents are sorted by id."""
-    account = Account()
+    stats = FilterStats()
     blocked = blocklist.Blocklist(shard.blocked, shard.limits.blocked)
     kept: dict[str, Document] = {}
     with shard.warc.open("rb") as stream:
-        for response in warc.responses(stream, shard.limits.page_bytes):
-            account.documents_in += 1
+        for response in warc.read_responses(stream, shard.limits.page_bytes):
+            stats.documents_in += 1
             if isinstance(response, str):
-                account.count(Cut("extraction", response), 1, 0)
+                stats.add_removed(Removal("extraction", response), 1, 0)
                 continue
-            outcome = _document(response, blocked, shard.limits)
-            if not isinstance(outcome, Cut) and outcome["id"] in kept:
-                outcome = Cut("extraction", "same record")
-            if isinstance(outcome, Cut):
+            outcome = _extract_document(response, blocked, shard.limits)
+            if not isinstance(outcome, Removal) and outcome["id"] in kept:
+                outcome = Removal("extraction", "same record")
+            if isinstance(outcome, Removal):
                 name = hashlib.sha256(f"{response.url}\n{response.date}".encode()).hexdigest()[:16]
-                account.cut({"id": name, "url": response.url, "text": ""}, outcome)
+                stats.count_removed({"id": name, "url": response.url, "text": ""}, outcome)
             else:
                 kept[outcome["id"]] = outcome
-    rows = [kept[identity] for identity in sorted(kept)]
-    for row, (code, certainty) in zip(rows, language.identify(rows, shard.limits.language_characters), strict=True):
-        row |= {"language": code, "language_score": certainty}
-        account.keep(row)
-    documents.write(shard.output, rows)
-    return Outcome(account, Counter(row["media"] for row in rows), Counter(row["language"] for row in rows))
+    kept_documents = [kept[identity] for identity in sorted(kept)]
+    languages = language.identify(kept_documents, shard.limits.language_characters)
+    for document, (code, score) in zip(kept_documents, languages, strict=True):
+        document |= {"language": code, "language_score": score}
+        stats.count_out(document)
+    documents.write_documents(shard.output, kept_documents)
+    media, codes = (Counter(document[column] for document in kept_documents) for column in ("media", "language"))
+    return ShardResult(stats, media, codes)
 
 
-def _document(response: Response, blocked: blocklist.Blocklist, limits: Extract) -> Document | Cut:
-    if reason := refuse(response.url, limits.url_length):
-        return Cut("url", reason)
-    site = host(response.url)
-    if site in blocked:
-        return Cut("blocklist", "domain")
-    result = html.decode(response.body, response.content_type)
+def _extract_document(response: Response, blocked: blocklist.Blocklist, limits: Extract) -> Document | Removal:
+    if reason := rejection_reason(response.url, limits.url_length):
+        return Removal("url", reason)
+    host = host_of(response.url)
+    if host in blocked:
+        return Removal("blocklist", "domain")
+    result = html.extract_page(response.body, response.content_type)
     if isinstance(result, str):
-        return Cut("extraction", result)
+        return Removal("extraction", result)
     media, text, code = result
     if len(text) < limits.characters:
-        return Cut("extraction", "empty")
+        return Removal("extraction", "empty")
     return {
         "id": hashlib.sha256(f"{response.url}\n{response.date}\n{text}".encode()).hexdigest()[:16],
         "url": response.url,
-        "host": site,
+        "host": host,
         "date": response.date,
         "source": response.headers.get("WARC-Source") or "crawl",
         "media": media,

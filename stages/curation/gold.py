@@ -1,8 +1,8 @@
-"""How well the extraction finds the main text: against pages whose main text is known, beside two libraries (3.1.1).
+"""Measures the extraction on pages with known main text, compared with two libraries (3.1.1).
 
-Ours, Resiliparse's extraction of main content and trafilatura read the same pages, real ones labelled by hand and
-generated ones of mathematics and code. A text is the multiset of its word n-grams; precision, recall and F1 of that
-multiset are taken per page. Words only: how a library marks lists or tables decides nothing.
+Ours, Resiliparse and trafilatura read the same pages: labelled real ones, and generated ones with formulas or code.
+Precision, recall and F1 of the multiset of word n-grams are computed per page. Only words count, so the way in which a
+library marks lists and tables has no effect.
 """
 
 import re
@@ -17,23 +17,23 @@ from pydantic import Field
 
 from stages import statistics
 from stages.curation.extraction import gold_labels, gold_pages, html
-from stages.curation.extraction.gold_labels import Gold
+from stages.curation.extraction.gold_labels import GoldPage
 from stages.curation.pages import archives
 from stages.interface import Context, Metrics, Paths, Section
 
 WORD = re.compile(r"[぀-ヿ㐀-鿿가-힯]|[^\W぀-ヿ㐀-鿿가-힯]+")
-"""A word; a character in writing without spaces."""
+"""A word; in scripts without spaces, a character."""
 SCORES = ("precision", "recall", "f1")
 
 
 class GoldPages(Section):
-    """How the extraction is measured."""
+    """Measurement of the extraction."""
 
     generated: Annotated[int, Field(ge=1)]
-    """Generated pages of mathematics and code, beside those labelled by hand (assumption)."""
+    """Generated pages of mathematics and code, in addition to the hand-labelled ones (assumption)."""
 
     ngram: Annotated[int, Field(ge=1)]
-    """Words of an n-gram: more than 1, so that the order of the text counts (assumption)."""
+    """Words of an n-gram; with more than 1 the order of words counts (assumption)."""
 
     draws: Annotated[int, Field(ge=1)]
     """Bootstrap draws of an interval (assumption)."""
@@ -46,19 +46,19 @@ class Config:
 
 
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
-    """Writes nothing but its metrics: scores by extractor and kind of page, and what ours is ahead of each peer."""
+    """Returns scores by extractor and kind of page, and the differences between ours and each library."""
 
-    def report(name: str, done: int, total: int) -> None:
+    def report_download(name: str, done: int, total: int) -> None:
         context.progress(f"download {name}", done, total or done)
 
-    found = archives.fetch_all(gold_labels.packages(), report)
-    pages = [*gold_labels.labelled(found), *gold_pages.generated(config.gold.generated, config.seed)]
-    rows: list[dict[str, Any]] = []
+    fetched = archives.fetch_all(gold_labels.packages(), report_download)
+    pages = [*gold_labels.labelled_pages(fetched), *gold_pages.generated_pages(config.gold.generated, config.seed)]
+    scores: list[dict[str, Any]] = []
     for number, page in enumerate(pages):
         texts = {name: extract(page.page) for name, extract in EXTRACTORS.items()}
-        rows.append({name: measure(page, text, config.gold.ngram) for name, text in texts.items()})
+        scores.append({name: score_page(page, text, config.gold.ngram) for name, text in texts.items()})
         context.progress("pages", number + 1, len(pages))
-    metrics = summary(pages, rows, config.gold)
+    metrics = summarize(pages, scores, config.gold)
     table = [
         {"pages": group, "extractor": name} | {score: round(values[score]["value"], 3) for score in SCORES}
         for group, names in metrics["scores"].items()
@@ -73,14 +73,14 @@ def ours(page: str) -> str:
 
 
 def resiliparse(page: str) -> str:
-    """Its extraction of main content, told to leave comments out, since gold does; all else is its default."""
+    """Resiliparse's extraction of main content, without comments as in the gold text; otherwise its defaults."""
     from resiliparse.extract.html2text import extract_plain_text
 
     return str(extract_plain_text(page, main_content=True, comments=False))
 
 
 def trafilatura(page: str) -> str:
-    """Its default, told to leave comments out, since gold does."""
+    """trafilatura's default extraction, without comments as in the gold text."""
     from trafilatura import extract
 
     return extract(page, include_comments=False) or ""
@@ -89,9 +89,9 @@ def trafilatura(page: str) -> str:
 EXTRACTORS: dict[str, Callable[[str], str]] = {"ours": ours, "resiliparse": resiliparse, "trafilatura": trafilatura}
 
 
-def measure(page: Gold, text: str, ngram: int) -> dict[str, float]:
-    """Precision, recall and F1 of n-grams; F1 of words; the share of the lines of code that are lines of the text, with
-    their indentation (1 where there is no code)."""
+def score_page(page: GoldPage, text: str, ngram: int) -> dict[str, float]:
+    """Precision, recall and F1 of n-grams; F1 of words; share of the lines of code that the text has with their
+    indentation (1 if there is no code)."""
     precision, recall, f1 = overlap(page.text, text, ngram)
     lines = Counter(line.rstrip() for line in text.split("\n"))
     code = Counter(line.rstrip() for block in page.code for line in block.split("\n") if line.strip())
@@ -107,30 +107,30 @@ def measure(page: Gold, text: str, ngram: int) -> dict[str, float]:
 
 def overlap(gold: str, text: str, ngram: int) -> tuple[float, float, float]:
     """Precision, recall and F1 of the multiset of word n-grams of `text` against that of `gold`."""
-    wanted, got = ngrams(gold, ngram), ngrams(text, ngram)
-    both = (wanted & got).total()
-    precision, recall = both / max(1, got.total()), both / max(1, wanted.total())
-    return precision, recall, 2 * both / max(1, wanted.total() + got.total())
+    expected, extracted = ngrams(gold, ngram), ngrams(text, ngram)
+    shared = (expected & extracted).total()
+    precision, recall = shared / max(1, extracted.total()), shared / max(1, expected.total())
+    return precision, recall, 2 * shared / max(1, expected.total() + extracted.total())
 
 
 def ngrams(text: str, ngram: int) -> Counter[tuple[str, ...]]:
-    """Of a text with fewer words, all of them as one."""
+    """Word n-grams; a text with fewer words is one n-gram."""
     words = WORD.findall(unicodedata.normalize("NFC", text))
     return Counter(zip(*(words[start:] for start in range(min(ngram, len(words)))), strict=False))
 
 
-def summary(pages: list[Gold], rows: list[dict[str, Any]], config: GoldPages) -> Metrics:
-    """Means over pages with bootstrap intervals; the differences are paired by page."""
+def summarize(pages: list[GoldPage], page_scores: list[dict[str, Any]], config: GoldPages) -> Metrics:
+    """Means over pages with bootstrap intervals; differences are paired by page."""
     groups = {
-        "technical": [page.technical for page in pages],
-        "technical, real": [page.technical and page.kind == "real" for page in pages],
-        "technical, generated": [page.technical and page.kind == "generated" for page in pages],
-        "other": [not page.technical for page in pages],
+        "technical": [page.is_technical for page in pages],
+        "technical, real": [page.is_technical and page.kind == "real" for page in pages],
+        "technical, generated": [page.is_technical and page.kind == "generated" for page in pages],
+        "other": [not page.is_technical for page in pages],
     }
     scores: dict[str, Any] = {}
     ahead: dict[str, Any] = {}
     for group, members in groups.items():
-        chosen = [row for row, member in zip(rows, members, strict=True) if member]
+        chosen = [row for row, member in zip(page_scores, members, strict=True) if member]
         values = {
             name: {score: np.array([row[name][score] for row in chosen]) for score in chosen[0][name]}
             for name in EXTRACTORS

@@ -14,11 +14,11 @@ import numpy as np
 from pydantic import Field
 
 from stages.curation import documents
-from stages.curation.documents import Account, Cut, Document
+from stages.curation.documents import Document, FilterStats, Removal
 from stages.curation.filters import dirty_words, divergence
 from stages.curation.filters.divergence import Divergence
 from stages.curation.filters.repetition import Repetition, Share, repetition
-from stages.curation.lines import prose
+from stages.curation.lines import prose_lines
 from stages.interface import Context, Metrics, Paths, Section, StageError
 
 STEPS = ("rules", "divergence")
@@ -86,9 +86,9 @@ class Shard(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """The account of one shard, and how often each kind of document has each word."""
+    """The stats of one shard, and how often each kind of document has each word."""
 
-    account: Account
+    stats: FilterStats
     words: divergence.Words
 
 
@@ -104,11 +104,11 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     """Reads and writes `documents`, file by file: a pass for the rules, one for the divergence, one for its cuts."""
     limits = config.heuristics
     dirty = dirty_words.load()
-    files = documents.shards(inputs["documents"])
+    files = documents.document_files(inputs["documents"])
     work = [Shard(file, outputs["documents"] / file.name, dirty, limits) for file in files]
-    account, words = Account(), divergence.Words(limits.divergence.hash_bits)
+    stats, words = FilterStats(), divergence.Words(limits.divergence.hash_bits)
     for outcome in context.map("rules", filter_shard, work, kind="process"):
-        account.merge(outcome.account)
+        stats.merge(outcome.stats)
         words.add(outcome.words)
     reference = words.frequencies()
     scoring = [divergence.Shard(shard.output, reference, limits.divergence) for shard in work]
@@ -116,47 +116,47 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     outliers = divergence.outliers(scores, limits.divergence)
     for shard, rows in zip(work, outliers.rows, strict=True):
         if rows:
-            documents.rewrite(shard.output, partial(_outlier, set(rows)), account)
-    if not account.documents_out:
+            documents.remove_from_file(shard.output, partial(_outlier, set(rows)), stats)
+    if not stats.documents_out:
         raise StageError(
-            f"curation.heuristics: nothing left of {account.documents_in} documents; loosen curation.heuristics"
+            f"curation.heuristics: nothing left of {stats.documents_in} documents; loosen curation.heuristics"
         )
-    account.write(outputs["documents"])
-    metrics = account.metrics(STEPS) | {"divergence": outliers.groups}
+    stats.write(outputs["documents"])
+    metrics = stats.metrics(STEPS) | {"divergence": outliers.groups}
     context.table("funnel", metrics["funnel"])
     return metrics
 
 
 def filter_shard(shard: Shard) -> Outcome:
     """Applies the rules to one file and counts the words of what stays."""
-    account, words = Account(), divergence.Words(shard.limits.divergence.hash_bits)
+    stats, words = FilterStats(), divergence.Words(shard.limits.divergence.hash_bits)
 
-    def rule(document: Document) -> Cut | None:
+    def rule(document: Document) -> Removal | None:
         look = view(document, shard.limits)
         if reason := judge(look, shard.limits) or shard.dirty.judge(
             look.text, shard.limits.dirty_count, shard.limits.dirty_density
         ):
-            return Cut("rules", reason)
+            return Removal("rules", reason)
         words.count(kind(document, look), look.words)
         return None
 
-    kept = list(documents.keep_or_cut(documents.read(shard.source), rule, account))
-    documents.write(shard.output, kept)
-    return Outcome(account, words)
+    kept = list(documents.filter_documents(documents.read_documents(shard.source), rule, stats))
+    documents.write_documents(shard.output, kept)
+    return Outcome(stats, words)
 
 
 def score_shard(work: tuple[divergence.Shard, Heuristics]) -> list[divergence.Score]:
     """The divergence of each document of one file from its kind."""
     shard, limits = work
     scores = []
-    for document in documents.read(shard.source):
+    for document in documents.read_documents(shard.source):
         look = view(document, limits)
         scores.append(divergence.score(kind(document, look), look.words, shard))
     return scores
 
 
-def _outlier(rows: set[int], row: int, document: Document) -> Cut | None:
-    return Cut("divergence", "outlier words") if row in rows else None
+def _outlier(rows: set[int], row: int, document: Document) -> Removal | None:
+    return Removal("divergence", "outlier words") if row in rows else None
 
 
 class View(NamedTuple):
@@ -179,7 +179,7 @@ def view(document: Document, limits: Heuristics) -> View:
     text = document["text"]
     if document["media"] != "code" and document["code"]:
         # What prose holds of code is judged neither as prose nor as code.
-        text = "\n".join(prose(document))
+        text = "\n".join(prose_lines(document))
     # Scripts that write no spaces: a character stands for a word.
     words = (WIDE.sub(r" \g<0> ", text) if WIDE.search(text) else text).split()
     signs = [word for word in words if not (word.isalpha() or LETTER.search(word))]

@@ -1,4 +1,4 @@
-"""Masks personal data, and drops documents and whole sites that are full of it (paper 3.1.1, PII)."""
+"""Masks personal data, and drops documents and whole sites with too much of it (paper 3.1.1, PII)."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ from typing import Annotated, NamedTuple
 from pydantic import Field
 
 from stages.curation import documents, personal_data
-from stages.curation.documents import Account, Cut
+from stages.curation.documents import Document, FilterStats, Removal
 from stages.interface import Context, Metrics, Paths, Section, StageError
 
 STEPS = ("document", "host")
 
 
 class Pii(Section):
-    """When there is too much personal data to mask."""
+    """Limits on personal data in documents and sites."""
 
     count: Annotated[int, Field(ge=0)]
     """Documents with more pieces of personal data than this may be dropped (assumption)."""
@@ -24,11 +24,11 @@ class Pii(Section):
     """... if there are also more than this many per 1,000 words (assumption)."""
 
     host_documents: Annotated[int, Field(ge=1)]
-    """Sites of fewer documents are not judged as a whole (assumption)."""
+    """Sites with fewer documents are not dropped as a whole (assumption)."""
 
     host_share: Annotated[float, Field(gt=0, le=1)]
-    """Share of a site's documents dropped for their personal data from which on the rest goes as well (assumption; the
-    paper drops domains "known to contain high amounts of PII" without a number)."""
+    """A site is dropped if at least this share of its documents is dropped (assumption; the paper drops domains "known
+    to contain high amounts of PII" without a number)."""
 
 
 @dataclass(frozen=True)
@@ -44,61 +44,64 @@ class Shard(NamedTuple):
     rules: Pii
 
 
-class Outcome(NamedTuple):
-    """The account of one shard, the pieces masked in kept documents, and by site the documents and those dropped."""
+class ShardResult(NamedTuple):
+    """Statistics of one shard, pieces masked in kept documents, and documents read and dropped by site."""
 
-    account: Account
+    stats: FilterStats
     masked: Counter[str]
     seen: Counter[str]
     dropped: Counter[str]
 
 
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
-    """Reads and writes `documents`, file by file; files that hold documents of a dropped site are written twice."""
+    """Reads and writes `documents`, file by file; files with documents of a dropped site are rewritten."""
     rules = config.pii
-    files = documents.shards(inputs["documents"])
+    files = documents.document_files(inputs["documents"])
     work = [Shard(file, outputs["documents"] / file.name, rules) for file in files]
-    account, masked = Account(), Counter[str]()
+    stats, masked = FilterStats(), Counter[str]()
     seen, dropped = Counter[str](), Counter[str]()
-    outcomes = context.map("mask", mask_shard, work, kind="process")
-    for outcome in outcomes:
-        account.merge(outcome.account)
-        masked.update(outcome.masked)
-        seen.update(outcome.seen)
-        dropped.update(outcome.dropped)
-    hosts = {
+    results = context.map("mask", mask_shard, work, kind="process")
+    for result in results:
+        stats.merge(result.stats)
+        masked.update(result.masked)
+        seen.update(result.seen)
+        dropped.update(result.dropped)
+    dropped_hosts = {
         host
         for host, count in dropped.items()
         if seen[host] >= rules.host_documents and count >= rules.host_share * seen[host]
     }
-    high = Cut("host", "site high in personal data")
-    for shard, outcome in zip(work, outcomes, strict=True):
-        if any(outcome.seen[host] > outcome.dropped[host] for host in hosts):
-            documents.rewrite(shard.output, lambda _, document: high if document["host"] in hosts else None, account)
-    if not account.documents_out:
-        raise StageError(f"curation.pii: nothing left of {account.documents_in} documents; loosen curation.pii")
-    account.write(outputs["documents"])
-    metrics = account.metrics(STEPS) | {"masked": dict(sorted(masked.items())), "hosts": len(hosts)}
+
+    def rule(row: int, document: Document) -> Removal | None:
+        return Removal("host", "site high in personal data") if document["host"] in dropped_hosts else None
+
+    for shard, result in zip(work, results, strict=True):
+        if any(result.seen[host] > result.dropped[host] for host in dropped_hosts):
+            documents.remove_from_file(shard.output, rule, stats)
+    if not stats.documents_out:
+        raise StageError(f"curation.pii: nothing left of {stats.documents_in} documents; loosen curation.pii")
+    stats.write(outputs["documents"])
+    metrics = stats.metrics(STEPS) | {"masked": dict(sorted(masked.items())), "hosts": len(dropped_hosts)}
     context.table("funnel", metrics["funnel"])
     return metrics
 
 
-def mask_shard(shard: Shard) -> Outcome:
-    """Masks one file and drops what has too much to mask."""
-    outcome = Outcome(Account(), Counter(), Counter(), Counter())
+def mask_shard(shard: Shard) -> ShardResult:
+    """Masks one file, and drops documents with too much personal data."""
+    result = ShardResult(FilterStats(), Counter(), Counter(), Counter())
     rules = shard.rules
 
-    def judge(document: documents.Document) -> Cut | None:
-        clean = personal_data.mask(document["text"])
-        outcome.seen[document["host"]] += 1
-        number = sum(clean.found.values())
-        if number > rules.count and number * 1000 > rules.density * len(clean.text.split()):
-            outcome.dropped[document["host"]] += 1
-            return Cut("document", "density")
-        document["text"] = clean.text
-        outcome.masked.update(clean.found)
+    def rule(document: Document) -> Removal | None:
+        masked = personal_data.mask(document["text"])
+        result.seen[document["host"]] += 1
+        number = sum(masked.found.values())
+        if number > rules.count and number * 1000 > rules.density * len(masked.text.split()):
+            result.dropped[document["host"]] += 1
+            return Removal("document", "density")
+        document["text"] = masked.text
+        result.masked.update(masked.found)
         return None
 
-    kept = documents.keep_or_cut(documents.read(shard.source), judge, outcome.account)
-    documents.write(shard.output, kept)
-    return outcome
+    kept = documents.filter_documents(documents.read_documents(shard.source), rule, result.stats)
+    documents.write_documents(shard.output, kept)
+    return result

@@ -22,7 +22,7 @@ from stages import statistics
 from stages.curation import documents
 from stages.curation.classification import classifier, judge
 from stages.curation.classification.classifier import Features, Labelled, Model
-from stages.curation.documents import CLASSIFIED, Account, Cut, Document
+from stages.curation.documents import CLASSIFIED, Document, FilterStats, Removal
 from stages.interface import Context, Metrics, Paths, Section
 
 STEPS = ("topic",)
@@ -109,7 +109,7 @@ class Thinning(NamedTuple):
 
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
     """Reads and writes `documents`, file by file: examples, topics, thinning."""
-    files = documents.shards(inputs["documents"])
+    files = documents.document_files(inputs["documents"])
     number = sum(pq.read_metadata(file).num_rows for file in files)
     gathering = [Gathering(file, number, config) for file in files]
     rows = [row for part in context.map("examples", gather, gathering, kind="process") for row in part]
@@ -129,12 +129,12 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         found.by_words.update(part.by_words)
     sizes = found.sizes
     stays = thinned(sizes, config.topics.most)
-    account, after = Account(), Counter[str]()
+    stats, after = FilterStats(), Counter[str]()
     for one, left in context.map("thin", thin_shard, [Thinning(s.output, stays) for s in work], kind="process"):
-        account.merge(one)
+        stats.merge(one)
         after.update(left)
-    account.write(outputs["documents"])
-    metrics = account.metrics(STEPS)
+    stats.write(outputs["documents"])
+    metrics = stats.metrics(STEPS)
     context.table("funnel", metrics["funnel"])
     return metrics | {
         "examples": dict(sorted(examples.items())),
@@ -150,7 +150,7 @@ def gather(work: Gathering) -> list[Labelled]:
     config = work.config
     rows = [
         document
-        for document in documents.read(work.source)
+        for document in documents.read_documents(work.source)
         if is_general(document)
         and section(document["url"], config.topics) is None
         and classifier.sampled(document["id"], config.topics.features.sample, work.documents)
@@ -171,7 +171,7 @@ def gather(work: Gathering) -> list[Labelled]:
 def sort_shard(shard: Shard) -> Sorted:
     """Gives the general documents of one file their topics."""
     options = shard.config.topics
-    rows = documents.read(shard.source)
+    rows = documents.read_documents(shard.source)
     found = Sorted(Counter(), Counter(), Counter())
     for document in rows:
         if not is_general(document) or shard.model is None:
@@ -179,31 +179,31 @@ def sort_shard(shard: Shard) -> Sorted:
         chances = shard.model.probabilities(document["id"], classifier.features(document, shard.config.topics.features))
         best = int(chances.argmax())
         document["topic"] = shard.model.classes[best] if chances[best] >= options.sure else OTHER
-        found.sizes[document["topic"]] += documents.size(document["text"])
+        found.sizes[document["topic"]] += documents.num_bytes(document["text"])
         true = section(document["url"], options)
         if true in shard.model.classes:
             found.by_section[true, document["topic"]] += 1
         elif (words := label(document["text"], options)) in shard.model.classes:
             found.by_words[words, document["topic"]] += 1
-    documents.write(shard.output, rows, CLASSIFIED)
+    documents.write_documents(shard.output, rows, CLASSIFIED)
     return found
 
 
-def thin_shard(work: Thinning) -> tuple[Account, Counter[str]]:
+def thin_shard(work: Thinning) -> tuple[FilterStats, Counter[str]]:
     """Drops pages of the topics that are too large, in place; also the bytes by topic of what stays."""
-    account = Account()
+    stats = FilterStats()
 
-    def judge(document: Document) -> Cut | None:
+    def judge(document: Document) -> Removal | None:
         chance = xxhash.xxh64_intdigest(document["id"].encode(), 2) / 2**64
-        return Cut("topic", "too much of its topic") if chance >= work.stays.get(document["topic"], 1.0) else None
+        return Removal("topic", "too much of its topic") if chance >= work.stays.get(document["topic"], 1.0) else None
 
-    kept = list(documents.keep_or_cut(documents.read(work.path), judge, account))
-    documents.write(work.path, kept, CLASSIFIED)
+    kept = list(documents.filter_documents(documents.read_documents(work.path), judge, stats))
+    documents.write_documents(work.path, kept, CLASSIFIED)
     left = Counter[str]()
     for document in kept:
         if document["topic"]:
-            left[document["topic"]] += documents.size(document["text"])
-    return account, left
+            left[document["topic"]] += documents.num_bytes(document["text"])
+    return stats, left
 
 
 def is_general(document: Document) -> bool:

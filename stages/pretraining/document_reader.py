@@ -48,8 +48,10 @@ def _of_file(file: Path, field: str) -> Iterator[str]:
                 yield from (text for text in batch.column(0).to_pylist() if isinstance(text, str))
         else:
             with file.open("rb") as stream:
-                for response in warc.responses(stream, LARGEST):
-                    page = response if isinstance(response, str) else html.decode(response.body, response.content_type)
+                for response in warc.read_responses(stream, LARGEST):
+                    if isinstance(response, str):
+                        continue
+                    page = html.extract_page(response.body, response.content_type)
                     if not isinstance(page, str):
                         yield page[1]
     except (UnicodeDecodeError, pa.ArrowInvalid, OSError, EOFError, zlib.error) as error:

@@ -13,7 +13,7 @@ import yaml
 from stages.ablations import heuristic_filter, line_dedup, quality_filter
 from stages.ablations.corpora import POOL, CorpusComparison, read_documents, write_tokens
 from stages.curation import classify, dedup, documents
-from stages.curation.documents import CLASSIFIED, SCHEMA, Account, Cut
+from stages.curation.documents import CLASSIFIED, SCHEMA, FilterStats, Removal
 from stages.tokenizer import bpe
 from stages.tokenizer.corpus import Document, is_held_out
 from stages.training.loader import TokenShards
@@ -79,11 +79,11 @@ def corpus(tmp_path: Path) -> Path:
     ):
         (tmp_path / name).mkdir()
         documents.write_sharded(tmp_path / name, kept, 2, schema)
-    account = Account()
+    stats = FilterStats()
     for row in without_banner(rows):
         if row["source"] == "forms":
-            account.cut(row, Cut("rules", "repeated 5-grams"))
-    account.write(tmp_path / "filtered")
+            stats.count_removed(row, Removal("rules", "repeated 5-grams"))
+    stats.write(tmp_path / "filtered")
     return tmp_path
 
 

@@ -62,7 +62,7 @@ def test_planted_copies_are_labelled_later_and_edited_in_words_only(tmp_path: Pa
 def test_a_crawl_in_a_bucket_needs_s3fs_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "s3fs", None)
     with pytest.raises(StageError, match=r"s3://bucket/\*.gz: .*pip install s3fs"):
-        list(acquire._crawled("s3://bucket/*.gz", 1000, Counter()))
+        list(acquire._read_crawl("s3://bucket/*.gz", 1000, Counter()))
 
 
 def test_own_crawls_are_read_and_broken_ones_counted(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_own_crawls_are_read_and_broken_ones_counted(tmp_path: Path) -> None:
         ({"sources": {"nonsense": 1.0}}, "curation.acquire.sources: nonsense unknown; known are articles"),
         ({"generated": {"nonsense": 1}}, "curation.acquire.generated: nonsense unknown"),
         ({"generated": {}, "warc": ["/nowhere/*.warc.gz"]}, "no file matches"),
-        ({"generated": {}}, "no page at all"),
+        ({"generated": {}}, "no pages; name sources"),
     ],
 )
 def test_impossible_input_is_named(tmp_path: Path, fields: dict[str, object], message: str) -> None:

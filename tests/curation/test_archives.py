@@ -57,7 +57,7 @@ def test_another_hash_is_refused_and_not_kept(index: Path) -> None:
     (index / "herdtest-1.0.tar.gz").write_bytes(sdist({"a.txt": b"changed"}))
     with pytest.raises(StageError, match=r"herdtest==1\.0.*sha256"):
         archives.fetch(archive(b"what was pinned"))
-    assert not any(path.is_file() for path in archives.downloads().glob("*"))
+    assert not any(path.is_file() for path in archives.download_directory().glob("*"))
 
 
 def test_all_that_can_be_had_is_kept_when_one_is_missing(
@@ -66,7 +66,7 @@ def test_all_that_can_be_had_is_kept_when_one_is_missing(
     data = sdist({"a.txt": b"one"})
     (index / "herdtest-1.0.tar.gz").write_bytes(data)
     have, lack = archive(data), Archive("herdabsent", "2.0", "sdist", "0" * 64)
-    monkeypatch.setattr(archives, "lock", lambda: {"herdabsent": lack, "herdtest": have})
+    monkeypatch.setattr(archives, "read_lock", lambda: {"herdabsent": lack, "herdtest": have})
     with pytest.raises(StageError, match=r"herdabsent==2\.0 could not be fetched"):
         archives.fetch_all(["herdabsent", "herdtest"])
     assert have.path.exists()
@@ -110,10 +110,10 @@ def test_a_part_that_does_not_fit_is_thrown_away(index: Path) -> None:
 
 
 def test_the_lock_file_pins_every_package(tmp_path: Path) -> None:
-    packages = archives.lock()
+    packages = archives.read_lock()
     assert all(len(package.sha256) == 64 and package.kind in ("sdist", "wheel") for package in packages.values())
     entries = yaml.safe_load(archives.LOCK.read_text())["packages"]
     assert all(entry["licence"] and entry["holds"] for entry in entries.values())
     (tmp_path / "broken.yaml").write_text("packages: [")
     with pytest.raises(StageError, match=r"broken\.yaml"):
-        archives.lock(tmp_path / "broken.yaml")
+        archives.read_lock(tmp_path / "broken.yaml")

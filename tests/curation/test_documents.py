@@ -1,23 +1,23 @@
-"""The account of what a stage removed."""
+"""The stats of what a stage removed."""
 
-from stages.curation.documents import SAMPLES, Account, Cut
+from stages.curation.documents import SAMPLES_PER_REASON, FilterStats, Removal
 from tests.curation.samples import document
 
-CUT = Cut("step", "reason")
+REMOVAL = Removal("step", "reason")
 
 
 def test_samples_of_what_was_removed_are_bounded_and_the_same_for_any_cut_into_files(tmp_path) -> None:
-    rows = [document(f"text {n}") for n in range(3 * SAMPLES)]
-    whole, parts = Account(), [Account(), Account()]
+    rows = [document(f"text {n}") for n in range(3 * SAMPLES_PER_REASON)]
+    whole, parts = FilterStats(), [FilterStats(), FilterStats()]
     for n, row in enumerate(rows):
-        for account in (whole, parts[n % 2]):
-            account.take(row)
-            account.cut(row, CUT)
+        for stats in (whole, parts[n % 2]):
+            stats.count_in(row)
+            stats.count_removed(row, REMOVAL)
     parts[0].merge(parts[1])
-    for name, account in (("whole", whole), ("parts", parts[0])):
+    for name, stats in (("whole", whole), ("parts", parts[0])):
         (tmp_path / name).mkdir()
-        account.write(tmp_path / name)
-        assert account.metrics(["step"])["funnel"][0]["documents"] == 3 * SAMPLES
-        assert max(map(len, account.samples.values())) <= 2 * SAMPLES
+        stats.write(tmp_path / name)
+        assert stats.metrics(["step"])["funnel"][0]["documents"] == 3 * SAMPLES_PER_REASON
+        assert max(map(len, stats.samples.values())) <= 2 * SAMPLES_PER_REASON
     files = [(tmp_path / name / "removed.parquet").read_bytes() for name in ("whole", "parts")]
     assert files[0] == files[1]

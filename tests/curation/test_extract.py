@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from stages.curation import acquire, documents, extract
-from stages.curation.acquire import Record
+from stages.curation.acquire import SourcedPage
 from stages.curation.extract import Config, Extract
 from stages.curation.pages.sources import Page
 from stages.interface import StageError
@@ -25,7 +25,7 @@ def warc(path: Path, pages: list[Page]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
         for page in pages:
-            acquire._append([file], Record(page, "news"))
+            acquire._write_record([file], SourcedPage(page, "news"))
 
 
 def run(inputs: Path, output: Path, recorder: Recorder | None = None) -> dict[str, object]:

@@ -24,9 +24,11 @@ def test_scores_of_word_ngrams() -> None:
 def test_the_stage_tells_what_ours_is_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gold_labels, "packages", list)
     monkeypatch.setattr(archives, "fetch_all", lambda names, report: {})
-    label = gold_labels.Gold("a", "real", page(f"<p>{PROSE}</p>"), PROSE, [], False)
-    code = gold_labels.Gold("b", "real", page(f"<p>{PROSE}</p><pre>x = 1</pre>"), f"{PROSE}\nx = 1", ["x = 1"], True)
-    monkeypatch.setattr(gold_labels, "labelled", lambda found: [label, code])
+    label = gold_labels.GoldPage("a", "real", page(f"<p>{PROSE}</p>"), PROSE, [], False)
+    code = gold_labels.GoldPage(
+        "b", "real", page(f"<p>{PROSE}</p><pre>x = 1</pre>"), f"{PROSE}\nx = 1", ["x = 1"], True
+    )
+    monkeypatch.setattr(gold_labels, "labelled_pages", lambda found: [label, code])
     config = gold.Config(1, gold.GoldPages(generated=6, ngram=4, draws=50))
     metrics = gold.run(config, {}, {}, Recorder(tmp_path))
     assert metrics == gold.run(config, {}, {}, Recorder(tmp_path))

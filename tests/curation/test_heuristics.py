@@ -87,7 +87,7 @@ def test_stage_accounts_for_every_document(tmp_path: Path, monkeypatch: pytest.M
     kept = documents.read_all(tmp_path / "one" / "out")
     assert {row["host"] for row in kept} == {"a.example"}
     assert (metrics["documents_in"], metrics["documents_out"]) == (64, 60)
-    assert metrics["bytes_out"] == sum(documents.size(row["text"]) for row in kept)
+    assert metrics["bytes_out"] == sum(documents.num_bytes(row["text"]) for row in kept)
 
     many = run(corpus(), tmp_path / "many", monkeypatch, shards=5)
     assert many == metrics

@@ -68,7 +68,7 @@ def pages() -> dict[str, tuple[str, bytes]]:
 
 def record(name: str, kind: str, body: bytes, **labels: str) -> bytes:
     url = f"https://hostile.example/{uuid.uuid5(uuid.NAMESPACE_URL, name)}"
-    return warc.record(url, "2024-01-01T00:00:00Z", kind, body, uuid.uuid5(uuid.NAMESPACE_URL, name), labels)
+    return warc.make_record(url, "2024-01-01T00:00:00Z", kind, body, uuid.uuid5(uuid.NAMESPACE_URL, name), labels)
 
 
 def bomb() -> bytes:
@@ -130,14 +130,14 @@ def test_a_hundred_hostile_inputs_are_counted_and_stop_nothing(tmp_path: Path, m
     config = Config(Extract.model_validate(section("extract") | {"page_bytes": LARGEST}))
     metrics = extract.run(config, {"warc": directory}, {"documents": fresh(tmp_path / "out")}, Recorder(tmp_path))
 
-    texts = [row["text"] for row in documents.read(documents.shards(tmp_path / "out")[0])]
+    texts = [row["text"] for row in documents.read_documents(documents.document_files(tmp_path / "out")[0])]
     assert set(good) <= set(texts) and any(text.startswith("the last one") for text in texts)
     expected = len(hostile) + len(good) + 2  # the bomb and the last page
     skipped = reasons(metrics)
     shard = extract.Shard(
         directory / "pages-00000.warc.gz", tmp_path / "again.parquet", blocklist.prepare(), config.extract
     )
-    first = extract.extract_shard(shard).account.metrics(extract.STEPS)
+    first = extract.extract_shard(shard).stats.metrics(extract.STEPS)
     assert sum(reasons(first).values()) + first["documents_out"] == first["documents_in"] == expected
     assert reasons(first)["too large"] == 2  # 50 MB, and what unpacks to 400 MB
     assert reasons(first)["not text"] == 1 and reasons(first)["empty"] >= 2

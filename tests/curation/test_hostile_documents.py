@@ -62,7 +62,7 @@ def texts() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def hostile() -> list[Document]:
-    decoded = [html.decode(body[:LARGEST], kind) for kind, body in pages().values()]
+    decoded = [html.extract_page(body[:LARGEST], kind) for kind, body in pages().values()]
     left = [document(found[1], media=found[0], code=found[2]) for found in decoded if not isinstance(found, str)]
     bad = [
         document(

@@ -11,7 +11,7 @@ from tests.curation.web_pages import MENU, PAGE, page
 
 
 def test_main_content_keeps_structure_and_drops_the_rest() -> None:
-    result = html.decode(PAGE.encode(), "text/html; charset=utf-8")
+    result = html.extract_page(PAGE.encode(), "text/html; charset=utf-8")
     assert not isinstance(result, str)
     media, text, code = result
     assert media == "html"
@@ -40,7 +40,7 @@ def test_main_content_keeps_structure_and_drops_the_rest() -> None:
 def test_encodings(charset: str, header: str, text: str) -> None:
     declared = {"utf-8": "iso-8859-1", "iso2022_jp": "iso-2022-jp"}.get(charset, charset)
     page = f'<html><head><meta charset="{declared}"></head><body><main><p>{text}</p></main></body></html>'
-    result = html.decode(page.encode(charset), header)
+    result = html.extract_page(page.encode(charset), header)
     assert result[1] == text
 
 
@@ -54,7 +54,7 @@ def test_encodings(charset: str, header: str, text: str) -> None:
     ],
 )
 def test_what_is_no_text_gives_a_reason(body: bytes, header: str, reason: str) -> None:
-    assert html.decode(body, header) == reason
+    assert html.extract_page(body, header) == reason
 
 
 @pytest.mark.parametrize(
@@ -70,27 +70,27 @@ def test_what_is_no_text_gives_a_reason(body: bytes, header: str, reason: str) -
     ],
 )
 def test_hostile_pages_raise_nothing(body: bytes) -> None:
-    result = html.decode(body, "text/html")
+    result = html.extract_page(body, "text/html")
     assert isinstance(result, str) or result[0] == "html"
 
 
 def test_a_charset_that_yields_no_characters_is_harmless() -> None:
     # UTF-7 can spell half of a surrogate pair, which no file format can hold.
-    result = html.decode(b"before +2AA- after", "text/plain; charset=utf-7")
+    result = html.extract_page(b"before +2AA- after", "text/plain; charset=utf-7")
     assert result == ("text", "before  after", [])
 
 
 def test_plain_text_and_code_stay_as_they_are() -> None:
     session = "gamma\n\n>>> gamma(4)\nmpf('6.0')\n>>> 1\n1\n\nIt is the factorial."
-    assert html.decode(session.encode(), "text/plain") == ("text", session, [[2, 5]])
+    assert html.extract_page(session.encode(), "text/plain") == ("text", session, [[2, 5]])
     program = "def f(x):\n\treturn  x  \n"
-    assert html.decode(program.encode(), "text/x-python") == ("code", "def f(x):\n\treturn  x", [[0, 1]])
+    assert html.extract_page(program.encode(), "text/x-python") == ("code", "def f(x):\n\treturn  x", [[0, 1]])
 
 
 def test_feeds_give_their_entries() -> None:
     feed = f"""<?xml version="1.0"?><rss><channel><title>News</title><item><title>One</title><link>http://x</link>
     <description>&lt;p&gt;{PROSE}&lt;/p&gt;</description></item></channel></rss>"""
-    assert html.decode(feed.encode(), "application/xml")[1].split("\n\n") == ["News", "One", PROSE]
+    assert html.extract_page(feed.encode(), "application/xml")[1].split("\n\n") == ["News", "One", PROSE]
 
 
 def lines(source: str) -> list[str]:
@@ -152,7 +152,7 @@ def named(folder: str) -> str:
 
 
 def test_pages_in_legacy_encodings_are_decoded_as_their_folder_says() -> None:
-    archive = archives.lock()["chardet"]  # `make data` downloads it
+    archive = archives.read_lock()["chardet"]  # `make data` downloads it
     right = pages = 0
     for name, body in archive.members():
         folders = name.split("/")
@@ -163,7 +163,7 @@ def test_pages_in_legacy_encodings_are_decoded_as_their_folder_says() -> None:
         except (LookupError, UnicodeDecodeError):
             continue
         pages += 1
-        found = html.text_of(body, "")
+        found = html.decode_bytes(body, "")
         right += found is not None and found.lstrip("\ufeff") == wanted.lstrip("\ufeff")
     assert pages > 400
     assert right / pages > 0.92
@@ -179,4 +179,4 @@ def test_pages_in_legacy_encodings_are_decoded_as_their_folder_says() -> None:
 )
 def test_a_charset_that_is_too_small_is_taken_for_the_larger_one(declared: str, written: str, text: str) -> None:
     page = f'<html><head><meta charset="{declared}"></head><body><main><p>{text}</p></main></body></html>'
-    assert html.decode(page.encode(written), "text/html")[1] == text
+    assert html.extract_page(page.encode(written), "text/html")[1] == text

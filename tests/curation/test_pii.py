@@ -40,7 +40,7 @@ def test_documents_and_sites_full_of_personal_data_go(tmp_path: Path) -> None:
     kept = documents.read_all(tmp_path / "out")
     assert {row["host"] for row in kept} == {"mixed.example", "good.example"}
     assert kept[-1]["text"] == f"Ask [EMAIL] about it. {PROSE}"
-    assert metrics["bytes_out"] == sum(documents.size(row["text"]) for row in kept)
+    assert metrics["bytes_out"] == sum(documents.num_bytes(row["text"]) for row in kept)
     removed = pq.read_table(tmp_path / "out" / "removed.parquet").to_pylist()
     assert len(removed) == 7
 

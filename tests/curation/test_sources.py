@@ -20,8 +20,8 @@ class Members(Archive):
 
 def test_choice_keeps_the_limit_and_does_not_depend_on_order() -> None:
     pages = [Page(f"https://a.example/{n}", "2024", "text/plain", b"x" * 1000) for n in range(50)]
-    chosen = sources.select(iter(pages), 0.02)
-    assert chosen == sources.select(iter(reversed(pages)), 0.02)
+    chosen = sources.select_pages(iter(pages), 0.02)
+    assert chosen == sources.select_pages(iter(reversed(pages)), 0.02)
     assert len(chosen) == 20 and chosen != pages[:20]
 
 

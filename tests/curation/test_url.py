@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from stages.curation import acquire, documents, extract
-from stages.curation.acquire import Record
+from stages.curation.acquire import SourcedPage
 from stages.curation.extract import Extract
 from stages.curation.extraction import blocklist
 from stages.curation.extraction.blocklist import Blocklist
@@ -33,10 +33,10 @@ def test_refused_pages_are_not_parsed(tmp_path: Path, monkeypatch: pytest.Monkey
     ]
     with (fresh(tmp_path / "warc") / "pages-00000.warc.gz").open("wb") as file:
         for address in addresses:
-            acquire._append([file], Record(Page(address, "2024-01-01T00:00:00Z", "text/html", body), "news"))
+            acquire._write_record([file], SourcedPage(Page(address, "2024-01-01T00:00:00Z", "text/html", body), "news"))
     parsed: list[str] = []
-    decode = extract.html.decode
-    monkeypatch.setattr(extract.html, "decode", lambda *given: parsed.append(given[1]) or decode(*given))
+    decode = extract.html.extract_page
+    monkeypatch.setattr(extract.html, "extract_page", lambda *given: parsed.append(given[1]) or decode(*given))
     metrics = extract.run(
         extract.Config(Extract(**section("extract"))),
         {"warc": tmp_path / "warc"},
@@ -65,8 +65,8 @@ def test_refused_pages_are_not_parsed(tmp_path: Path, monkeypatch: pytest.Monkey
     ],
 )
 def test_urls_have_one_form(address: str, normal: str) -> None:
-    assert url.normalise(address) == normal
-    assert url.normalise(normal if "//" in normal else f"https://{normal}") == normal
+    assert url.normalize_url(address) == normal
+    assert url.normalize_url(normal if "//" in normal else f"https://{normal}") == normal
 
 
 @pytest.mark.parametrize(
@@ -79,4 +79,4 @@ def test_urls_have_one_form(address: str, normal: str) -> None:
     ],
 )
 def test_addresses_refused(address: str, reason: str | None) -> None:
-    assert url.refuse(address, 80) == reason
+    assert url.rejection_reason(address, 80) == reason

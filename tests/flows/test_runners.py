@@ -13,7 +13,7 @@ from flows.execution.context import StageContext
 from flows.parameters import Cluster
 from flows.tracking.events import EventLog
 from stages.curation import acquire, dedup, documents, extract, heuristics, pii
-from stages.curation.acquire import Record
+from stages.curation.acquire import SourcedPage
 from stages.curation.dedup import Dedup
 from stages.curation.extract import Extract
 from stages.curation.heuristics import Heuristics
@@ -40,9 +40,11 @@ def warc(directory: Path, shards: int) -> Path:
     directory.mkdir(parents=True)
     files = [(directory / f"pages-{shard:05d}.warc.gz").open("wb") for shard in range(shards)]
     for number, page in enumerate(page for task in ("howto", "facts") for page in pages(task, 20, 1)):
-        acquire._append(files, Record(Page(*page), "news"))
+        acquire._write_record(files, SourcedPage(Page(*page), "news"))
         if number % 4 == 0:
-            acquire._append(files, Record(Page(f"https://mirror.example/{number}", *page[1:]), "news", page.url))
+            acquire._write_record(
+                files, SourcedPage(Page(f"https://mirror.example/{number}", *page[1:]), "news", page.url)
+            )
     for file in files:
         file.close()
     return directory

@@ -126,7 +126,7 @@ def test_documents_are_read_from_every_format(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": ["a row", None, "another"], "n": [1, 2, 3]}), tmp_path / "d.parquet")
     words = "The page says something that is long enough to be kept as its text."
     body = f"<html><body><main><p>{words}</p></main></body></html>".encode()
-    record = warc.record("https://a.example/", "2024-01-01T00:00:00Z", "text/html", body, uuid.UUID(int=1), {})
+    record = warc.make_record("https://a.example/", "2024-01-01T00:00:00Z", "text/html", body, uuid.UUID(int=1), {})
     (tmp_path / "e.warc.gz").write_bytes(record)
     (tmp_path / "f.bin").write_bytes(b"\0")
     found = list(read_documents(tmp_path))

@@ -12,7 +12,7 @@ import httpx
 from pydantic import Field, model_validator
 
 from stages.curation.documents import Document
-from stages.curation.lines import prose
+from stages.curation.lines import prose_lines
 from stages.interface import Section, StageError
 
 QUESTION = (
@@ -72,7 +72,7 @@ def approves(document: Document) -> bool:
 
     Code is no prose: pages of mostly code are not approved of, whatever else they are good for.
     """
-    text = "\n".join(prose(document))
+    text = "\n".join(prose_lines(document))
     words = text.split()
     if len(words) < 30:
         return False

@@ -89,12 +89,12 @@ def write_keys(work: Shard) -> int:
     """Writes the keys of one file's lines, sorted, and gives their number."""
     gone, first = set(work.gone.shard(work.number, ["row"])["row"].to_pylist()), 0
     found = [np.empty(0, np.uint64)]
-    for batch in documents.batches(work.source, ["id", "text", "code"]):
+    for batch in documents.read_batches(work.source, ["id", "text", "code"]):
         keys = [
-            lines.key(line, bucket(document["id"], work.buckets))
+            lines.line_key(line, bucket(document["id"], work.buckets))
             for row, document in enumerate(batch.to_pylist(), first)
             if row not in gone
-            for line in lines.prose(document)
+            for line in lines.prose_lines(document)
         ]
         found.append(np.array(keys, np.uint64))
         first += batch.num_rows

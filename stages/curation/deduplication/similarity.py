@@ -118,7 +118,7 @@ def place(catalog: Table, shard: int) -> Path:
 
 def _texts(source: Path, rows: np.ndarray) -> Iterator[list[str]]:
     first = 0
-    for batch in documents.batches(source, ["text"]) if len(rows) else ():
+    for batch in documents.read_batches(source, ["text"]) if len(rows) else ():
         here = rows[(rows >= first) & (rows < first + batch.num_rows)] - first
         yield batch["text"].take(here).to_pylist()
         first += batch.num_rows

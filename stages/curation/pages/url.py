@@ -1,4 +1,4 @@
-"""URLs in one normal form, so that two spellings of an address are one (paper 3.1.1, URL de-duplication)."""
+"""Normalized URLs: two spellings of an address have one form (paper 3.1.1, URL de-duplication)."""
 
 import re
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
@@ -10,9 +10,10 @@ INDEX = re.compile(r"/(?:index|default)\.(?:html?|php|aspx?|jsp)$", re.IGNORECAS
 PORTS = {"http": 80, "https": 443}
 
 
-def normalise(url: str) -> str:
-    """Lower-case host without `www.`, no scheme, default port, user, fragment, session or tracking parameter,
-    no `index.html` or final slash, sorted query, one form of percent-encoding. A text that is no URL stays as it is.
+def normalize_url(url: str) -> str:
+    """The URL with a lower-case host without `www.`, a sorted query and one form of percent-encoding; without scheme,
+    default port, user, fragment, session and tracking parameters, `index.html` and final slash. A text that is no URL
+    is returned unchanged.
     """
     try:
         parts = urlsplit(url.strip())
@@ -30,17 +31,17 @@ def normalise(url: str) -> str:
     return f"{site}{path}?{urlencode(query)}" if query else f"{site}{path}"
 
 
-def host(url: str) -> str:
-    """The host of an address in lower case, or an empty text where it has none."""
+def host_of(url: str) -> str:
+    """The host of a URL in lower case; empty if it has none."""
     try:
         return urlsplit(url).hostname or ""
     except ValueError:
         return ""
 
 
-def refuse(url: str, longest: int) -> str | None:
-    """Why an address is no page to learn from, or None: not http(s), no host, or longer than `longest` characters."""
-    if len(url) > longest:
+def rejection_reason(url: str, max_characters: int) -> str | None:
+    """Why the page of a URL is not used, or None: not http(s), no host, or longer than `max_characters`."""
+    if len(url) > max_characters:
         return "long"
     try:
         parts = urlsplit(url)
