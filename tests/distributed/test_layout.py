@@ -42,11 +42,11 @@ def test_each_context_parallel_rank_has_the_same_work() -> None:
         (Layout(virtual_stages=2), 8192, None, r"need pp above 1"),
     ],
 )
-def test_what_does_not_fit_is_refused(layout: Layout, length: int, ranks: int | None, message: str) -> None:
+def test_layouts_that_do_not_fit_are_refused(layout: Layout, length: int, ranks: int | None, message: str) -> None:
     with pytest.raises(StageError, match=message):
         layout.check(model_config("405B"), length, ranks)
 
 
-def test_a_planner_needs_no_torch() -> None:
+def test_layouts_do_not_import_torch() -> None:
     code = "import sys, stages.distributed.layout; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -43,7 +43,7 @@ def results(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
 
 
 @pytest.mark.parametrize("name", [*TWO, *FOUR, *CONTINUED])
-def test_ranks_train_what_one_process_trains(name: str, results: dict[str, Any]) -> None:
+def test_parallel_training_matches_a_single_process(name: str, results: dict[str, Any]) -> None:
     alone = results["alone, tied" if name == "tp x fsdp" else "alone"]
     history = results[name]
     assert [row["step"] for row in history] == list(range(1, STEPS + 1))
@@ -57,7 +57,7 @@ def test_ranks_train_what_one_process_trains(name: str, results: dict[str, Any])
 
 
 @pytest.mark.parametrize("name", [*TWO, *FOUR])
-def test_ranks_measure_what_one_process_measures(name: str, results: dict[str, Any]) -> None:
+def test_parallel_evaluation_matches_a_single_process(name: str, results: dict[str, Any]) -> None:
     """Also where a batch's rows do not divide evenly by the ranks."""
     alone = results[f"{'alone, tied' if name == 'tp x fsdp' else 'alone'}: measured"]
     found = results[f"{name}: measured"]
@@ -67,19 +67,19 @@ def test_ranks_measure_what_one_process_measures(name: str, results: dict[str, A
 
 
 @pytest.mark.parametrize("name", [*TWO, *CONTINUED])
-def test_a_run_goes_on_at_the_last_whole_checkpoint_of_any_layout(name: str, results: dict[str, Any]) -> None:
+def test_a_run_resumes_from_the_last_intact_checkpoint_of_any_layout(name: str, results: dict[str, Any]) -> None:
     damaged = [f"sharded-{STOP:09d} is damaged (__1_0.distcp has another digest"] if name[-7:] == "then pp" else []
     wanted = [*damaged, f"resumes at step {CONTINUED[name]} of {STEPS}"] if name in CONTINUED else []
     notes = results[f"{name}: notes"]
     assert len(notes) == len(wanted) and all(text in note for text, note in zip(wanted, notes, strict=True))
 
 
-def test_a_disk_that_is_full_for_one_rank_stops_all_and_leaves_the_checkpoint_before(results: dict[str, Any]) -> None:
+def test_a_full_disk_on_one_rank_stops_all_and_keeps_the_previous_checkpoint(results: dict[str, Any]) -> None:
     assert re.search(r"no space left for the checkpoint of step 2 \([0-9.]+ MB\); free some", results["full"]["said"])
     assert results["full"]["left"] == ["sharded-000000001"]
 
 
-def test_the_run_is_one_where_clipping_the_mask_and_the_learning_count(world: World, results: dict[str, Any]) -> None:
+def test_the_compared_run_clips_masks_and_learns(world: World, results: dict[str, Any]) -> None:
     alone = results["alone"]
     assert all(row["grad_norm"] > TRAINING.clip for row in alone)
     assert alone[-1]["loss"] < alone[0]["loss"] - 0.5

@@ -34,7 +34,7 @@ def held() -> int:
 
 
 @pytest.mark.parametrize("source", ["drawn", "loaded"])
-def test_a_rank_holds_its_part_and_one_parameter_at_most(
+def test_a_rank_holds_at_most_its_parts_and_one_parameter(
     source: str, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files, "MMAP_BYTES", 0)

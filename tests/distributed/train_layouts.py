@@ -1,9 +1,9 @@
-"""Trains one model on one process and, in process groups on this machine (gloo), at every kind of layout.
+"""Trains a model in a single process and, in process groups on this machine (gloo), at every kind of layout.
 
     python -m tests.distributed.train_layouts WORLD OUT
 
-OUT/results.json then holds each run's history, and how far its weights end from those of one process. One process
-imports torch and forks the ranks, before it has computed anything itself.
+OUT/results.json then holds each run's history and the distance of its weights from those of the single process. One
+process imports torch and forks the ranks before it computes anything itself.
 """
 
 import errno
@@ -33,7 +33,7 @@ from tests.fixtures import MIX, World, change, settings, shape, sharp
 from tests.recorder import Recorder
 
 LENGTH, SIZE, STEPS, STOP = 128, 9, 5, 3  # two data-parallel ranks have 5 and 4 sequences
-# Adam divides by the gradient's size: eps keeps it from blowing rounding up where a gradient is next to nothing.
+# Adam divides by the gradient's magnitude: eps keeps it from amplifying rounding where gradients are near zero.
 TRAINING = settings(eps=1e-4, clip=0.5, micro_tokens=2 * LENGTH)
 SINGLE_PROCESS = ReshardingSingleProcess()
 UNTIED = shape(num_hidden_layers=4, tie_word_embeddings=False)
@@ -47,11 +47,11 @@ FOUR = {
 
 
 class Stopped(Exception):
-    """The run was to go no further."""
+    """Ends a run early."""
 
 
 class Stopping:
-    """Batches that end the run before step `at`, on every rank."""
+    """Batches that stop the run before step `at`, on every rank."""
 
     few_shapes = True
 
@@ -70,7 +70,7 @@ class Stopping:
 def run(
     world: World, scratch: Path, strategy: Any = SINGLE_PROCESS, config: Any = UNTIED, stop: int = STEPS
 ) -> dict[str, Any]:
-    """The history, the weights and the averaged weights."""
+    """Trains; returns notes, history, weights, averaged weights and optimizer state."""
     model = Llama(config).init_weights(1)
     training = TRAINING if stop == STEPS else change(TRAINING, checkpoint_seconds=1e-9)
     mixture = Mixture(world.shards, "train", MIX.shares(), LENGTH, 1)
@@ -115,15 +115,15 @@ def run(
 
 
 def damage(scratch: Path, wanted: bool) -> None:
-    """Changes a byte in the newest of a run's checkpoints."""
+    """Flips a bit in the newest checkpoint of a run if `wanted`."""
     path = scratch / f"sharded-{STOP:09d}" / "__1_0.distcp"
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= wanted
     path.write_bytes(content)
 
 
-def on_a_full_disk(world: World, scratch: Path, number: int) -> dict[str, Any]:
-    """What is said, and what is left, where the second of two ranks cannot write its second checkpoint."""
+def run_on_a_full_disk(world: World, scratch: Path, number: int) -> dict[str, Any]:
+    """The error and the remaining files if the second of two ranks cannot write its second checkpoint."""
     left = iter([False, True])
 
     def write(*arguments: Any) -> Any:
@@ -141,8 +141,8 @@ def on_a_full_disk(world: World, scratch: Path, number: int) -> dict[str, Any]:
     return {"said": said, "left": sorted(path.name for path in scratch.iterdir())}
 
 
-def measured(world: World, strategy: Any, config: Any) -> dict[str, list[float]]:
-    """Of an untrained model: the loss of each held-out window, and how many tokens of each text it would not say."""
+def evaluate_untrained(world: World, strategy: Any, config: Any) -> dict[str, list[float]]:
+    """Evaluates an untrained model: the loss of each held-out window, and the wrong tokens of each text."""
     model = sharp(Llama(config).init_weights(1))
     windows = [validation_mixture(world.shards, shares, LENGTH, 1) for shares in (MIX.shares(), {"code": 1.0})]
     losses = held_out_losses(model, windows, 5, TRAINING, strategy)
@@ -152,13 +152,13 @@ def measured(world: World, strategy: Any, config: Any) -> dict[str, list[float]]
     return {"losses": [loss for each in losses for loss in each.tolist()], "misses": wrong.tolist()}
 
 
-def farthest(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
+def max_difference(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
     assert a.keys() == b.keys()
     return max(float((a[name] - b[name]).abs().max()) for name in a)
 
 
 def one_rank(number: int, count: int, world: World, out: Path) -> dict[str, Any]:
-    """All that rank `number` of `count` does; returns what it found."""
+    """The work of rank `number` of `count`; returns its results."""
     dist.init_process_group("gloo", init_method=f"file://{out}/meeting-{count}", rank=number, world_size=count)
     alone = {
         config: run(world, out / f"{count}-{number}-{config.tie_word_embeddings}", config=config)
@@ -167,17 +167,17 @@ def one_rank(number: int, count: int, world: World, out: Path) -> dict[str, Any]
     found: dict[str, Any] = {"alone": alone[UNTIED]["history"], "alone, tied": alone[TIED]["history"]}
     found |= {"alone: more": alone[UNTIED]["more"], "alone, tied: more": alone[TIED]["more"]}
     found |= {
-        "alone: measured": measured(world, SINGLE_PROCESS, UNTIED),
-        "alone, tied: measured": measured(world, SINGLE_PROCESS, TIED),
+        "alone: measured": evaluate_untrained(world, SINGLE_PROCESS, UNTIED),
+        "alone, tied: measured": evaluate_untrained(world, SINGLE_PROCESS, TIED),
     }
 
     def compare(name: str, scratch: Path, strategy: Any, config: Any = UNTIED) -> None:
-        made = run(world, scratch, strategy, config)
-        found[name], found[f"{name}: notes"] = made["history"], made["notes"]
-        found[f"{name}: measured"] = measured(world, strategy, config)
-        found[f"{name}: more"] = made["more"]
+        result = run(world, scratch, strategy, config)
+        found[name], found[f"{name}: notes"] = result["history"], result["notes"]
+        found[f"{name}: measured"] = evaluate_untrained(world, strategy, config)
+        found[f"{name}: more"] = result["more"]
         for kind in ("weights", "average", "moments"):
-            found[f"{name}: {kind}"] = farthest(made[kind], alone[config][kind])
+            found[f"{name}: {kind}"] = max_difference(result[kind], alone[config][kind])
 
     if count == 2:
         for name, layout in TWO.items():
@@ -192,7 +192,7 @@ def one_rank(number: int, count: int, world: World, out: Path) -> dict[str, Any]
             compare(name, out / name, ParallelStrategy(layout))
         run(world, out / "stopped-alone-0", ParallelStrategy(TWO["pp"]), stop=STOP + 1)
         compare("alone, then pp, then cp", out / "stopped-alone-0", ParallelStrategy(TWO["cp"]))
-        found["full"] = on_a_full_disk(world, out / "full", number)
+        found["full"] = run_on_a_full_disk(world, out / "full", number)
         if number == 0:
             dist.destroy_process_group()
             compare("fsdp, then alone", out / "stopped", SINGLE_PROCESS)
@@ -211,9 +211,9 @@ def main(world: World, out: Path) -> None:
             child = os.fork()
             if child == 0:
                 torch.set_num_threads(1)
-                made = one_rank(number, count, world, out)
+                result = one_rank(number, count, world, out)
                 if number == 0:
-                    (out / f"{count}.json").write_text(json.dumps(made))
+                    (out / f"{count}.json").write_text(json.dumps(result))
                 sys.stdout.flush()
                 os._exit(0)
             children.append(child)

@@ -70,7 +70,7 @@ def test_transformers_opens_our_directory_and_gives_the_same_logits(
 
 
 @torch.no_grad()
-def test_weights_in_several_files_are_one_model(world: World, tmp_path: Path) -> None:
+def test_sharded_weight_files_are_loaded(world: World, tmp_path: Path) -> None:
     """As transformers saves a large one."""
     model = sharp(Llama(shape(tie_word_embeddings=False)).init_weights(1))
     save_model(model, tmp_path / "one", world.tokenizer, 128)
@@ -94,7 +94,7 @@ def test_weights_in_several_files_are_one_model(world: World, tmp_path: Path) ->
         {"max_position_embeddings": None},
     ],
 )
-def test_what_a_config_leaves_out_is_as_transformers_has_it(changes: dict, world: World, tmp_path: Path) -> None:
+def test_missing_config_values_have_transformers_defaults(changes: dict, world: World, tmp_path: Path) -> None:
     save_model(Llama(shape(num_key_value_heads=4)).init_weights(1), tmp_path, world.tokenizer, 128)
     values = json.loads((tmp_path / "config.json").read_text()) | changes
     (tmp_path / "config.json").write_text(json.dumps({k: value for k, value in values.items() if value is not None}))
@@ -115,7 +115,7 @@ def test_what_a_config_leaves_out_is_as_transformers_has_it(changes: dict, world
         ("model.safetensors", None, "model.safetensors is damaged"),
     ],
 )
-def test_a_directory_that_is_not_whole_is_refused(
+def test_a_damaged_directory_is_refused(
     file: str, content: str | None, message: str, world: World, tmp_path: Path
 ) -> None:
     save_model(Llama(shape()).init_weights(1), tmp_path, world.tokenizer, 128)
@@ -128,7 +128,7 @@ def test_a_directory_that_is_not_whole_is_refused(
 
 @pytest.mark.parametrize("changes", SHAPES)
 @torch.no_grad()
-def test_a_llama_of_transformers_gives_the_same_logits_here(changes: dict, tmp_path: Path) -> None:
+def test_a_transformers_llama_gives_the_same_logits(changes: dict, tmp_path: Path) -> None:
     config = shape(**changes)
     values = {name: value for name, value in config.to_json().items() if not name.startswith("rope")}
     torch.manual_seed(2)
@@ -144,7 +144,7 @@ def test_a_llama_of_transformers_gives_the_same_logits_here(changes: dict, tmp_p
 
 @pytest.mark.parametrize("scaling", [None, RopeScaling()])
 @torch.no_grad()
-def test_positions_turn_as_in_transformers_even_far_out(scaling: RopeScaling | None) -> None:
+def test_rope_matches_transformers_at_large_positions(scaling: RopeScaling | None) -> None:
     """8B's heads, at positions up to 128K; with Llama 3.1's own scaling."""
     ours = LlamaConfig(128_256, 4096, 32, 32, 8, 14_336, rope_scaling=scaling)
     config = transformers.LlamaConfig(
@@ -156,7 +156,7 @@ def test_positions_turn_as_in_transformers_even_far_out(scaling: RopeScaling | N
     assert torch.equal(found[0][:, 0], cos) and torch.equal(found[1][:, 0], sin)
 
 
-def test_scaling_slows_what_turns_less_than_once_and_leaves_what_turns_often() -> None:
+def test_rope_scaling_divides_low_frequencies_only() -> None:
     frequencies = 2 * torch.pi / torch.tensor([100.0, 2047.0, 2049.0, 4096.0, 8191.0, 8193.0, 1e6])
     slower = frequencies / RopeScaling()(frequencies)
     assert slower[:2].tolist() == [1, 1] and slower[-2:].tolist() == [8, 8]
@@ -166,7 +166,7 @@ def test_scaling_slows_what_turns_less_than_once_and_leaves_what_turns_often() -
 
 
 @torch.no_grad()
-def test_a_reward_model_opens_with_the_same_score(world: World, tmp_path: Path) -> None:
+def test_transformers_opens_a_reward_model_with_the_same_score(world: World, tmp_path: Path) -> None:
     chat = world.chat
     model = sharp(RewardModel(shape()))
     torch.nn.init.normal_(model.score.weight, generator=torch.Generator().manual_seed(3))
@@ -183,13 +183,13 @@ def test_a_reward_model_opens_with_the_same_score(world: World, tmp_path: Path) 
     assert torch.equal(again.score.weight, model.score.weight)
 
 
-def test_a_reward_model_begins_as_the_pretrained_model_with_a_silent_head(world: World) -> None:
+def test_a_reward_model_starts_from_the_pretrained_model_with_a_zero_head(world: World) -> None:
     base, reward = load_model(world.model), load_model(world.model, RewardModel)
     assert torch.equal(base.model.embed_tokens.weight, reward.model.embed_tokens.weight)
     assert not reward.score.weight.any()
 
 
-def test_a_directory_is_the_same_bytes_each_time_and_loads_to_the_same_weights(world: World, tmp_path: Path) -> None:
+def test_a_saved_model_has_the_same_bytes_each_time_and_loads_to_the_same_weights(world: World, tmp_path: Path) -> None:
     model = Llama(shape(tie_word_embeddings=False)).init_weights(4)
     for name in ("a", "b"):
         save_model(model, tmp_path / name, world.tokenizer, 77)
@@ -205,7 +205,7 @@ def test_only_a_chat_model_has_the_template(world: World, tmp_path: Path) -> Non
     assert is_chat(tmp_path / "chat") and not is_chat(tmp_path / "base")
 
 
-def test_what_this_model_cannot_compute_is_refused(world: World, tmp_path: Path) -> None:
+def test_unsupported_configs_are_refused(world: World, tmp_path: Path) -> None:
     with pytest.raises(StageError, match="no model directory"):
         load_model(tmp_path)
     save_model(Llama(shape()), tmp_path, world.tokenizer, 64)

@@ -53,7 +53,7 @@ def test_greedy_with_cache_is_greedy_without_and_that_of_transformers(world: Wor
         assert given[0, len(prompt) :].tolist() == answer
 
 
-def test_a_ragged_batch_answers_as_each_prompt_alone() -> None:
+def test_a_padded_batch_gives_the_completions_of_single_prompts() -> None:
     model = sharp(Llama(shape(tie_word_embeddings=False)).init_weights(2))
     prompts = some_prompts([70, 3, 12, 65, 1, 40])
     stop = range(0, PLAIN, 9)  # rows end at different steps and leave the batch
@@ -64,7 +64,7 @@ def test_a_ragged_batch_answers_as_each_prompt_alone() -> None:
     assert len({len(answer) for answer in together}) > 2 and not any(set(stop) & set(answer) for answer in together)
 
 
-def test_an_answer_is_complete_once_it_ends_with_the_sequence_asked_for() -> None:
+def test_a_completion_ends_with_the_stop_sequence() -> None:
     model = sharp(Llama(shape(tie_word_embeddings=False)).init_weights(2))
     prompts = some_prompts([70, 3, 12, 65, 1, 40])
     whole = generate(model, prompts, SamplingParams(30))
@@ -99,7 +99,7 @@ def test_top_p_keeps_what_transformers_keeps() -> None:
             assert torch.allclose(kept / kept.sum(-1, keepdim=True), expected, rtol=1e-4, atol=1e-7)
 
 
-def test_draws_follow_the_distribution_and_never_leave_the_nucleus() -> None:
+def test_samples_follow_the_distribution_within_top_p() -> None:
     probabilities = torch.tensor([0.05, 0.40, 0.0, 0.10, 0.30, 0.15])
     logits = probabilities.log().expand(4000, 6)
     uniform = uniform_numbers(range(4000), 1, seed=3)[:, 0]
@@ -119,7 +119,7 @@ def test_draws_follow_the_distribution_and_never_leave_the_nucleus() -> None:
     assert sample_tokens(halves, 1.0, 1.0, edges).tolist() == [2, 2, 4, 4]
 
 
-def test_a_seed_decides_what_is_drawn_and_the_batch_does_not() -> None:
+def test_samples_depend_on_the_seed_not_on_the_batch() -> None:
     model = sharp(Llama(shape()).init_weights(4), scale=3.0)
     prompts = some_prompts([5, 9, 1, 40, 5, 5])
     stop = range(0, PLAIN, 9)
@@ -138,7 +138,7 @@ def test_a_seed_decides_what_is_drawn_and_the_batch_does_not() -> None:
     assert len({tuple(answer) for answer in sampled([prompts[0]] * 4)}) > 1
 
 
-def test_what_cannot_be_continued_is_refused() -> None:
+def test_empty_prompts_and_impossible_params_are_refused() -> None:
     model = Llama(shape())
     assert generate(model, [], SamplingParams(3)) == []
     with pytest.raises(StageError, match="prompt 1 has no tokens"):
@@ -147,7 +147,7 @@ def test_what_cannot_be_continued_is_refused() -> None:
         generate(model, [[1]], SamplingParams(3, temperature=1.0, top_p=0))
 
 
-def test_tokens_stream_as_they_are_drawn() -> None:
+def test_tokens_are_streamed_as_they_are_sampled() -> None:
     model = sharp(Llama(shape()).init_weights(5))
     prompts = some_prompts([4, 9])
     forward, passes = model.model.forward, []

@@ -27,7 +27,7 @@ def packed(seed: int, boundary: int) -> Tensor:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("boundary", [QUERY_BLOCK, QUERY_BLOCK + 17])
-def test_document_1_moves_no_logit_of_document_2(dtype: torch.dtype, boundary: int) -> None:
+def test_document_1_changes_no_logit_of_document_2(dtype: torch.dtype, boundary: int) -> None:
     model = sharp(Llama(shape()).init_weights(1))
     tokens = packed(1, boundary)
     other = tokens.clone()
@@ -45,7 +45,7 @@ def test_document_1_moves_no_logit_of_document_2(dtype: torch.dtype, boundary: i
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_document_1_moves_no_bit_of_what_document_2_teaches_or_is_measured_at(precision: str) -> None:
+def test_document_1_changes_no_gradient_or_loss_of_document_2(precision: str) -> None:
     """Loss and gradients of training, and the held-out loss, of windows whose targets lie in document 2."""
     boundary, training = QUERY_BLOCK + 17, settings(precision=precision)
     tokens = packed(4, boundary)
@@ -92,7 +92,7 @@ def test_a_packed_document_has_the_logits_it_has_alone() -> None:
     assert torch.allclose(together, alone, atol=1e-4)
 
 
-def test_no_logit_sees_the_future() -> None:
+def test_attention_is_causal() -> None:
     model = sharp(Llama(shape()).init_weights(3))
     tokens = packed(3, 90)
     other = tokens.clone()
@@ -104,7 +104,7 @@ def test_no_logit_sees_the_future() -> None:
 
 @pytest.mark.parametrize("offset", [0, 100])
 @pytest.mark.parametrize("heads", [(4, 2), (4, 4), (6, 1)])
-def test_blocked_attention_is_attention_with_the_same_mask(heads: tuple[int, int], offset: int) -> None:
+def test_blockwise_attention_equals_masked_attention(heads: tuple[int, int], offset: int) -> None:
     generator = torch.Generator().manual_seed(4)
     queries, keys, width = LENGTH, LENGTH + offset, 8
     q = torch.randn(3, heads[0], queries, width, generator=generator)
@@ -140,7 +140,7 @@ def test_counted_parameters_are_those_of_the_model(tied: bool) -> None:
     assert (model.lm_head.weight is model.model.embed_tokens.weight) == tied
 
 
-def test_a_seed_decides_the_weights_and_leaves_torchs_own_generator_alone() -> None:
+def test_weights_depend_on_the_seed_and_not_on_the_global_generator() -> None:
     torch.manual_seed(0)
     model = Llama(shape())
     state = torch.get_rng_state()
@@ -152,11 +152,11 @@ def test_a_seed_decides_the_weights_and_leaves_torchs_own_generator_alone() -> N
 
 
 @pytest.mark.parametrize(("width", "deviation"), [(64, 0.06), (768, 0.0228), (4096, 0.02), (16384, 0.02)])
-def test_first_weights_are_larger_in_narrow_models(width: int, deviation: float) -> None:
+def test_initial_weights_are_larger_in_narrow_models(width: int, deviation: float) -> None:
     assert shape(hidden_size=width).init_std == pytest.approx(deviation, abs=1e-4)
 
 
-def test_first_weights_have_their_deviation_and_residual_outputs_a_smaller_one() -> None:
+def test_initial_weights_have_init_std_and_residual_outputs_a_smaller_one() -> None:
     config = shape(hidden_size=192)
     weights = Llama(config).init_weights(1).state_dict()
     assert weights["model.embed_tokens.weight"].std().item() == pytest.approx(config.init_std, rel=0.05)

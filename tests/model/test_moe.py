@@ -8,7 +8,7 @@ from stages.model.moe import MixtureOfExperts, MoEConfig, MoELlama
 from tests.fixtures import shape
 
 
-def test_parameters_are_counted_as_they_are() -> None:
+def test_parameters_are_counted_exactly() -> None:
     config = MoEConfig(shape(), experts=5, expert_size=24)
     model = MoELlama(config)
     assert sum(p.numel() for p in model.parameters()) == config.parameters
@@ -38,7 +38,7 @@ def test_a_token_is_the_weighted_sum_of_its_two_likeliest_experts() -> None:
         torch.testing.assert_close(out[position], wanted)
 
 
-def test_the_balancing_loss_is_least_where_the_load_is_even() -> None:
+def test_the_balancing_loss_is_minimal_for_an_even_load() -> None:
     layer = MixtureOfExperts(MoEConfig(shape(), experts=4, expert_size=24))
     x = torch.randn(4, 50, 32, generator=torch.Generator().manual_seed(1))
     layer(x)
@@ -53,7 +53,7 @@ def test_the_balancing_loss_is_least_where_the_load_is_even() -> None:
     assert layer.router.weight.grad is not None
 
 
-def test_perturbing_one_document_moves_no_logit_of_the_next() -> None:
+def test_perturbing_one_document_changes_no_logit_of_the_next() -> None:
     model = MoELlama(MoEConfig(shape(), experts=4, expert_size=24)).init_weights(3)
     tokens = torch.randint(300, (1, 20), generator=torch.Generator().manual_seed(1))
     starts = torch.tensor([[0] * 8 + [8] * 12])

@@ -36,9 +36,7 @@ def home(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_transformers_and_our_own_generation_answer_as_the_page_shows(
-    home: Path, world: World, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_generation_examples_of_the_docs_run(home: Path, world: World, capsys: pytest.CaptureFixture[str]) -> None:
     exec(block("python", "AutoModelForCausalLM"), {})
     theirs = capsys.readouterr().out
     assert theirs.startswith("<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\n What is 3 + 4?<|eot_id|>")

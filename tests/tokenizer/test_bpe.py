@@ -28,7 +28,7 @@ def test_no_token_of_the_vocabulary_joins_digits(tokenizer: Tokenizer) -> None:
     assert joined == []
 
 
-def test_any_text_comes_back(tokenizer: Tokenizer) -> None:
+def test_any_text_is_decoded_to_itself(tokenizer: Tokenizer) -> None:
     generator = random.Random(1)
     ranges = [
         (0, 0x80),
@@ -63,7 +63,7 @@ def test_any_text_comes_back(tokenizer: Tokenizer) -> None:
         assert all(token < VOCAB_SIZE - len(bpe.SPECIAL_TOKENS) for token in tokens)
 
 
-def test_the_vocabulary_has_the_size_asked_for_with_the_special_tokens_last(tokenizer: Tokenizer) -> None:
+def test_the_vocabulary_has_vocab_size_tokens_with_the_special_ones_last(tokenizer: Tokenizer) -> None:
     assert tokenizer.get_vocab_size() == VOCAB_SIZE
     first = VOCAB_SIZE - len(bpe.SPECIAL_TOKENS)
     assert [tokenizer.token_to_id(token) for token in bpe.SPECIAL_TOKENS] == list(range(first, VOCAB_SIZE))

@@ -28,7 +28,7 @@ def theirs(world: World, tmp_path_factory: pytest.TempPathFactory) -> transforme
 
 
 @pytest.mark.parametrize("dialog", DIALOGS)
-def test_the_tokens_are_those_of_the_template(
+def test_prompts_have_the_tokens_of_the_template(
     dialog: list[Message], world: World, theirs: transformers.PreTrainedTokenizerBase
 ) -> None:
     messages = [{"role": message.role, "content": message.content} for message in dialog]
@@ -36,9 +36,7 @@ def test_the_tokens_are_those_of_the_template(
     assert world.chat.encode_prompt(dialog) == list(rendered["input_ids"])
 
 
-def test_transformers_knows_where_a_turn_begins_and_ends(
-    world: World, theirs: transformers.PreTrainedTokenizerBase
-) -> None:
+def test_transformers_reads_turn_boundaries(world: World, theirs: transformers.PreTrainedTokenizerBase) -> None:
     chat = world.chat
     assert (theirs.bos_token_id, theirs.eos_token_id, theirs.pad_token_id) == (
         chat.begin_of_text,
@@ -60,7 +58,7 @@ def test_a_user_cannot_write_a_special_token(world: World) -> None:
     assert not special & set(chat.encode_response(attack)[:-1])
 
 
-def test_a_response_ends_its_turn_and_reads_back(world: World) -> None:
+def test_a_response_ends_its_turn_and_is_decoded_to_itself(world: World) -> None:
     chat = world.chat
     response = chat.encode_response("3 + 4 = 7. The answer is 7.")
     assert response[-1] == chat.end_of_turn and response.count(chat.end_of_turn) == 1
@@ -68,7 +66,7 @@ def test_a_response_ends_its_turn_and_reads_back(world: World) -> None:
     assert chat.end_of_turn in chat.stop_token_ids and chat.end_of_text in chat.stop_token_ids
 
 
-def test_a_word_has_the_same_tokens_in_a_message_as_in_running_text(world: World) -> None:
+def test_a_word_has_the_same_tokens_in_messages_and_in_plain_text(world: World) -> None:
     chat = world.chat
     assert chat.encode_response("the cat")[:-1] == chat.encode_text(" the cat")
 

@@ -33,7 +33,7 @@ def decoded(directory: Path, part: str, bucket: str, world: World) -> list[str]:
     return [chat.tokenizer.decode(text[1:-1], skip_special_tokens=False) for text in texts]
 
 
-def test_every_document_is_in_one_part_and_comes_back_whole(world: World, tmp_path: Path) -> None:
+def test_every_document_is_in_one_split_and_is_decoded_to_itself(world: World, tmp_path: Path) -> None:
     metrics = run(world, tmp_path / "tokens")
     corpus = list(read_documents(world.documents))
     for bucket in BUCKETS:
@@ -66,7 +66,7 @@ def test_running_again_gives_the_same_bytes_and_other_text_another_fingerprint(w
     assert sum(first["sha256"][name] != other["sha256"][name] for name in first["sha256"]) in (1, 2)
 
 
-def test_a_page_that_quotes_special_tokens_begins_no_document(world: World, tmp_path: Path) -> None:
+def test_quoted_special_tokens_begin_no_document(world: World, tmp_path: Path) -> None:
     rows = corpus(90, seed=1)
     for row in rows:
         row["text"] = "quoted <|begin_of_text|> and <|eot_id|> " + row["text"]
@@ -81,7 +81,7 @@ def test_a_page_that_quotes_special_tokens_begins_no_document(world: World, tmp_
     assert used & special == {world.chat.begin_of_text, world.chat.end_of_text}
 
 
-def test_an_empty_part_is_named(world: World, tmp_path: Path) -> None:
+def test_an_empty_split_is_refused(world: World, tmp_path: Path) -> None:
     (tmp_path / "documents").mkdir()
     write_documents(tmp_path / "documents", [row for row in corpus(90, seed=1) if row["bucket"] != "math"])
     with pytest.raises(StageError, match="no documents for train math, anneal math, validation math"):

@@ -26,7 +26,7 @@ def test_a_checkpoint_of_other_data_is_refused(world: World, tmp_path: Path) -> 
         run(world, tmp_path, batches(world, size=5), often, steps=3)
 
 
-def test_a_torn_checkpoint_counts_for_nothing(world: World, tmp_path: Path) -> None:
+def test_a_partial_checkpoint_is_ignored(world: World, tmp_path: Path) -> None:
     often = settings(checkpoint_seconds=1e-9)
     straight, _, _ = run(world, tmp_path / "a", batches(world), settings(), steps=5)
     run(world, tmp_path / "b", batches(world), often, steps=5)
@@ -38,7 +38,7 @@ def test_a_torn_checkpoint_counts_for_nothing(world: World, tmp_path: Path) -> N
     assert json.loads((newest / "state.json").read_text())["step"] == 5
 
 
-def test_a_run_ended_early_goes_on_as_if_it_had_not(world: World, tmp_path: Path) -> None:
+def test_a_run_with_max_steps_resumes_to_the_same_weights(world: World, tmp_path: Path) -> None:
     often = settings(checkpoint_seconds=1e-9)
     half, history, _ = run(world, tmp_path / "a", batches(world), often, steps=6, max_steps=3)
     straight, rows, _ = run(world, tmp_path / "b", batches(world), settings(), steps=6)
@@ -48,14 +48,14 @@ def test_a_run_ended_early_goes_on_as_if_it_had_not(world: World, tmp_path: Path
 
 
 @pytest.mark.parametrize("keep", [1, 3])
-def test_as_many_checkpoints_are_kept_as_asked_for(world: World, tmp_path: Path, keep: int) -> None:
+def test_keep_checkpoints_are_kept(world: World, tmp_path: Path, keep: int) -> None:
     run(world, tmp_path, batches(world), settings(checkpoint_seconds=1e-9, keep_checkpoints=keep), steps=5)
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"step-{n:09d}" for n in range(6 - keep, 6)]
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "optimizer.safetensors", "state.json", "sha256.json"])
 @pytest.mark.parametrize("harm", ["flip", "cut", "gone"])
-def test_a_damaged_checkpoint_is_put_aside_and_the_one_before_it_taken(
+def test_a_damaged_checkpoint_is_renamed_and_the_previous_one_is_loaded(
     file: str, harm: str, world: World, tmp_path: Path
 ) -> None:
     often = settings(checkpoint_seconds=1e-9)
@@ -76,7 +76,7 @@ def test_a_damaged_checkpoint_is_put_aside_and_the_one_before_it_taken(
 
 
 @pytest.mark.parametrize("at", range(1, 7))
-def test_a_full_disk_is_said_and_the_checkpoint_before_stays_whole(
+def test_a_full_disk_is_reported_and_the_previous_checkpoint_is_kept(
     at: int, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whichever of the writes of the third checkpoint it is that finds no space."""
@@ -100,7 +100,7 @@ def test_a_full_disk_is_said_and_the_checkpoint_before_stays_whole(
     assert same(resumed, straight)
 
 
-def test_a_full_disk_is_known_by_what_safetensors_says_of_it(
+def test_a_full_disk_is_recognised_in_safetensors_errors(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """safetensors raises an error of its own, with the system's number in its text; any other stays what it is."""

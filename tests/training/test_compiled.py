@@ -47,7 +47,7 @@ def trained(world: World, scratch: Path, compile_it: bool, stops: tuple[int, ...
 
 
 @pytest.mark.timeout(300)
-def test_compiled_layers_train_what_eager_ones_do(world: World, tmp_path: Path) -> None:
+def test_compiled_training_matches_eager_training(world: World, tmp_path: Path) -> None:
     eager, expected = trained(world, tmp_path / "eager", False)
     model, losses = trained(world, tmp_path / "one", True)
     assert losses == pytest.approx(expected, rel=1e-5) and losses[-1] < losses[0]
@@ -64,13 +64,13 @@ def test_compiled_layers_train_what_eager_ones_do(world: World, tmp_path: Path) 
     assert torch.equal(model(tokens), loaded(tokens))
 
 
-def test_a_shape_too_many_stops_the_run(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_shapes_stop_the_run(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It would run eagerly: which shape that is, and so the bytes, would depend on where the run was resumed."""
     monkeypatch.setattr(compiled, "MAX_SHAPES", 1)
     with pytest.raises(torch._dynamo.exc.FailOnRecompileLimitHit):
         trained(world, tmp_path, True)
 
 
-def test_parts_on_ranks_are_refused() -> None:
+def test_model_parts_of_ranks_are_refused() -> None:
     with pytest.raises(StageError, match="set it to false, or"), compiled.compiled(torch.nn.Linear(2, 2), True):
         pass

@@ -14,7 +14,7 @@ from tests.recorder import Recorder
 from tests.training.trainings import batches
 
 
-def test_what_is_told_and_written_is_the_history(world: World, tmp_path: Path) -> None:
+def test_logged_and_written_values_are_the_history(world: World, tmp_path: Path) -> None:
     context = Recorder(tmp_path)
     history, *_ = train(
         load_model(world.model),

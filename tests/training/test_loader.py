@@ -45,7 +45,7 @@ def test_micro_batches_are_the_batch_in_its_order(world: World) -> None:
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3, 4, 5, 7, 12])
-def test_ranks_together_see_the_batch_of_one(world: World, world_size: int) -> None:
+def test_the_ranks_batches_together_are_the_single_process_batch(world: World, world_size: int) -> None:
     """Rank r of R takes the samples r, r + R, ... of a step, in micro-batches of its own; the state fits any R."""
     whole = MixtureBatches(mixture(world), 12, 1_000_000)
     for micro_tokens, parts in ((32, 1), (32, 2), (64, 1), (1_000_000, 1)):
@@ -67,7 +67,7 @@ def test_ranks_together_see_the_batch_of_one(world: World, world_size: int) -> N
         whole.for_rank(0, 13)(0)
 
 
-def test_a_larger_batch_goes_on_where_a_smaller_one_would_have(world: World) -> None:
+def test_a_larger_batch_continues_with_the_next_samples(world: World) -> None:
     """The order of the samples does not depend on the batch size, so a ramp can change it at any sample."""
     data = mixture(world)
     small, large = MixtureBatches(data, 4, 1_000_000), MixtureBatches(data, 12, 1_000_000, first_sample=8)
@@ -86,7 +86,7 @@ def test_every_cycle_has_exact_shares(world: World, seed: int) -> None:
     assert sorted(Counter(thirds.locate(place)[0] for place in range(1000)).values()) == [333, 333, 334]
 
 
-def test_an_epoch_takes_every_window_once_and_the_next_in_another_order(world: World) -> None:
+def test_an_epoch_has_every_window_once_and_the_next_another_order(world: World) -> None:
     data = mixture(world, length=128)
     drawn: dict[str, list[int]] = {bucket: [] for bucket in data.buckets}
     for sample in range(3000):
@@ -112,7 +112,7 @@ def test_windows_cover_the_tokens_of_the_bucket(world: World) -> None:
     assert np.array_equal(tokens, source[: len(tokens)]) and len(source) - len(tokens) <= 16
 
 
-def test_no_target_and_no_position_crosses_into_another_document(world: World) -> None:
+def test_no_target_and_no_start_is_in_another_document(world: World) -> None:
     data, begin = mixture(world, length=200), world.shards.begin_of_text
     boundaries = 0
     for sample in range(40):
@@ -138,7 +138,7 @@ def test_a_batch_on_a_worked_example() -> None:
     assert make_batch(torch.tensor([[5, 9, 2]]), 9, mask=False).starts is None
 
 
-def test_the_fingerprint_changes_with_whatever_changes_a_sample(world: World, tmp_path: Path) -> None:
+def test_the_fingerprint_changes_with_the_samples(world: World, tmp_path: Path) -> None:
     usual = mixture(world).fingerprint
     assert usual == mixture(world).fingerprint
     others = [
@@ -161,7 +161,7 @@ def test_the_fingerprint_of_the_tokens_is_that_of_their_bytes(world: World) -> N
     assert len(index["sha256"]) == 12
 
 
-def test_a_bucket_too_small_for_a_window_is_named(world: World, tmp_path: Path) -> None:
+def test_a_bucket_too_small_for_a_window_is_refused(world: World, tmp_path: Path) -> None:
     with pytest.raises(StageError, match="code has fewer than 1000000 tokens"):
         mixture(world, length=1_000_000, shares={"code": 1.0})
     shutil.copytree(world.tokens, tmp_path / "tokens")
@@ -173,7 +173,7 @@ def test_a_bucket_too_small_for_a_window_is_named(world: World, tmp_path: Path) 
         Mixture(TokenShards(tmp_path / "tokens"), "train", SHARES, 32, 1)
 
 
-def test_a_file_of_tokens_that_is_not_whole_is_refused(world: World, tmp_path: Path) -> None:
+def test_a_truncated_token_file_is_refused(world: World, tmp_path: Path) -> None:
     shutil.copytree(world.tokens, tmp_path / "tokens")
     path = tmp_path / "tokens" / "train-math.bin"
     content = path.read_bytes()

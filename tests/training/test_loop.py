@@ -29,7 +29,7 @@ def test_two_runs_give_the_same_bytes(world: World, tmp_path: Path, precision: s
     assert all(parameter.dtype == torch.float32 for parameter in first.parameters())
 
 
-def test_two_trainings_with_the_moments_handed_on_are_one(world: World, tmp_path: Path) -> None:
+def test_two_trainings_that_share_the_optimizer_state_equal_one(world: World, tmp_path: Path) -> None:
     """To the byte, as the phases of pretraining are; without them the second one is another."""
     mixture = Mixture(world.shards, "train", MIX.shares(), 32, 1)
 
@@ -62,7 +62,7 @@ def test_two_trainings_with_the_moments_handed_on_are_one(world: World, tmp_path
     assert not same(whole, anew)
 
 
-def test_it_learns(world: World, tmp_path: Path) -> None:
+def test_training_lowers_the_held_out_loss(world: World, tmp_path: Path) -> None:
     windows = [validation_mixture(world.shards, MIX.shares(), 32, 1)]
     (before,) = held_out_losses(load_model(world.model), windows, 16, settings())
     model, history, _ = run(world, tmp_path, batches(world), settings(), steps=40)
@@ -71,7 +71,7 @@ def test_it_learns(world: World, tmp_path: Path) -> None:
     assert after.mean() < before.mean() - 1 and history[-1]["loss"] < history[0]["loss"] - 1
 
 
-def test_micro_batches_change_the_memory_not_the_update(world: World, tmp_path: Path) -> None:
+def test_micro_batches_do_not_change_the_update(world: World, tmp_path: Path) -> None:
     # Adam divides by the gradient's size: eps keeps it from blowing rounding up where a gradient is next to nothing.
     whole, history, _ = run(world, tmp_path / "a", batches(world), settings(eps=1e-4))
     for micro_tokens in (32, 64, 128):
@@ -125,7 +125,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(w
     assert same(resumed, straight) and [row["step"] for row in history] == [1, 2, 3, 4, 5, 6]
 
 
-def test_the_average_is_the_mean_of_the_weights_after_the_steps_asked_for(world: World, tmp_path: Path) -> None:
+def test_the_average_is_the_mean_of_the_weights_after_average_at(world: World, tmp_path: Path) -> None:
     seen = []
 
     def watching(model: Llama, batch: Any) -> tuple[Tensor, dict[str, float]]:

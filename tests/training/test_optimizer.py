@@ -7,7 +7,7 @@ from stages.training.parameters import make_optimizer
 from tests.fixtures import World, settings
 
 
-def test_the_optimizer_does_what_torch_optim_adamw_does_and_norms_are_not_decayed(world: World) -> None:
+def test_the_optimizer_matches_torch_adamw_without_decay_of_norms(world: World) -> None:
     ours, theirs = load_model(world.model), load_model(world.model)
     optimizer = make_optimizer(ours, settings())
     matrices = [p for p in theirs.parameters() if p.dim() > 1]

@@ -18,7 +18,7 @@ def test_the_papers_schedule() -> None:
 
 
 @pytest.mark.parametrize("decay", ["cosine", "linear"])
-def test_it_rises_and_then_only_falls_to_the_floor(decay: str) -> None:
+def test_the_rate_warms_up_and_then_decays_to_the_floor(decay: str) -> None:
     schedule = Schedule(2.0, 50, 10, decay, 0.25)  # type: ignore[arg-type]
     rates = [schedule(step) for step in range(51)]
     assert all(a < b for a, b in itertools.pairwise(rates[:10]))
@@ -26,7 +26,7 @@ def test_it_rises_and_then_only_falls_to_the_floor(decay: str) -> None:
     assert max(rates) == 2.0 and rates[50] == pytest.approx(0.5)
 
 
-def test_linear_ends_at_nothing_in_equal_steps() -> None:
+def test_linear_decay_has_equal_steps_to_zero() -> None:
     schedule = Schedule(1.0, 20, decay="linear")
     rates = [schedule(step) for step in range(21)]
     assert all(a - b == pytest.approx(0.05) for a, b in itertools.pairwise(rates))

@@ -56,7 +56,7 @@ def test_a_spike_is_logged_with_its_batch(world: World, tmp_path: Path) -> None:
         assert note.endswith("and others")
 
 
-def test_a_run_that_diverges_is_stopped_with_the_state_from_before(world: World, tmp_path: Path) -> None:
+def test_a_diverging_run_is_stopped_and_keeps_the_checkpoint_from_before(world: World, tmp_path: Path) -> None:
     watchful = settings(spike_window=6, spike_steps=3, checkpoint_seconds=1e-9)
     with pytest.raises(StageError, match=r"diverged: the last 3 steps up to 12 were spikes; lower the learning rate"):
         run(world, tmp_path, batches(world), watchful, steps=20, loss=spiking(range(10, 99)))
@@ -65,7 +65,7 @@ def test_a_run_that_diverges_is_stopped_with_the_state_from_before(world: World,
         settings(spike_window=6, spike_steps=4)
 
 
-def test_what_counts_as_a_spike() -> None:
+def test_is_spike() -> None:
     usual = [3.0, 3.1, 2.9, 3.2, 2.8, 3.0]  # median 3.0, absolute deviations 0, 0, 0.1, 0.1, 0.2, 0.2
     assert spikes.threshold(usual, 6) == pytest.approx(3.0 + 6 * 1.4826 * 0.1)
     rows = [{"loss": value} for value in usual]
