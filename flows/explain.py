@@ -21,7 +21,7 @@ from flows.parameters import Cluster, Parameters, config_sections, stage_modules
 from flows.project import ROOT
 from stages.interface import StageError
 
-WORDS: dict[type, str] = {
+LIMITS: dict[type, str] = {
     Ge: "at least {0.ge}",
     Gt: "above {0.gt}",
     Le: "at most {0.le}",
@@ -29,7 +29,7 @@ WORDS: dict[type, str] = {
     MinLen: "at least {0.min_length} of them",
     MaxLen: "at most {0.max_length} of them",
 }
-"""A field's limits as people say them."""
+"""How a constraint of a field is printed."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,55 +37,54 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> None:
-    print("\n".join(explained(options.key)))
+    print("\n".join(find_parameters(options.key)))
 
 
-def explained(wanted: str) -> list[str]:
-    """The text of each parameter whose key begins with `wanted`, or else has it in it; StageError where none has."""
-    every = dict(lines())
-    found = [text for key, text in every.items() if key.startswith(wanted)]
-    found = found or [text for key, text in every.items() if wanted in key]
+def find_parameters(query: str) -> list[str]:
+    """The text of each parameter whose key begins with `query`, or else contains it; StageError if none does."""
+    texts = dict(describe_parameters())
+    found = [text for key, text in texts.items() if key.startswith(query)]
+    found = found or [text for key, text in texts.items() if query in key]
     if not found:
-        names = dict.fromkeys(".".join(key.split(".")[:end]) for key in every for end in range(1, key.count(".") + 2))
-        close = ", ".join(difflib.get_close_matches(wanted, names, n=3))
-        raise StageError(f"no parameter has {wanted!r} in its key" + (f"; did you mean {close}?" if close else ""))
+        names = dict.fromkeys(".".join(key.split(".")[:end]) for key in texts for end in range(1, key.count(".") + 2))
+        close = ", ".join(difflib.get_close_matches(query, names, n=3))
+        raise StageError(f"no parameter has {query!r} in its key" + (f"; did you mean {close}?" if close else ""))
     return found
 
 
-def lines() -> Iterator[tuple[str, str]]:
-    """(key, text) of every documented parameter, each once."""
-    own = f"ablations/{Parameters(ROOT).scale}.yaml"
-    ablations = (ROOT / own).exists()
-    parameters = Parameters(ROOT, extra_files=[own] if ablations else [])
-    modules = stage_modules(ROOT) + (stage_modules(ROOT, "ablations/dvc.yaml") if ablations else [])
-    yield from fields("cluster", Cluster, parameters.resolved.get("cluster"))
+def describe_parameters() -> Iterator[tuple[str, str]]:
+    """(key, text) of every parameter, each once."""
+    ablations_file = f"ablations/{Parameters(ROOT).scale}.yaml"
+    has_ablations = (ROOT / ablations_file).exists()
+    parameters = Parameters(ROOT, extra_files=[ablations_file] if has_ablations else [])
+    modules = stage_modules(ROOT) + (stage_modules(ROOT, "ablations/dvc.yaml") if has_ablations else [])
+    yield from describe_section("cluster", Cluster, parameters.resolved.get("cluster"))
     seen: set[str] = set()
     for module in modules:
         for _, key, kind in config_sections(importlib.import_module(module).Config):
-            value = next(iter(parameters.select([key]).values()))
-            for name, text in fields(key, kind, value):
+            for name, text in describe_section(key, kind, parameters.select([key])[key]):
                 if name not in seen:
                     seen.add(name)
                     yield name, text
 
 
-def fields(key: str, kind: Any, value: Any) -> Iterator[tuple[str, str]]:
-    """The documented fields of a section and of the sections in it."""
+def describe_section(key: str, kind: Any, value: Any) -> Iterator[tuple[str, str]]:
+    """(key, text) of the fields of a section and of the sections in it."""
     section = kind if isinstance(kind, type) else next((a for a in get_args(kind) if isinstance(a, type)), None)
     if not (section and issubclass(section, BaseModel)):
         yield key, f"{key} = {value}"
         return
     for name, field in section.model_fields.items():
-        stated = isinstance(value, dict) and name in value
-        inner = value[name] if stated else field.get_default(call_default_factory=True)
+        is_set = isinstance(value, dict) and name in value
+        inner = value[name] if is_set else field.get_default(call_default_factory=True)
         path = f"{key}.{name}"
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from fields(path, field.annotation, inner)
+            yield from describe_section(path, field.annotation, inner)
         else:
-            limits = ", ".join(WORDS.get(type(each), "{0}").format(each) for each in field.metadata)
-            about = " ".join((field.description or "").split())
-            where = "" if stated else " (default)"
-            yield path, f"{path} = {inner}{where}{f'  [{limits}]' if limits else ''}\n    {about}"
+            limits = ", ".join(LIMITS.get(type(limit), "{0}").format(limit) for limit in field.metadata)
+            description = " ".join((field.description or "").split())
+            origin = "" if is_set else " (default)"
+            yield path, f"{path} = {inner}{origin}{f'  [{limits}]' if limits else ''}\n    {description}"
 
 
 if __name__ == "__main__":

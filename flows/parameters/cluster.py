@@ -13,10 +13,10 @@ from stages.interface import Section
 class Cluster(Section):
     """The machines that do the work. DVC does not track it: it changes no result, but for `threads`."""
 
-    workers: int | None = None
+    workers: int | None = Field(default=None, gt=0)
     """Stages, or items of a stage's fan-out, at a time; HERD_WORKERS overrides it; null: one per core (assumption)."""
 
-    threads: int | None = None
+    threads: int | None = Field(default=None, gt=0)
     """torch's threads in a stage's process; null: one per core. The bytes of what is trained are the same for the same
     number only (assumption)."""
 

@@ -4,13 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from stages import statistics
 from stages.interface import Metrics, Paths, Section
 from stages.model.files import save_model
 from stages.model.llama import Llama, LlamaConfig
-from stages.pretraining.phase import PhaseConfig, load_member
+from stages.pretraining.phase import MAX_LENGTH, PhaseConfig, check_batch, load_member
 from stages.training import spikes
 from stages.training.batches import TrainingRun
 from stages.training.curve import tail_mean, write_curve
@@ -29,10 +29,15 @@ class Ramp(Section):
 
     share: float = Field(gt=0, le=1)
     """Share of the phase's tokens (paper 3.4.1: 252M, then up to 2.87T, then the rest)."""
-    length: int = Field(ge=16)
+    length: int = Field(ge=16, le=MAX_LENGTH)
     """Tokens per sequence (paper 3.4.1: 4,096, then 8,192)."""
     batch_tokens: int = Field(gt=0)
     """Tokens per step (paper 3.4.1: 4M, 8M, 16M)."""
+
+    @model_validator(mode="after")
+    def _check_batch(self) -> "Ramp":
+        check_batch(self.length, self.batch_tokens)
+        return self
 
 
 class Initial(Section):

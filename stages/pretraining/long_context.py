@@ -17,7 +17,7 @@ from stages.interface import Metrics, Paths, Section, StageError
 from stages.model.files import load_model, save_model
 from stages.model.llama import Llama
 from stages.pretraining.needles import measure_needles
-from stages.pretraining.phase import PhaseConfig, load_member
+from stages.pretraining.phase import MAX_LENGTH, PhaseConfig, load_member
 from stages.tokenizer import bpe
 from stages.tokenizer.chat import ChatFormat
 from stages.training import spikes
@@ -36,7 +36,7 @@ class LongContext(Section):
 
     rate: float = Field(gt=0, le=1)
     """Learning rate, as a share of the peak (assumption; the paper gives none for this phase)."""
-    lengths: list[Annotated[int, Field(ge=16)]] = Field(min_length=1)
+    lengths: list[Annotated[int, Field(ge=16, le=MAX_LENGTH)]] = Field(min_length=1)
     """Sequence lengths, ascending (paper 3.4.2: six stages from 8K to 128K; those between are not given)."""
     segments: int = Field(ge=1)
     """Most segments per length; a segment has the phase's tokens divided by the number of lengths (assumption)."""

@@ -19,6 +19,15 @@ from stages.training.loader import Mixture, Split, TokenShards
 from stages.training.parameters import Training
 from stages.training.strategy import SINGLE_PROCESS, Strategy
 
+MAX_LENGTH = 10**9
+"""Tokens; no sequence is longer, and a typing error is."""
+
+
+def check_batch(length: int, batch_tokens: int) -> None:
+    """Raises ValueError unless a batch has at least one sequence."""
+    if batch_tokens < length:
+        raise ValueError(f"batch_tokens {batch_tokens} is less than the length {length} of one sequence")
+
 
 class Pretraining(Section):
     """How a member's tokens are divided among the phases, and how its loss is measured."""
@@ -34,13 +43,14 @@ class Pretraining(Section):
     it (assumption; the paper up-samples and names no limit)."""
     validation_windows: int = Field(gt=1)
     """Held-out windows the loss is measured on (assumption)."""
-    length: int = Field(ge=16)
+    length: int = Field(ge=16, le=MAX_LENGTH)
     """Tokens per sequence of the initial phase, and of every held-out window (paper 3.4.1: 4,096, then 8,192)."""
     batch_tokens: int = Field(gt=0)
     """Tokens per step after the ramp (paper 3.4.1: 16M)."""
 
     @model_validator(mode="after")
-    def _check_sum(self) -> "Pretraining":
+    def _check(self) -> "Pretraining":
+        check_batch(self.length, self.batch_tokens)
         total = self.initial + self.long_context + self.annealing
         if abs(total - 1) > 1e-9:
             raise ValueError(f"initial, long_context and annealing sum to {total:g}, not to 1")

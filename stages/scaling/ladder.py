@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from stages.interface import Section
 from stages.model.llama import LlamaConfig
@@ -21,6 +21,14 @@ class Shape(Section):
     """Key and value heads, shared by groups of query heads (paper 3.2: 8)."""
     ffn_size: int = Field(gt=0)
     """Width inside the SwiGLU feed-forward layer (paper Table 3: 14,336 to 53,248)."""
+
+    @model_validator(mode="after")
+    def _check_heads(self) -> "Shape":
+        if self.heads % self.key_value_heads:
+            raise ValueError(f"heads {self.heads} is not a multiple of key_value_heads {self.key_value_heads}")
+        if self.hidden_size % (2 * self.heads):
+            raise ValueError(f"hidden_size {self.hidden_size} is not a multiple of twice the {self.heads} heads")
+        return self
 
 
 class Architecture(Section):

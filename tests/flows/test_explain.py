@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from flows.explain import explained
+from flows.explain import find_parameters
 from flows.project import ROOT
 from stages.interface import StageError
 
@@ -18,7 +18,7 @@ def explain(key: str) -> subprocess.CompletedProcess[str]:
 def test_value_limits_and_source_are_given() -> None:
     run = explain("pretraining.annealing")
     assert run.returncode == 0
-    assert re.search(r"pretraining\.annealing\.start = [\d.]+ .*\n +Learning rate .*paper 3\.4\.3", run.stdout)
+    assert re.search(r"pretraining\.annealing\.start = [\d.]+ .*\n +Initial learning rate, .*paper 3\.4\.3", run.stdout)
     assert re.search(r"pretraining\.annealing\.mix\.math = [\d.]+  \[at least 0, at most 1\]\n", run.stdout)
 
 
@@ -28,7 +28,7 @@ def test_a_key_that_is_none_is_a_failure() -> None:
 
 
 def test_a_key_is_found_by_what_it_has_in_it_where_none_begins_so() -> None:
-    assert explained("annealing.mix.mat")[0].startswith("pretraining.annealing.mix.math = ")
+    assert find_parameters("annealing.mix.mat")[0].startswith("pretraining.annealing.mix.math = ")
 
 
 @pytest.mark.parametrize(
@@ -40,4 +40,4 @@ def test_a_key_is_found_by_what_it_has_in_it_where_none_begins_so() -> None:
 )
 def test_a_misspelt_key_is_told_what_it_may_have_meant(key: str, said: str) -> None:
     with pytest.raises(StageError, match=re.escape(said)):
-        explained(key)
+        find_parameters(key)

@@ -1,0 +1,106 @@
+"""`herd check`: what is refused, in one line that names the file, the key and what is wrong; and what it writes."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from flows.parameters import ParameterError, Parameters, validate
+from flows.parameters.resolve import RESOLVED
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for name in ("params.yaml", "dvc.yaml"):
+        shutil.copy(ROOT / name, tmp_path)
+    shutil.copytree(ROOT / "scales", tmp_path / "scales")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "message"),
+    [
+        ("params.yaml", "seed: 1", "seed: 1\nseed: 2", r"params\.yaml: not valid YAML: the key seed is given twice\n"),
+        ("params.yaml", "seed: 1", "seed: 1\nherd: {bootstrap: 9}", r"the key herd is given twice"),
+        ("params.yaml", "scale: toy", "scale: tiny", r"params\.yaml: scale: 'tiny' is not one of 405b, "),
+        (
+            "scales/toy.yaml",
+            "base: common",
+            "base: none",
+            r"scales/toy\.yaml: base: scales/base/none\.yaml does not exist",
+        ),
+        ("scales/base/common.yaml", "curation:", "base: common\ncuration:", r"common\.yaml is a base of itself"),
+        (
+            "scales/toy.yaml",
+            "budget_minutes",
+            "seed: 2\nbudget_minutes",
+            r"seed: set in params\.yaml and in scales/toy",
+        ),
+        ("scales/toy.yaml", "vocab_size: 2048", "vocab_size: many", r"scales/toy\.yaml: tokenizer\.vocab_size: Input"),
+        (
+            "scales/toy.yaml",
+            "vocab_size:",
+            "vocab: 1\n  vocab_size:",
+            r"scales/toy\.yaml: tokenizer\.vocab: unknown key",
+        ),
+        (
+            "scales/toy.yaml",
+            "tokenizer:",
+            "tokeniser: {a: 1}\ntokenizer:",
+            r"tokeniser\.a: no stage reads this key; did",
+        ),
+        (
+            "scales/toy.yaml",
+            "key_value_heads: 2, ffn_size: 512",
+            "key_value_heads: 4, ffn_size: 512",
+            r"heads 6 is not",
+        ),
+        (
+            "scales/toy.yaml",
+            "length: 64, batch_tokens: 512",
+            "length: 64, batch_tokens: 63",
+            r"batch_tokens 63 is less",
+        ),
+        ("scales/base/common.yaml", "[192, 256]", "[192, 25600000000]", r"lengths\.1: .* less than or equal to 10{9} "),
+        ("params.yaml", "workers: 2", "workers: 0", r"params\.yaml: cluster\.workers: Input should be greater than 0"),
+    ],
+)
+def test_wrong_parameters_are_refused(root: Path, file: str, old: str, new: str, message: str) -> None:
+    path = root / file
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new, 1))
+    with pytest.raises(ParameterError, match=message):
+        validate(root)
+
+
+def test_a_file_in_another_encoding_is_refused(root: Path) -> None:
+    (root / "params.yaml").write_bytes((root / "params.yaml").read_bytes() + "# für".encode("latin-1"))
+    with pytest.raises(ParameterError, match=r"params\.yaml: not UTF-8 .*; save it as UTF-8"):
+        validate(root)
+
+
+def test_the_nearest_file_wins_and_is_named(root: Path) -> None:
+    parameters = Parameters(root, "405b")
+    assert list(parameters.trees)[1:] == [f"scales/{name}.yaml" for name in ("405b", "base/cluster", "base/common")]
+    for key, file in (
+        ("training.checkpoint_seconds", "405b"),
+        ("tokenizer.vocab_size", "base/cluster"),
+        ("training.precision", "base/common"),
+    ):
+        assert parameters.file_of(key) == f"scales/{file}.yaml"
+    assert parameters.select(["training"])["training"]["checkpoint_seconds"] == 600
+
+
+def test_a_stage_does_not_run_with_other_parameters_than_dvc_has_seen(root: Path) -> None:
+    parameters = Parameters(root)
+    parameters.check_resolved(["seed", "tokenizer"])  # nothing has been resolved
+    (root / RESOLVED).parent.mkdir()
+    (root / RESOLVED).write_text(yaml.safe_dump(parameters.resolved | {"seed": 2}))
+    parameters.check_resolved(["tokenizer"])
+    with pytest.raises(
+        ParameterError, match=r"seed: changed since data/parameters\.yaml was written; run `dvc repro check`"
+    ):
+        parameters.check_resolved(["seed", "tokenizer"])
