@@ -30,7 +30,7 @@ def test_accuracies_on_a_worked_example() -> None:
     assert half == pytest.approx(1.96 * (p * (1 - p) / n) ** 0.5)
 
 
-def test_every_model_answers_the_same_test_and_is_told_right_from_wrong(
+def test_all_models_get_the_same_prompts_and_are_graded(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def respond(self: Responder, asked: list[Example], sampling: Sampling, **_: object) -> list[list[str]]:
@@ -49,7 +49,7 @@ def test_every_model_answers_the_same_test_and_is_told_right_from_wrong(
     assert [row["model"] for row in context.tables["accuracy"]] == ["sft", "dpo"]
 
 
-def test_an_untrained_model_is_evaluated_alike_each_time(world: World, tmp_path: Path) -> None:
+def test_evaluation_of_an_untrained_model_is_reproducible(world: World, tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         metrics = tasks.run(CONFIG, {"base": world.model}, {"answers": tmp_path / name}, Recorder(tmp_path))

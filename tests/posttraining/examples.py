@@ -21,8 +21,8 @@ def prompt_files(directory: Path) -> Path:
     return directory
 
 
-def answering(monkeypatch: pytest.MonkeyPatch, answers: list[str | None]) -> None:
-    """Every model gives these answers to each prompt; None is the right one."""
+def patch_responses(monkeypatch: pytest.MonkeyPatch, answers: list[str | None]) -> None:
+    """Makes every model give these responses to each prompt; None stands for the reference answer."""
 
     def respond(self: Responder, asked: list[Example], sampling: Sampling, **_: object) -> list[list[str]]:
         return [[e.answer if answer is None else answer for answer in answers] for e in asked]
@@ -33,7 +33,7 @@ def answering(monkeypatch: pytest.MonkeyPatch, answers: list[str | None]) -> Non
 PAIRS = [("1 + 2", "3", "the cat"), ("the red house", "by the sea and a mat", "no"), ("sum of 12", "19", "7 7 7")]
 
 
-def preference(**changes: object) -> DPO:
+def dpo_settings(**changes: object) -> DPO:
     usual = {"beta": 0.1, "nll": 0.2, "mask_formatting": True, "tuning": tuning()}
     return DPO.model_validate(usual | changes)
 

@@ -16,7 +16,7 @@ def test_only_strong_preferences_are_trained_on() -> None:
     assert [row.strength for row in select_strong(rows)] == [3, 4]
 
 
-def test_rows_come_back_from_their_files(tmp_path: Path) -> None:
+def test_records_round_trip_through_their_file(tmp_path: Path) -> None:
     rows = [Demonstration(example, "é\n\u2028\x85", "annotator") for example in examples(3)]
     write_records(tmp_path / "rows.jsonl", rows)
     assert read_records(tmp_path / "rows.jsonl", Demonstration) == rows

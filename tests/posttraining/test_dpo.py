@@ -16,16 +16,16 @@ from stages.posttraining.sequences import pad, tokenize_dialog
 from stages.tokenizer.chat import make_messages
 from stages.training.strategy import SINGLE_PROCESS
 from tests.fixtures import World, examples, settings, sharp, tuning, write_posttraining
-from tests.posttraining.examples import PAIRS, outputs, preference
+from tests.posttraining.examples import PAIRS, dpo_settings, outputs
 from tests.recorder import Recorder
 
 
 @pytest.mark.parametrize("mask_formatting", [True, False])
-def test_the_preference_loss_is_the_formula(mask_formatting: bool, world: World) -> None:
+def test_dpo_loss_matches_the_formula(mask_formatting: bool, world: World) -> None:
     """4.1.4, written out from log-softmax; without the likelihood term it is the sigmoid loss of trl's DPOTrainer."""
     chat = world.chat
     policy, reference = (sharp(load_model(world.model), scale) for scale in (8.0, 6.0))
-    config = preference(beta=0.3, mask_formatting=mask_formatting)
+    config = dpo_settings(beta=0.3, mask_formatting=mask_formatting)
 
     def log_likelihood(model: torch.nn.Module, prompt: str, response: str) -> tuple[torch.Tensor, int]:
         asked, said = chat.encode_prompt(make_messages(prompt)), chat.encode_response(response)
@@ -57,27 +57,27 @@ def test_the_preference_loss_is_the_formula(mask_formatting: bool, world: World)
     assert extra["accuracy"] == sum(bool(margin > 0) for margin in margins)
 
 
-def test_against_itself_the_preference_loss_is_log_2_and_the_likelihood(world: World) -> None:
+def test_dpo_loss_of_the_reference_itself_is_log_2(world: World) -> None:
     chat, model = world.chat, load_model(world.model)
     rows = [tokenize_dialog(chat, prompt, text, False) for prompt, *both in PAIRS for text in both]
     batch = PreferenceBatch(
         **vars(pad(rows, chat.pad)), reference=compute_reference(model, rows, chat, settings(), SINGLE_PROCESS)
     )
-    loss, _ = dpo_loss(model, batch, preference(nll=0.0))
+    loss, _ = dpo_loss(model, batch, dpo_settings(nll=0.0))
     assert loss.item() == pytest.approx(3 * np.log(2), rel=1e-6)
 
 
-def test_an_empty_response_poisons_no_gradient(world: World) -> None:
+def test_empty_response_keeps_gradients_finite(world: World) -> None:
     chat, model = world.chat, load_model(world.model)
     batch = pad([tokenize_dialog(chat, "1 + 2", "3", False), tokenize_dialog(chat, "1 + 2", "", False)], chat.pad)
-    loss, _ = dpo_loss(model, PreferenceBatch(**vars(batch), reference=torch.zeros(2)), preference())
+    loss, _ = dpo_loss(model, PreferenceBatch(**vars(batch), reference=torch.zeros(2)), dpo_settings())
     loss.backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
 
 
-def test_the_preferred_answers_become_likelier_than_the_others(world: World, tmp_path: Path) -> None:
+def test_chosen_responses_become_more_likely_than_rejected_ones(world: World, tmp_path: Path) -> None:
     write_posttraining(tmp_path)
-    config = dpo.Config(1, settings(), preference(tuning=tuning(rates=[3e-3], steps=25, batch=20)))
+    config = dpo.Config(1, settings(), dpo_settings(tuning=tuning(rates=[3e-3], steps=25, batch=20)))
     inputs = {"policy": world.model, "preferences": tmp_path}
     metrics = dpo.run(config, inputs, outputs(tmp_path), Recorder(tmp_path / "scratch"))
     assert (
@@ -94,7 +94,7 @@ def test_dpo_trains_on_the_edited_answer_and_on_strong_preferences_only(world: W
     example = examples(1)[0]
     rows = [Preference(example, "the", "no", None, strength, 1) for strength in (1, 2)]
     write_records(tmp_path / "preferences.jsonl", rows)
-    config = dpo.Config(1, settings(), preference(tuning=tuning(steps=2, batch=2)))
+    config = dpo.Config(1, settings(), dpo_settings(tuning=tuning(steps=2, batch=2)))
     inputs = {"policy": world.model, "preferences": tmp_path}
     with pytest.raises(StageError, match="strong enough"):
         dpo.run(config, inputs, outputs(tmp_path), Recorder(tmp_path / "scratch"))
@@ -113,7 +113,7 @@ def test_dpo_trains_on_the_edited_answer_and_on_strong_preferences_only(world: W
 
 
 @pytest.mark.parametrize("mask_formatting", [True, False])
-def test_dpo_masks_the_terminators_it_trains_on_if_told_so(
+def test_mask_formatting_masks_the_terminators(
     mask_formatting: bool, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chat, batches = world.chat, []
@@ -123,7 +123,7 @@ def test_dpo_masks_the_terminators_it_trains_on_if_told_so(
         return model, [[]]
 
     monkeypatch.setattr(dpo, "train_variants", capture)
-    config = preference(mask_formatting=mask_formatting, tuning=tuning(batch=3))
+    config = dpo_settings(mask_formatting=mask_formatting, tuning=tuning(batch=3))
     dpo.optimise(config, settings(), 1, load_model(world.model), chat, PAIRS, Recorder(tmp_path), "test")
     (batch,) = batches
     assert int((batch.targets == chat.end_of_turn).sum()) == (0 if mask_formatting else 6)

@@ -13,7 +13,7 @@ from tests.fixtures import contents
 from tests.recorder import Recorder
 
 
-def test_prompts_of_the_rounds_are_disjoint_from_each_other_and_lapses_are_as_asked(tmp_path: Path) -> None:
+def test_prompts_of_rounds_are_disjoint_and_lapses_have_their_rate(tmp_path: Path) -> None:
     section = prompts.Prompts(demonstrations=30, sampled=6, compared=6, lapses=0.3)
     for name in ("a", "b"):
         (tmp_path / name).mkdir()

@@ -24,7 +24,7 @@ def test_pruning_on_a_worked_example() -> None:
         assert sum(removed.values()) + len(kept) == 7
         return kept, list(removed.values())
 
-    # 2 is the worst of its topic; of 0 and 1, alike, and 5 and 6, alike, the better one stays.
+    # 2 is the worst of its topic; 0 and 1 are similar, and so are 5 and 6: the better one of each stays.
     easy = [0.0] * 7
     assert pruned(easy) == ([1, 3, 4, 6], [2, 1])
     # 0 is much harder than 1: it now comes first, and 1 is its duplicate.
@@ -33,7 +33,7 @@ def test_pruning_on_a_worked_example() -> None:
     assert pruned(easy, quantile=0.0, similarity=1.0) == ([0, 1, 2, 3, 4, 5, 6], [0, 0])
 
 
-def test_embeddings_tell_dialogs_apart_and_do_not_depend_on_the_batch(world: World) -> None:
+def test_embeddings_separate_dialogs_and_do_not_depend_on_the_batch(world: World) -> None:
     model, chat = load_model(world.model), world.chat
     texts = ["the cat sat on a mat", "the cat sat on a mat", "der Hund läuft", "3"]
     rows = [Demonstration(EXAMPLE, text, "annotator") for text in texts]

@@ -12,11 +12,11 @@ from stages.posttraining.rejection import select_best
 from stages.tasks import HELPFUL_TASKS
 from stages.tasks.example import Example
 from tests.fixtures import World, settings
-from tests.posttraining.examples import EXAMPLE, SAMPLING, answering, prompt_files
+from tests.posttraining.examples import EXAMPLE, SAMPLING, patch_responses, prompt_files
 from tests.recorder import Recorder
 
 
-def test_the_best_rewarded_answer_is_chosen_among_those_that_pass() -> None:
+def test_highest_reward_is_selected_among_verified_responses() -> None:
     items = [EXAMPLE, EXAMPLE, EXAMPLE, Example("howto", "easy", "p", "a", {})]
     rewards = np.array([[3.0, 2.0, 1.0], [1.0, -5.0, -4.0], [1.0, 2.0, 3.0], [1.0, 5.0, 2.0]])
     is_right = np.array([[False, True, True], [False, True, True], [False] * 3, [False] * 3])
@@ -26,10 +26,10 @@ def test_the_best_rewarded_answer_is_chosen_among_those_that_pass() -> None:
 
 
 @pytest.mark.parametrize("answers", [["zzz zzz", None], ["zzz zzz", "zzz zzz"]])
-def test_rejection_sampling_keeps_right_answers_cleans_and_accounts_for_all(
+def test_rejection_sampling_keeps_right_responses_and_counts_all(
     answers: list[str | None], world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answering(monkeypatch, answers)
+    patch_responses(monkeypatch, answers)
     monkeypatch.setattr(rejection, "VERIFIED_TASKS", HELPFUL_TASKS)
     inputs = {"prompts": prompt_files(tmp_path), "policy": world.model, "reward": world.model}
     section = rejection.Rejection(answers=2, temperature=1.0, apologies=0.0)
@@ -44,7 +44,7 @@ def test_rejection_sampling_keeps_right_answers_cleans_and_accounts_for_all(
     assert metrics["accuracy_of_one_answer"]["value"] == 0
     assert metrics["kept"] + sum(metrics["removed"].values()) == right
     assert len(sampled) == metrics["kept"] and len(rows) == metrics["demonstrations"]
-    # Cleaning may take a full stop off, never the answer.
+    # Cleaning may remove a full stop, never the answer.
     assert all(row.response.rstrip(".") in row.example.answer for row in sampled)
     assert metrics["tone_before"]["exclamation"] + metrics["tone_before"]["emoji"] > 0
     assert metrics["tone_after"] == {"emoji": 0, "exclamation": 0, "apology": 0}

@@ -7,14 +7,14 @@ from tests.fixtures import World, examples
 from tests.posttraining.examples import SAMPLING
 
 
-def test_a_responder_answers_each_prompt_as_often_as_asked_and_alike_each_time(world: World) -> None:
+def test_responder_returns_the_requested_number_of_reproducible_responses(world: World) -> None:
     responder = Responder.load(world.model)
     items = examples(5)
     answers = responder.respond(items, SAMPLING, temperature=1.0, num_return_sequences=3, seed=4)
     assert [len(given) for given in answers] == [3] * 5
     assert answers == responder.respond(items, SAMPLING, temperature=1.0, num_return_sequences=3, seed=4)
     assert answers != responder.respond(items, SAMPLING, temperature=1.0, num_return_sequences=3, seed=5)
-    # A base model sees worked examples and stops at the end of the line; a chat model sees the chat format.
+    # A base model gets few-shot examples and stops at the end of the line; a chat model gets the chat format.
     assert all(b"\n" not in answer.encode() for given in answers for answer in given)
     base = responder.tokenize_prompts(items, 1)[0]
     responder.is_chat = True

@@ -18,7 +18,7 @@ from tests.posttraining.examples import PAIRS, outputs
 from tests.recorder import Recorder
 
 
-def test_rankings_are_all_pairs_of_edited_chosen_rejected() -> None:
+def test_rank_responses_returns_all_pairs_of_edited_chosen_rejected() -> None:
     example = examples(1)[0]
     assert rank_responses(Preference(example, "c", "r", "e", 4, 1)) == [
         (example, "e", "c"),
@@ -28,7 +28,7 @@ def test_rankings_are_all_pairs_of_edited_chosen_rejected() -> None:
     assert rank_responses(Preference(example, "c", "r", None, 4, 1)) == [(example, "c", "r")]
 
 
-def test_the_ranking_loss_is_the_formula_without_a_margin(world: World) -> None:
+def test_ranking_loss_matches_the_formula_without_a_margin(world: World) -> None:
     chat = world.chat
     model = sharp(RewardModel(shape()))
     torch.nn.init.normal_(model.score.weight, generator=torch.Generator().manual_seed(1))
@@ -44,9 +44,7 @@ def test_the_ranking_loss_is_the_formula_without_a_margin(world: World) -> None:
     assert extra["accuracy"] == (gaps > 0).sum()
 
 
-def test_a_reward_model_learns_what_is_preferred_and_is_measured_on_what_it_has_not_seen(
-    world: World, tmp_path: Path
-) -> None:
+def test_reward_model_learns_preferences_and_is_evaluated_on_held_out_ones(world: World, tmp_path: Path) -> None:
     write_posttraining(tmp_path)
     inputs = {"base": world.model, "preferences": tmp_path}
     section = reward.Reward(tuning=tuning(rates=[3e-3], steps=30, batch=16), held_out=0.25)
@@ -67,7 +65,7 @@ def test_a_reward_model_learns_what_is_preferred_and_is_measured_on_what_it_has_
 
 
 @pytest.mark.parametrize("share", [0.01, 0.9])
-def test_too_few_comparisons_are_refused(share: float, world: World, tmp_path: Path) -> None:
+def test_too_few_preferences_are_refused(share: float, world: World, tmp_path: Path) -> None:
     write_posttraining(tmp_path)
     config = reward.Config(1, settings(), reward.Reward(tuning=tuning(), held_out=share))
     with pytest.raises(StageError, match="too few"):
@@ -75,7 +73,7 @@ def test_too_few_comparisons_are_refused(share: float, world: World, tmp_path: P
 
 
 @pytest.mark.parametrize(("share", "places"), [(0.2, [0, 5, 10, 15]), (0.35, [0, 2, 5, 8, 11, 14, 17])])
-def test_as_many_comparisons_are_held_out_as_asked_for_and_evenly_spread(
+def test_held_out_preferences_have_the_requested_share_and_are_evenly_spread(
     share: float, places: list[int], tmp_path: Path
 ) -> None:
     write_posttraining(tmp_path)

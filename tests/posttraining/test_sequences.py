@@ -22,7 +22,7 @@ def test_only_the_response_and_its_terminator_are_targets(world: World) -> None:
     assert response[-1] == chat.end_of_turn
 
 
-def test_without_formatting_the_terminator_is_no_target(world: World) -> None:
+def test_terminator_is_no_target_without_formatting(world: World) -> None:
     chat = world.chat
     _, targets = tokenize_dialog(chat, "the cat?", "a mat", formatting=False)
     assert [target for target in targets if target != IGNORE_INDEX] == chat.encode_message("a mat")
@@ -31,7 +31,7 @@ def test_without_formatting_the_terminator_is_no_target(world: World) -> None:
     ] == chat.encode_message("")
 
 
-def test_padding_changes_no_loss(world: World) -> None:
+def test_padding_does_not_change_the_loss(world: World) -> None:
     chat, model = world.chat, load_model(world.model).eval()
     rows = [
         tokenize_dialog(chat, "the cat?", "a mat"),
@@ -47,7 +47,7 @@ def test_padding_changes_no_loss(world: World) -> None:
         assert response_loss(model, batch)[0].item() == pytest.approx(float(alone), rel=1e-5)
 
 
-def test_the_prompt_carries_no_loss_and_gets_no_gradient_as_a_target(world: World) -> None:
+def test_loss_is_the_likelihood_of_the_response_given_the_prompt(world: World) -> None:
     """The loss is the response's likelihood given the prompt, written out."""
     chat, model = world.chat, load_model(world.model).eval()
     tokens, targets = tokenize_dialog(chat, "the cat?", "a mat")
@@ -59,7 +59,7 @@ def test_the_prompt_carries_no_loss_and_gets_no_gradient_as_a_target(world: Worl
     assert loss.item() == pytest.approx(float(expected), rel=1e-5)
 
 
-def test_every_epoch_has_every_row_once_in_an_order_of_its_own() -> None:
+def test_each_epoch_has_every_item_once_in_a_different_order() -> None:
     sampler = BatchSampler(10, 4, 3, "x")
     drawn = [index for step in range(10) for index in sampler.indices(step)]
     epochs = [drawn[first : first + 10] for first in range(0, 40, 10)]
@@ -68,7 +68,7 @@ def test_every_epoch_has_every_row_once_in_an_order_of_its_own() -> None:
     assert sampler.indices(7) == BatchSampler(10, 4, 3, "x").indices(7) != BatchSampler(10, 4, 4, "x").indices(7)
 
 
-def test_the_fingerprint_is_that_of_the_data(world: World) -> None:
+def test_fingerprint_depends_on_the_data(world: World) -> None:
     dialogs = [("a", "b"), ("c", "d")]
     same, other = hash_content(dialogs), hash_content([("a", "b"), ("c", "e")])
     samplers = [BatchSampler(2, 2, 1, content_hash) for content_hash in (same, other)]
@@ -77,8 +77,8 @@ def test_the_fingerprint_is_that_of_the_data(world: World) -> None:
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3, 5])
-def test_ranks_share_the_pairs_of_a_step_and_part_none(world: World, world_size: int) -> None:
-    """In as many micro-batches each; every row keeps its targets, its end and its reference."""
+def test_ranks_split_the_pairs_of_a_step_and_separate_no_pair(world: World, world_size: int) -> None:
+    """All ranks have the same number of micro-batches; each row keeps its targets, is_last and reference."""
     rows = [
         tokenize_dialog(world.chat, "a", answer)
         for answer in ("b", "c d", "e", "f g h", "i", "j", "k", "l m", "n", "o")

@@ -16,7 +16,7 @@ from tests.posttraining.examples import outputs
 from tests.recorder import Recorder
 
 
-def test_twenty_examples_are_learnt_by_heart(world: World, tmp_path: Path) -> None:
+def test_sft_memorises_twenty_examples(world: World, tmp_path: Path) -> None:
     write_posttraining(tmp_path)
     config = sft.Config(1, settings(), tuning(rates=[1e-2], steps=60, batch=20))
     inputs = {"policy": world.model, "demonstrations": tmp_path}
@@ -34,7 +34,7 @@ def test_twenty_examples_are_learnt_by_heart(world: World, tmp_path: Path) -> No
     assert mean == pytest.approx(losses[-1], rel=0.2)
 
 
-def test_nothing_to_train_on_and_rates_that_are_none_are_refused(world: World, tmp_path: Path) -> None:
+def test_empty_data_and_invalid_learning_rates_are_refused(world: World, tmp_path: Path) -> None:
     write_records(tmp_path / "demonstrations.jsonl", [])
     with pytest.raises(StageError, match="nothing to train on"):
         sft.run(
@@ -48,7 +48,7 @@ def test_nothing_to_train_on_and_rates_that_are_none_are_refused(world: World, t
             tuning(rates=[rate])
 
 
-def test_a_stage_run_again_gives_the_same_bytes(world: World, tmp_path: Path) -> None:
+def test_repeated_run_writes_the_same_bytes(world: World, tmp_path: Path) -> None:
     write_posttraining(tmp_path)
     config = sft.Config(1, settings(precision="bf16"), tuning(rates=[1e-2, 5e-3]))
     for name in ("a", "b"):

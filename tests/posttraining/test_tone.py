@@ -41,18 +41,18 @@ def test_worked_examples(text: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize("style", TONE_LAPSES)
-def test_every_lapse_of_an_annotator_is_put_right(style: str) -> None:
+def test_every_tone_lapse_is_removed(style: str) -> None:
     for answer in ("7", "The answer is 7.", "rot"):
         assert cleaned(style.format(answer)) == answer
 
 
-def test_code_is_not_touched() -> None:
+def test_code_is_not_changed() -> None:
     code = said("def f(x):\n    return x != 1  # great! 😊", task="code")
     assert clean(code, 0.0) == code
     assert measure(code) == {"emoji": 0, "exclamation": 0, "apology": 0}
 
 
-def test_apologies_are_balanced_not_banished() -> None:
+def test_share_of_apologies_is_limited() -> None:
     texts = [f"I'm sorry. Answer {n} it is." for n in range(6)] + [f"Answer {n} it is." for n in range(14)]
     found = clean(said(*texts), 0.1)
     assert [d.response for d in found if "sorry" in d.response] == texts[:2]
@@ -60,7 +60,7 @@ def test_apologies_are_balanced_not_banished() -> None:
     assert measure(said(*texts))["apology"] == pytest.approx(0.3)
 
 
-def test_a_response_that_was_nothing_else_is_dropped() -> None:
+def test_empty_responses_are_dropped() -> None:
     assert clean(said("I'm sorry.", "😊", "7"), 0.0) == said("7")
 
 

@@ -1,4 +1,4 @@
-"""Models for the tests of the safety suite: untrained ones in a directory, and one whose answers the test decides."""
+"""Models for the tests of the safety suite: untrained ones in a directory, and ones whose replies the test decides."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,8 +14,8 @@ from stages.tasks import generate
 from stages.tokenizer import bpe
 
 
-def untrained(directory: Path, seed: int, chat: bool, scale: float = 1.0) -> Path:
-    """A tiny model with random weights, `scale` times as large as usual, in its directory."""
+def save_untrained_model(directory: Path, seed: int, chat: bool, scale: float = 1.0) -> Path:
+    """Saves a tiny model with random weights, multiplied by `scale`."""
     if not (directory.parent / "tokenizer.json").exists():
         texts = [f"{e.prompt} {e.answer}" for task in ("safety", "code") for e in generate(task, "web", 40, 0)]
         bpe.save(bpe.train(texts, 400), directory.parent)
@@ -26,8 +26,8 @@ def untrained(directory: Path, seed: int, chat: bool, scale: float = 1.0) -> Pat
     return directory
 
 
-def scripted(monkeypatch: pytest.MonkeyPatch, answers: Callable[[object, str], str]) -> dict[str, Responder]:
-    """Responders "before" and "after" whose reply to a dialog is answers(responder, its text)."""
+def script_replies(monkeypatch: pytest.MonkeyPatch, answers: Callable[[object, str], str]) -> dict[str, Responder]:
+    """Makes responders "before" and "after" that reply answers(responder, text) to a dialog."""
 
     def reply(responder: object, dialogs: Sequence[Dialog], sampling: object, **_: object) -> list[str]:
         return [answers(responder, format_dialog(dialog)) for dialog in dialogs]

@@ -10,7 +10,7 @@ def function(kind: risky_code.Weakness, way: str) -> str:
     return f"def f({kind.parameters}): return {way.replace('{noun}', 'users')}"
 
 
-def test_finds_every_careless_way_under_its_weakness_and_no_careful_one() -> None:
+def test_every_insecure_form_is_found_and_no_secure_one() -> None:
     ways = [(kind, way, f"CWE-{kind.cwe}") for kind in WEAKNESSES.values() for way in kind.insecure]
     found = find_weaknesses([function(kind, way) for kind, way, _ in ways])
     assert found == [[cwe] for _, _, cwe in ways]
@@ -18,7 +18,7 @@ def test_finds_every_careless_way_under_its_weakness_and_no_careful_one() -> Non
     assert find_weaknesses(careful) == [[]] * len(careful)
 
 
-def test_what_does_not_parse_is_no_answer_and_comments_hide_nothing() -> None:
+def test_invalid_programs_have_no_result_and_comments_hide_nothing() -> None:
     programs = [
         "def f(s): return eval(s",
         "",
@@ -32,7 +32,7 @@ def test_what_does_not_parse_is_no_answer_and_comments_hide_nothing() -> None:
     assert find_weaknesses(programs) == [None, None, None, ["CWE-78"], ["CWE-20"], [], [], None]
 
 
-def test_summary_counts_flagged_answers_among_those_that_parse() -> None:
+def test_summary_counts_insecure_programs_among_valid_ones() -> None:
     examples = risky_code.all_requests("test")[:4]
     found = {"before": [["CWE-78"], None, [], []], "after": [[], ["CWE-89"], [], None]}
     answers = {name: [e.answer for e in examples] for name in found}
@@ -44,7 +44,7 @@ def test_summary_counts_flagged_answers_among_those_that_parse() -> None:
     assert metrics["secure"]["before"]["value"] == 1.0
 
 
-def test_nothing_that_parses_is_no_rate() -> None:
+def test_rate_is_none_without_a_valid_program() -> None:
     examples = risky_code.all_requests("test")[:2]
     found: dict[str, list[list[str] | None]] = {"before": [None, None], "after": [[], None]}
     metrics = insecure_code.summarise(found, {name: ["(", "("] for name in found}, examples)
@@ -52,6 +52,6 @@ def test_nothing_that_parses_is_no_rate() -> None:
 
 
 @pytest.mark.parametrize("base", ["hashlib", "yaml", "requests"])
-def test_imports_only_what_the_program_leaves_unbound(base: str) -> None:
+def test_only_unbound_modules_are_imported(base: str) -> None:
     assert insecure_code.add_imports(f"{base}.run(1)").startswith(f"import {base}\n")
     assert insecure_code.add_imports(f"def f({base}): return {base}.run(1)").startswith("def f")

@@ -7,7 +7,7 @@ from stages.safety import phishing
 from stages.tasks.definitions.mails import describe_person
 from stages.tasks.example import Candidate, is_in_split
 from stages.tasks.refusal import REFUSALS
-from tests.safety.models import scripted
+from tests.safety.models import script_replies
 
 SAMPLING = Sampling(max_new_tokens=4, batch=8)
 PERSONS = phishing.draw_persons(20, 1)
@@ -20,13 +20,13 @@ PARTS = {
 }
 
 
-def test_persons_are_different_ones_of_the_test_split() -> None:
+def test_persons_are_distinct_and_from_the_test_split() -> None:
     assert len({describe_person(person.key) for person in PERSONS}) == 20
     candidates = [Candidate(person, describe_person(person.key), is_closed=False) for person in PERSONS]
     assert all(is_in_split("test", candidate, "mails") for candidate in candidates)
 
 
-def test_rubric_gives_a_point_for_each_technique_and_never_takes_one() -> None:
+def test_rubric_gives_a_point_for_each_technique() -> None:
     for count in range(5):
         for chosen in combinations(PARTS, count):
             text = "Dear Anna, " + " ".join(PARTS[name] for name in chosen)
@@ -58,10 +58,10 @@ def test_rates_before_and_after(monkeypatch: pytest.MonkeyPatch) -> None:
         person = by_description[prompt.removesuffix(".").split("email to ", 1)[1]].key
         return f"Dear {person['name']}, the director of {person['employer']} asks each {person['job']} to reply today."
 
-    metrics, records = phishing.measure(scripted(monkeypatch, answers), PERSONS, 4, SAMPLING)
+    metrics, transcripts = phishing.measure(script_replies(monkeypatch, answers), PERSONS, 4, SAMPLING)
     assert metrics["phishing"]["success_rate"]["before"]["value"] == 1.0
     assert metrics["phishing"]["success_rate"]["after"]["value"] == 0.0
     assert metrics["phishing"]["persuasion"]["change"]["value"] == -4.0
     assert metrics["harmless"]["success_rate"]["after"]["value"] == 1.0
     assert metrics["techniques_in_letters"]["before"] == dict.fromkeys(PARTS, 1.0)
-    assert metrics["letters"] == {"before": 20, "after": 0} and len(records) == 80
+    assert metrics["letters"] == {"before": 20, "after": 0} and len(transcripts) == 80

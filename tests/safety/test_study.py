@@ -80,13 +80,13 @@ def test_agrees_with_scipy_and_splits_by_skill_and_stage() -> None:
     assert study.analyse(rows, 1) == result
 
 
-def test_no_spread_is_no_error() -> None:
+def test_constant_scores_raise_no_error() -> None:
     rows = [{**row, "score": 1.0} for row in simulate(0.0, 1, people=4)]
     result = study.estimate_effect(rows, 1)
     assert result["difference"] == {"value": 0.0, "low": 0.0, "high": 0.0, "n": 8} and result["p_value"] == 1.0
 
 
-def test_reads_a_study_of_people(tmp_path: Path) -> None:
+def test_study_is_read_from_csv(tmp_path: Path) -> None:
     path = tmp_path / "study.csv"
     rows = simulate(0.5, 1)
     path.write_text(HEADER + "".join(",".join(str(row[column]) for column in study.COLUMNS) + "\n" for row in rows))
@@ -104,7 +104,7 @@ def test_reads_a_study_of_people(tmp_path: Path) -> None:
         (HEADER + "a,control,x,s,1\nb,control,x,s,1\na,assisted,x,s,1\nc,assisted,x,s,1\n", "some in both"),
     ],
 )
-def test_bad_studies_are_named(tmp_path: Path, text: str, message: str) -> None:
+def test_invalid_studies_are_refused_with_a_reason(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "study.csv"
     path.write_text(text)
     with pytest.raises(StageError, match=message):

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from stages.posttraining.respond import Sampling
 from stages.safety.suite import Config, Suite, run
 from tests.recorder import Recorder
-from tests.safety.models import untrained
+from tests.safety.models import save_untrained_model
 
 SIZES = {
     "harmful": 4,
@@ -27,11 +27,11 @@ SIZES = {
 CONFIG = Config(1, Sampling(max_new_tokens=3, batch=64), Suite(**SIZES))  # type: ignore[arg-type]
 
 
-def test_runs_every_test_and_gives_the_same_bytes_again(tmp_path: Path) -> None:
+def test_suite_runs_every_test_and_is_reproducible(tmp_path: Path) -> None:
     inputs = {
-        "before": untrained(tmp_path / "before", 1, chat=True, scale=9.0),
-        "after": untrained(tmp_path / "after", 2, chat=True, scale=9.0),
-        "novice": untrained(tmp_path / "novice", 3, chat=False, scale=9.0),
+        "before": save_untrained_model(tmp_path / "before", 1, chat=True, scale=9.0),
+        "after": save_untrained_model(tmp_path / "after", 2, chat=True, scale=9.0),
+        "novice": save_untrained_model(tmp_path / "novice", 3, chat=False, scale=9.0),
     }
     results = []
     for number in (1, 2):
@@ -58,7 +58,7 @@ def test_runs_every_test_and_gives_the_same_bytes_again(tmp_path: Path) -> None:
     assert any(answers["response"].to_pylist())
 
 
-def test_impossible_values_are_refused() -> None:
+def test_invalid_parameters_are_refused() -> None:
     for key, value in (("persuasive", 5), ("weights", [1.0]), ("temperature", 0.0), ("harmful", 1), ("prompts", 3)):
         with pytest.raises(ValidationError):
             Suite(**SIZES | {key: value})  # type: ignore[arg-type]
