@@ -87,4 +87,3 @@ class Context(Protocol):
 
         "process" needs a function and items that can be pickled, and results that do not depend on the worker.
         """
-        ...

@@ -1,4 +1,4 @@
-"""Intervals: every claim is held against one. All are 95%."""
+"""Estimates with 95% intervals, against which the claims are checked."""
 
 import math
 from collections.abc import Hashable, Sequence
@@ -22,17 +22,17 @@ def mean(values: np.ndarray) -> dict[str, float]:
 
 
 def mean_over_seeds(values: np.ndarray) -> dict[str, float]:
-    """The mean over few runs with Student's interval."""
+    """The mean over few runs with a Student t interval."""
     return _mean(values, student_t_quantile(len(values) - 1))
 
 
 def student_t_quantile(degrees_of_freedom: float) -> float:
-    """Standard errors to either side of a mean that 95% lie within, at so many degrees of freedom."""
+    """The 97.5% quantile of Student's t distribution: half the width of a 95% interval in standard errors."""
     return float(stdtrit(degrees_of_freedom, 0.975))
 
 
 def _mean(values: np.ndarray, quantile: float | None) -> dict[str, float]:
-    """The mean, give or take `quantile` standard errors; None: an interval of no width."""
+    """The mean +- `quantile` standard errors; None: an interval of width 0."""
     array = np.asarray(values, dtype=np.float64)
     value = array.mean()
     half = 0.0 if quantile is None else quantile * array.std(ddof=1) / len(array) ** 0.5
@@ -42,13 +42,13 @@ def _mean(values: np.ndarray, quantile: float | None) -> dict[str, float]:
 def bootstrap_ratio(numerator: np.ndarray, denominator: np.ndarray, draws: int = 1000) -> dict[str, float]:
     """sum(numerator) / sum(denominator) over documents, with a bootstrap interval over documents."""
     rows = np.random.default_rng(0).integers(0, len(numerator), size=(draws, len(numerator)))
-    low, high = np.quantile(numerator[rows].sum(1) / denominator[rows].sum(1), [0.025, 0.975])
     value = float(numerator.sum() / denominator.sum())
-    return {"value": value, "low": float(low), "high": float(high), "n": len(numerator)}
+    ratios = numerator[rows].sum(1) / denominator[rows].sum(1)
+    return {"value": value, **percentile_interval(ratios), "n": len(numerator)}
 
 
 def percentile_interval(draws: Sequence[float] | np.ndarray) -> dict[str, float]:
-    """The middle 95% of bootstrap draws."""
+    """The percentile interval of bootstrap draws."""
     low, high = np.quantile(draws, [0.025, 0.975])
     return {"low": float(low), "high": float(high)}
 

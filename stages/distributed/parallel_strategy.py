@@ -230,9 +230,7 @@ class ParallelStrategy:
         nn.utils.clip_grads_with_norm_(parameters, max_norm, norm)
         return norm
 
-    def load_checkpoint(
-        self, state: TrainingState, scratch: Path, note: Callable[[str], None] = lambda text: None
-    ) -> bool:
+    def load_checkpoint(self, state: TrainingState, scratch: Path, note: Callable[[str], None]) -> bool:
         """Resumes from the newest checkpoint, whether a single process or any layout wrote it."""
         self._check_same_data(state.fingerprint)
         newest = newest_checkpoint(scratch)

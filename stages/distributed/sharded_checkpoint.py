@@ -134,7 +134,7 @@ def _list_checkpoints(directory: Path) -> list[Path]:
     return sorted(directory.glob("sharded-?????????"))
 
 
-def load_checkpoint(state: TrainingState, directory: Path, note: Callable[[str], None] = lambda text: None) -> bool:
+def load_checkpoint(state: TrainingState, directory: Path, note: Callable[[str], None]) -> bool:
     """Loads the newest intact checkpoint in `directory`; False if there is none. Every rank calls it.
 
     A damaged one is renamed and reported to `note`, and the previous one is tried. StageError if the checkpoint is of

@@ -10,9 +10,7 @@ from stages.training.strategy import SingleProcess
 class ReshardingSingleProcess(SingleProcess):
     """The strategy of a stage's own process: the same stage may have been started on several ranks before."""
 
-    def load_checkpoint(
-        self, state: TrainingState, scratch: Path, note: Callable[[str], None] = lambda text: None
-    ) -> bool:
+    def load_checkpoint(self, state: TrainingState, scratch: Path, note: Callable[[str], None]) -> bool:
         if is_sharded(newest_checkpoint(scratch)):
             from stages.distributed import sharded_checkpoint  # seldom needed, and slow to import
 

@@ -15,7 +15,6 @@ class Batch(Protocol):
     @property
     def weight(self) -> float:
         """The loss is divided by the sum of this over the micro-batches of a step: number of targets, or of pairs."""
-        ...
 
     @property
     def tokens(self) -> Tensor: ...
@@ -27,23 +26,19 @@ class Batches(Protocol):
     @property
     def few_shapes(self) -> bool:
         """Whether the micro-batches have few distinct shapes, so that compiling for each one pays off."""
-        ...
 
     @property
     def fingerprint(self) -> str:
         """Identifies the data: a checkpoint of other data is refused."""
-        ...
 
     def __call__(self, step: int) -> Sequence[Any]: ...
 
     def for_rank(self, rank: int, world: int, pieces: int = 1) -> "Batches":
         """The share of one of `world` data-parallel ranks, whose devices each hold one of `pieces` of a sequence. All
         ranks have the same number of micro-batches."""
-        ...
 
     def samples(self, step: int) -> Iterator[Sample]:
         """The samples of a step in readable form, in the order of the batch."""
-        ...
 
 
 Loss = Callable[[Any, Any], tuple[Tensor, dict[str, float]]]

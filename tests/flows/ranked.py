@@ -196,7 +196,7 @@ def one_rank(number: int, world: World, untied: Path, data: Path, out: Path) -> 
     found["idle: refused"] = refusal(lambda: MicroBatcher(100, number, 2)(pair_of(world)))
     found["other data: refused"] = refusal(
         lambda: data_parallel.load_checkpoint(
-            TrainingState(torch.nn.Linear(1, 1), None, Average(), str(number)), out / "nothing"
+            TrainingState(torch.nn.Linear(1, 1), None, Average(), str(number)), out / "nothing", print
         )
     )  # type: ignore[arg-type]
     dist.destroy_process_group()  # one process has none
