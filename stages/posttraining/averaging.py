@@ -73,5 +73,5 @@ def train_variants(
         histories.append(result.history)
         if len(tuning.rates) > 1:
             context.strategy.update_average(average, model, context.scratch / title)
-    set_parameters(model, average.mean)  # empty where there is one variant only: the model holds its weights
+    set_parameters(model, average.mean)  # empty if there is one variant: the model has its weights
     return model, histories

@@ -111,7 +111,7 @@ def training_runs(config: Config, inputs: Paths, item: Mapping[str, str], metric
 
 
 def load_pairs(inputs: Paths) -> list[Pair]:
-    """The pairs to train on, with the edited response as the chosen one where there is one; StageError without any."""
+    """The pairs to train on; an edited response is the chosen one. StageError if there is no pair."""
     preferences = select_strong(read_records(inputs["preferences"] / "preferences.jsonl", Preference))
     if not preferences:
         raise StageError(f"{inputs['preferences']}: no preference is strong enough to train on")

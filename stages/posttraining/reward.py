@@ -104,7 +104,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: TrainingContext)
 
 
 def load_pairs(settings: Reward, inputs: Paths) -> tuple[list[RankedPair], list[Preference]]:
-    """The pairs to train on and the held-out preferences; StageError where there are too few for both."""
+    """The pairs to train on and the held-out preferences; StageError if there are too few for both."""
     preferences = select_strong(read_records(inputs["preferences"] / "all.jsonl", Preference))
     num_held_out = round(len(preferences) * settings.held_out)
     if num_held_out < 1 or num_held_out > len(preferences) // 2:

@@ -17,7 +17,7 @@ from stages.training.permutation import hash64, permute
 from stages.training.sample import LabeledSequence, Sample
 
 INFERENCE_BATCH = 128
-"""Dialogs computed at once where nothing is trained."""
+"""Dialogs per batch when nothing is trained."""
 
 TokenizedDialog = tuple[list[int], list[int]]
 """(tokens, targets), equally long: the target at a position is the token at the next one, or IGNORE_INDEX."""

@@ -26,7 +26,7 @@ class Transcript:
     verdict: str
     """The judge's verdict in one or two words."""
     score: float
-    """1.0 if the tested failure happened, else 0.0; graded where the test says so."""
+    """1.0 if the tested failure happened, else 0.0; graded in the tests that say so."""
 
 
 def to_table(transcripts: Sequence[Transcript]) -> pa.Table:
