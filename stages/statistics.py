@@ -145,3 +145,8 @@ def _group_numbers(clusters: Sequence[Hashable]) -> np.ndarray:
     """Each cluster's number, counted from 0 in the order of appearance."""
     numbers: dict[Hashable, int] = {}
     return np.array([numbers.setdefault(cluster, len(numbers)) for cluster in clusters])
+
+
+def bootstrap_estimate(value: float, draws: Sequence[float] | np.ndarray, n: int) -> dict[str, float]:
+    """A value with the interval of its bootstrap draws; `n` is the number of observations."""
+    return {"value": value, **percentile_interval(draws), "n": n}

@@ -9,7 +9,7 @@ import numpy as np
 from stages import statistics
 from stages.interface import Context, Metrics, Paths
 from stages.model.files import load_model
-from stages.scaling.questions import Question, Questions, questions, right_answers, surprise
+from stages.scaling.questions import Question, Questions, answer_nll, make_questions, score_answers
 from stages.tasks import HELPFUL_TASKS
 from stages.training.parameters import Training
 
@@ -25,8 +25,8 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     """Any number of base models -> metrics by model: nats per character of the right answer, accuracy."""
     metrics: Metrics = {}
     for done, (name, directory) in enumerate(inputs.items(), start=1):
-        test = questions(config.questions, directory, config.seed)
-        nats, right = right_answers(surprise(load_model(directory), test, config.training))
+        test = make_questions(config.questions, directory, config.seed)
+        nats, right = score_answers(answer_nll(load_model(directory), test, config.training))
         metrics[name] = summarise(test, nats, right)
         context.progress("models", done, len(inputs))
     records = [

@@ -24,7 +24,7 @@ from stages.infrastructure.storage import checkpoint_stalls
 from stages.interface import Context, Metrics, Paths
 from stages.model.llama import LlamaConfig
 from stages.scaling.flops import tokens_for, training_flops
-from stages.statistics import percentile_interval
+from stages.statistics import bootstrap_estimate
 
 SHAPES = {"8B": (4096, 32, 32, 8, 14336), "70B": (8192, 80, 64, 8, 28672), "405B": (16384, 126, 128, 8, 53248)}
 """Width, layers, heads, key-value heads and FFN width of Table 3 (an early version prints other FFN widths)."""
@@ -184,11 +184,7 @@ def simulate_reliability(options: Reliability, seed: int) -> dict[str, Any]:
         }
 
     return {
-        "effective_time": {
-            "value": float(result.useful.mean()),
-            **percentile_interval(result.useful.tolist()),
-            "n": options.runs,
-        },
+        "effective_time": bootstrap_estimate(float(result.useful.mean()), result.useful, options.runs),
         "closed_form": effective_time(options.failure_rate, interval, write, down),
         "write_seconds": write * 86_400,
         "by_gpus": [with_gpus(options.gpus * 2**power // 8) for power in range(8)],

@@ -1,23 +1,22 @@
-"""What counts as a training FLOP. Stated here once, used everywhere."""
+"""The convention for training FLOPs, used everywhere."""
 
-FLOPS = 6.0
-"""Operations per parameter and token: a multiplication and an addition forwards, twice that backwards."""
+FLOPS_PER_PARAMETER = 6.0
+"""FLOPs per parameter and token: one multiplication and one addition forward, twice that backward."""
 
 
 def training_flops(parameters: float, tokens: float) -> float:
-    """6 N D, where N counts all parameters, embedding and head included (once where they are tied), and attention
-    scores count nothing.
+    """6 N D, where N counts all parameters with embedding and head (once if they are tied), without attention scores.
 
-    It is the convention under which the paper's numbers agree: 6 x 405.85e9 x 15.6e12 = 3.80e25 (1, 3.2).
+    The paper's numbers agree under this convention: 6 x 405.85e9 x 15.6e12 = 3.80e25 (1, 3.2).
     """
-    return FLOPS * parameters * tokens
+    return FLOPS_PER_PARAMETER * parameters * tokens
 
 
 def tokens_for(flops: float, parameters: float) -> float:
-    """The tokens a model of so many parameters is trained on for a budget of `flops`."""
-    return flops / (FLOPS * parameters)
+    """Training tokens of a model with `parameters` parameters for a budget of `flops`."""
+    return flops / (FLOPS_PER_PARAMETER * parameters)
 
 
 def parameters_for(flops: float, tokens: float) -> float:
-    """The size of the model that a budget of `flops` trains on so many tokens."""
-    return flops / (FLOPS * tokens)
+    """Parameters of the model that a budget of `flops` trains on `tokens` tokens."""
+    return flops / (FLOPS_PER_PARAMETER * tokens)

@@ -1,4 +1,4 @@
-"""The IsoFLOP sweep (3.2.1): for each compute budget, models of several sizes, trained on what it leaves them."""
+"""The IsoFLOP sweep (3.2.1): per compute budget, models of several sizes, each on the tokens that the budget allows."""
 
 import hashlib
 import json
@@ -16,32 +16,32 @@ from stages.interface import Context, Metrics, Paths, Section, StageError
 from stages.model.llama import Llama, LlamaConfig
 from stages.scaling.flops import tokens_for, training_flops
 from stages.scaling.ladder import Architecture, Ladder, LearningRate
-from stages.scaling.questions import Questions, chance, questions, right_answers, surprise
+from stages.scaling.questions import Questions, answer_nll, chance_accuracy, make_questions, score_answers
 from stages.tokenizer.corpus import Mix
 from stages.training.language_modelling import MixtureBatches, held_out_losses, next_token_loss, validation_mixture
 from stages.training.loader import Mixture, TokenShards
 from stages.training.loop import train
 from stages.training.null_context import NullContext
 from stages.training.parameters import Training
-from stages.training.schedule import Schedule
+from stages.training.schedule import Schedule, count_steps
 
-CURVE = 40
-"""Points of a model's training curve that are kept."""
+CURVE_POINTS = 40
+"""Points of a model's training curve in its result."""
 
 
 class Budget(Section):
-    """One compute budget and the models trained for it."""
+    """One compute budget and its models."""
 
     flops: float = Field(gt=0)
     """Training FLOPs of every model of this budget (paper 3.2.1: 6e18 to 1e22)."""
     rungs: list[int] = Field(min_length=3)
-    """Which shapes of the ladder, counted from 0."""
+    """Shapes of the ladder, counted from 0."""
     batch: int = Field(gt=0)
-    """Sequences per step, the same for the whole budget (paper 3.2.1: 250K to 4M tokens)."""
+    """Sequences per step, the same for all models of the budget (paper 3.2.1: 250K to 4M tokens)."""
 
 
-class Extra(Section):
-    """A model beyond the budgets."""
+class ExtraModel(Section):
+    """A model outside the budgets."""
 
     flops: float = Field(gt=0)
     """Its training FLOPs (assumption)."""
@@ -56,17 +56,17 @@ class Sweep(Section):
 
     budgets: list[Budget] = Field(min_length=2)
     """Compute budgets, ascending."""
-    extra: list[Extra]
-    """Models that no parabola is put through: stronger ones, which show how accuracy goes with the likelihood of right
-    answers (paper 3.2.1 takes the Llama 2 models for it)."""
+    extra: list[ExtraModel]
+    """Stronger models that are not in a parabola: they extend the fit of accuracy over likelihood (paper 3.2.1 uses the
+    Llama 2 models)."""
     length: int = Field(ge=16)
     """Tokens per sequence."""
     warmup_share: float = Field(gt=0, lt=1)
     """Share of the steps in which the learning rate rises (assumption; paper 3.2.1: 2,000 steps)."""
     floor: float = Field(ge=0, le=1)
-    """Where the cosine ends, as a share of the peak (paper 3.2.1: 0.1)."""
+    """Final learning rate of the cosine decay, as a share of the peak (paper 3.2.1: 0.1)."""
     validation_windows: int = Field(gt=1)
-    """Held-out windows the loss is measured on (assumption)."""
+    """Held-out windows that the loss is measured on (assumption)."""
 
 
 @dataclass(frozen=True)
@@ -82,12 +82,12 @@ class Config:
 
 
 @dataclass(frozen=True)
-class Point:
-    """One model of the sweep; everything a worker process needs."""
+class SweepPoint:
+    """One model of the sweep; a worker process needs nothing else."""
 
     config: Config
     model: LlamaConfig
-    budget: Budget | Extra
+    budget: Budget | ExtraModel
     tokens: Path
     tokenizer: Path
     scratch: Path
@@ -95,19 +95,19 @@ class Point:
     @property
     def steps(self) -> int:
         tokens = tokens_for(self.budget.flops, self.model.parameters)
-        return max(1, round(tokens / (self.budget.batch * self.config.sweep.length)))
+        return count_steps(tokens, self.budget.batch * self.config.sweep.length)
 
     @property
     def schedule(self) -> Schedule:
-        """Warm-up and cosine; AdamW's decoupled decay follows it: training.weight_decay times the rate of the step."""
+        """Warm-up and cosine decay; AdamW's decay is training.weight_decay times the learning rate of the step."""
         sweep, peak = self.config.sweep, self.config.learning_rate.at(self.model.parameters)
         return Schedule(peak, self.steps, max(1, round(sweep.warmup_share * self.steps)), "cosine", sweep.floor)
 
     @property
-    def key(self) -> str:
-        """A hash of all that decides the result besides the code: a point of another sweep may be the same one."""
+    def cache_key(self) -> str:
+        """Hash of all inputs of the result except the code; equal points of other sweeps have the same key."""
         config = self.config
-        decides = {
+        content = {
             "seed": config.seed,
             "mix": config.mix.shares(),
             "training": config.training.model_dump(exclude={"checkpoint_seconds"}),
@@ -121,66 +121,64 @@ class Point:
             "tokenizer": hashlib.sha256((self.tokenizer / "tokenizer.json").read_bytes()).hexdigest(),
             "torch": torch.__version__,
         }
-        return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
-    """tokens, tokenizer -> sweep (points.json: one row per model of the budgets; extra.json: of the others).
+    """tokens, tokenizer -> sweep (points.json: one record per model of the budgets; extra.json: of the others).
 
-    Points that a sweep with other budgets has trained already are taken from the cache; the others are trained.
+    Points that another sweep has trained are read from the cache.
     """
     points = sweep_points(config, inputs, context.scratch)
-    kept = [context.cache / f"{point.key}.json" for point in points]
-    # The longest first, so that no worker is left alone with it at the end.
-    missing = sorted(
-        (index for index, path in enumerate(kept) if not path.exists()),
-        key=lambda index: -points[index].steps * points[index].budget.batch,
-    )
+    cached = [context.cache / f"{point.cache_key}.json" for point in points]
+    missing = [point for point, path in zip(points, cached, strict=True) if not path.exists()]
     if len(missing) < len(points):
         context.note(f"{len(points) - len(missing)} of {len(points)} models were trained before")
-    context.map("points", partial(_train_and_keep, context.cache), [points[index] for index in missing], kind="process")
-    done = [json.loads(path.read_text()) for path in kept]
-    rows = [result["row"] for result in done]
-    for number, (row, result) in enumerate(zip(rows, done, strict=True)):
-        name = f"{number:02d}: {row['flops']:.1e} FLOPs, {row['parameters']:,} parameters"
-        settings = {key: row[key] for key in ("flops", "parameters", "tokens", "batch", "learning_rate", "steps")}
-        values = {key: row[key] for key in ("loss", "loss_error", "answer_nats", "answer_accuracy")}
+    missing.sort(key=lambda point: -point.steps * point.budget.batch)  # the longest first: workers finish together
+    context.map("points", partial(_train_and_cache, context.cache), missing, kind="process")
+    results = [json.loads(path.read_text()) for path in cached]
+    records = [result["row"] for result in results]
+    for number, (record, result) in enumerate(zip(records, results, strict=True)):
+        name = f"{number:02d}: {record['flops']:.1e} FLOPs, {record['parameters']:,} parameters"
+        settings = {key: record[key] for key in ("flops", "parameters", "tokens", "batch", "learning_rate", "steps")}
+        values = {key: record[key] for key in ("loss", "loss_error", "answer_nats", "answer_accuracy")}
         context.log_child_run(name, settings, values, result["curve"])
-    inside = sum(len(budget.rungs) for budget in config.sweep.budgets)
-    for file, part in (("points", rows[:inside]), ("extra", rows[inside:])):
-        (outputs["sweep"] / f"{file}.json").write_text(json.dumps(part, indent=1, sort_keys=True) + "\n")
+    num_points = sum(len(budget.rungs) for budget in config.sweep.budgets)
+    sweep = {"points": records[:num_points], "extra": records[num_points:]}
+    for name, part in sweep.items():
+        (outputs["sweep"] / f"{name}.json").write_text(json.dumps(part, indent=1, sort_keys=True) + "\n")
     columns = ("flops", "parameters", "tokens", "loss", "answer_nats", "answer_accuracy")
-    context.table("sweep", [{key: row[key] for key in columns} for row in rows])
-    return {"points": rows[:inside], "extra": rows[inside:]}
+    context.table("sweep", [{key: record[key] for key in columns} for record in records])
+    return sweep
 
 
-def sweep_points(config: Config, inputs: Paths, scratch: Path) -> list[Point]:
-    """Every model of every budget, then the extra ones; each works in a directory of its own under `scratch`."""
+def sweep_points(config: Config, inputs: Paths, scratch: Path) -> list[SweepPoint]:
+    """All models of all budgets, then the extra ones; each has its own directory under `scratch`."""
     vocab_size = TokenShards(inputs["tokens"]).vocab_size
-    wanted: list[tuple[str, Budget | Extra, int]] = []
+    models: list[tuple[str, Budget | ExtraModel, int]] = []
     for number, each in enumerate(config.sweep.budgets):
-        wanted += [(f"budgets.{number}.rungs", each, rung) for rung in each.rungs]
-    wanted += [(f"extra.{number}.rung", extra, extra.rung) for number, extra in enumerate(config.sweep.extra)]
+        models += [(f"budgets.{number}.rungs", each, rung) for rung in each.rungs]
+    models += [(f"extra.{number}.rung", extra, extra.rung) for number, extra in enumerate(config.sweep.extra)]
     points = []
-    for name, budget, rung in wanted:
+    for key, budget, rung in models:
         if rung >= len(config.ladder):
-            raise StageError(f"scaling.isoflops.{name}: {rung} is above the ladder's top")
-        model = config.architecture.config(config.ladder[rung], vocab_size)
-        place = scratch / f"{name}-{rung}"
-        points.append(Point(config, model, budget, inputs["tokens"], inputs["tokenizer"], place))
+            raise StageError(f"scaling.isoflops.{key}: {rung} is above the last rung, {len(config.ladder) - 1}")
+        shape = config.architecture.config(config.ladder[rung], vocab_size)
+        directory = scratch / f"{key}-{rung}"
+        points.append(SweepPoint(config, shape, budget, inputs["tokens"], inputs["tokenizer"], directory))
     return points
 
 
-def _train_and_keep(cache: Path, point: Point) -> None:
-    """Trains a point and puts the result under its key: there whole or not at all."""
+def _train_and_cache(cache: Path, point: SweepPoint) -> None:
+    """Trains a point and writes the result to the cache atomically."""
     result = train_point(point)
-    draft = cache / f"{point.key}.{os.getpid()}"
-    draft.write_text(json.dumps(result))
-    draft.replace(cache / f"{point.key}.json")
+    partial_file = cache / f"{point.cache_key}.{os.getpid()}"
+    partial_file.write_text(json.dumps(result))
+    partial_file.replace(cache / f"{point.cache_key}.json")
 
 
-def train_point(point: Point) -> dict[str, Any]:
-    """Trains one model and measures it: {"row": its row of the sweep, "curve": (step, training loss), thinned}."""
+def train_point(point: SweepPoint) -> dict[str, Any]:
+    """Trains and evaluates one model: {"row": its record of the sweep, "curve": (step, training loss), thinned}."""
     config, sweep = point.config, point.config.sweep
     shards = TokenShards(point.tokens)
     shares = config.mix.shares()
@@ -200,8 +198,8 @@ def train_point(point: Point) -> dict[str, Any]:
     )
     validation = validation_mixture(shards, shares, sweep.length, config.seed)
     (losses,) = held_out_losses(model, [validation], sweep.validation_windows, config.training)
-    test = questions(config.questions, point.tokenizer, config.seed)
-    nats, right = right_answers(surprise(model, test, config.training))
+    test = make_questions(config.questions, point.tokenizer, config.seed)
+    nats, right = score_answers(answer_nll(model, test, config.training))
     tokens = point.steps * point.budget.batch * sweep.length
     row = {
         "flops": point.budget.flops,
@@ -216,8 +214,8 @@ def train_point(point: Point) -> dict[str, Any]:
         "loss_error": float(losses.std(ddof=1) / np.sqrt(len(losses))),
         "answer_nats": float(nats.mean()),
         "answer_accuracy": float(right.mean()),
-        "chance": chance(test),
+        "chance": chance_accuracy(test),
         "questions": len(test),
     }
-    thin = np.unique(np.linspace(0, len(history) - 1, CURVE).round().astype(int))
+    thin = np.unique(np.linspace(0, len(history) - 1, CURVE_POINTS).round().astype(int))
     return {"row": row, "curve": [(int(history[at]["step"]), history[at]["loss"]) for at in thin]}

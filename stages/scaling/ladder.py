@@ -1,4 +1,4 @@
-"""The ladder of model shapes, and the learning rate each is trained with."""
+"""The ladder of model shapes, and their learning rates."""
 
 from typing import Annotated
 
@@ -32,14 +32,14 @@ class Shape(Section):
 
 
 class Architecture(Section):
-    """What all shapes have in common."""
+    """What is the same for all shapes."""
 
     rope_theta: float = Field(gt=0)
-    """Base of RoPE's frequencies (paper 3.2: 500,000)."""
+    """Base frequency of RoPE (paper 3.2: 500,000)."""
     norm_eps: float = Field(gt=0)
-    """RMSNorm's epsilon (assumption: 1e-5 as in the released configuration; the paper gives none)."""
+    """Epsilon of RMSNorm (assumption: 1e-5 as in the released configuration; not in the paper)."""
     tied: bool
-    """Whether the output head is the embedding (assumption at small scales; the paper's models are untied)."""
+    """Whether the output head shares the embedding's weights (assumption at small scales; the paper's are untied)."""
 
     def config(self, shape: Shape, vocab_size: int) -> LlamaConfig:
         """The model configuration of a shape."""
@@ -60,14 +60,14 @@ class LearningRate(Section):
     """Peak learning rate as a power of model size."""
 
     reference: float = Field(gt=0)
-    """Peak rate of a model of `parameters` parameters (paper Table 3: 8e-5 for 405B)."""
+    """Peak learning rate of a model with `parameters` parameters (paper Table 3: 8e-5 for 405B)."""
     parameters: float = Field(gt=0)
-    """Parameters, embedding included, of the model that `reference` is for."""
+    """Parameters of the reference model, with its embedding."""
     exponent: float = Field(le=0)
-    """Power of the size (assumption: -0.33 goes through the paper's 3e-4, 1.5e-4 and 8e-5 within 5%)."""
+    """Exponent of the model size (assumption: -0.33 fits the paper's 3e-4, 1.5e-4 and 8e-5 within 5%)."""
 
     def at(self, parameters: int) -> float:
-        """The peak rate of a model of so many parameters."""
+        """The peak learning rate of a model with `parameters` parameters."""
         return float(self.reference * (parameters / self.parameters) ** self.exponent)
 
 

@@ -1,7 +1,7 @@
-"""A parabola per compute budget and the power law through their minima (3.2.1), for many redrawn sweeps at once.
+"""A parabola per compute budget and the power law through their minima (3.2.1), batched over resampled sweeps.
 
-Arrays of losses are [R, runs]: R sweeps with the same budgets, sizes and tokens. The measured sweep is one of them; the
-others are redrawn around its parabolas, and how far the results differ among them is the uncertainty.
+Arrays of losses are [R, runs]: R sweeps with the same budgets, sizes and tokens. The measured sweep is one of them. The
+others are resampled around its parabolas (parametric bootstrap); their spread gives the intervals.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,21 +12,21 @@ from typing import Any
 import numpy as np
 
 KINDS = ("inner", "edge", "flat", "downward")
-"""What a budget's parabola says of the optimum. inner: a minimum between its smallest and its largest run. edge: a
-minimum beyond them. flat: over half of the runs' range it rises by less than they scatter, so that the minimum may lie
-anywhere. downward: the parabola opens downwards. The power law goes through inner minima only."""
+"""Kinds of parabolas. inner: the minimum is between the smallest and the largest run. edge: it is outside. flat: over
+half of the range of runs it rises by less than their scatter, so the minimum is undetermined. downward: the parabola
+opens downward. The power law uses inner minima only."""
 INNER, EDGE, FLAT, DOWNWARD = range(len(KINDS))
 
 
 @dataclass(frozen=True)
-class Design:
-    """Which runs a sweep has: FLOPs and tokens of each, [runs]."""
+class SweepDesign:
+    """The runs of a sweep: FLOPs and tokens of each, [runs]."""
 
     flops: np.ndarray
     tokens: np.ndarray
 
     @classmethod
-    def of(cls, points: Sequence[Mapping[str, Any]]) -> "Design":
+    def of(cls, points: Sequence[Mapping[str, Any]]) -> "SweepDesign":
         return cls(*(np.array([point[key] for point in points], np.float64) for key in ("flops", "tokens")))
 
     @cached_property
@@ -35,47 +35,47 @@ class Design:
         return np.unique(self.flops)
 
     @cached_property
-    def rows(self) -> list[np.ndarray]:
-        """The runs of each budget."""
+    def run_indices(self) -> list[np.ndarray]:
+        """Indices of the runs of each budget."""
         return [np.flatnonzero(self.flops == budget) for budget in self.budgets]
 
     @cached_property
     def centres(self) -> np.ndarray:
-        """Mean ln(tokens) of each budget, [B]: where its parabola's x is 0."""
-        return np.array([np.log(self.tokens[rows]).mean() for rows in self.rows])
+        """Mean ln(tokens) of each budget, [B]: the origin of its parabola's x."""
+        return np.array([np.log(self.tokens[runs]).mean() for runs in self.run_indices])
 
     @cached_property
     def x(self) -> np.ndarray:
         """ln(tokens) minus the budget's centre, [runs]."""
         x = np.log(self.tokens)
-        for rows, centre in zip(self.rows, self.centres, strict=True):
-            x[rows] -= centre
+        for runs, centre in zip(self.run_indices, self.centres, strict=True):
+            x[runs] -= centre
         return x
 
     @cached_property
     def ranges(self) -> tuple[np.ndarray, np.ndarray]:
         """Smallest and largest x of each budget, [B] each."""
         return (
-            np.array([self.x[rows].min() for rows in self.rows]),
-            np.array([self.x[rows].max() for rows in self.rows]),
+            np.array([self.x[runs].min() for runs in self.run_indices]),
+            np.array([self.x[runs].max() for runs in self.run_indices]),
         )
 
     @property
-    def freedom(self) -> int:
-        """Runs beyond the three that a parabola needs."""
+    def degrees_of_freedom(self) -> int:
+        """Runs minus the three coefficients of each parabola."""
         return len(self.flops) - 3 * len(self.budgets)
 
     @cached_property
     def _inverses(self) -> list[np.ndarray]:
-        return [np.linalg.pinv(np.vander(self.x[rows], 3, increasing=True)) for rows in self.rows]
+        return [np.linalg.pinv(np.vander(self.x[runs], 3, increasing=True)) for runs in self.run_indices]
 
     def fit(self, losses: np.ndarray) -> "Parabolas":
         """The least-squares parabolas of `losses` [R, runs]."""
-        per_budget = [losses[:, rows] @ inverse.T for rows, inverse in zip(self.rows, self._inverses, strict=True)]
-        coefficients = np.stack(per_budget, axis=1)
+        pairs = zip(self.run_indices, self._inverses, strict=True)
+        coefficients = np.stack([losses[:, runs] @ inverse.T for runs, inverse in pairs], axis=1)
         fitted = np.empty_like(losses)
-        for place, rows in enumerate(self.rows):
-            fitted[:, rows] = coefficients[:, place] @ np.vander(self.x[rows], 3, increasing=True).T
+        for place, runs in enumerate(self.run_indices):
+            fitted[:, runs] = coefficients[:, place] @ np.vander(self.x[runs], 3, increasing=True).T
         return Parabolas(self, coefficients, fitted, losses - fitted)
 
 
@@ -83,7 +83,7 @@ class Design:
 class Parabolas:
     """loss = a + b x + c x^2 of every budget of R sweeps: coefficients [R, B, 3], fitted and residuals [R, runs]."""
 
-    design: Design
+    design: SweepDesign
     coefficients: np.ndarray
     fitted: np.ndarray
     residuals: np.ndarray
@@ -96,7 +96,7 @@ class Parabolas:
     @cached_property
     def scatter(self) -> np.ndarray:
         """Standard deviation of the runs around their parabolas, pooled over the budgets, [R]."""
-        return np.sqrt((self.residuals**2).sum(1) / max(1, self.design.freedom))
+        return np.sqrt((self.residuals**2).sum(1) / max(1, self.design.degrees_of_freedom))
 
     @cached_property
     def kinds(self) -> np.ndarray:
@@ -110,7 +110,7 @@ class Parabolas:
 
     @cached_property
     def _offsets(self) -> np.ndarray:
-        """x of the extreme value, [R, B]; far outside where there is none."""
+        """x of the extremum, [R, B]; infinite if there is none."""
         b, c = self.coefficients[:, :, 1], self.curvature
         return np.where(c == 0, np.inf, -b / (2 * np.where(c == 0, 1.0, c)))
 
@@ -126,34 +126,33 @@ class Parabolas:
         return a + b * self._offsets / 2
 
     @property
-    def flattening(self) -> np.ndarray:
-        """Change of the curvature per e-fold of compute, [R]; below 0 where the curves flatten (3.2.1)."""
-        everything = np.ones_like(self.curvature)
-        return line(np.log(self.design.budgets), self.curvature, everything)[0]
+    def curvature_slope(self) -> np.ndarray:
+        """Change of the curvature per e-fold of compute, [R]; negative if the curves flatten (3.2.1)."""
+        return fit_lines(np.log(self.design.budgets), self.curvature, np.ones_like(self.curvature))[0]
 
     def laws(self) -> dict[str, np.ndarray]:
         """The power laws through the inner minima, D* = A C^alpha and L* = B C^exponent, [R] each.
 
-        `minima` counts them; with fewer than two a sweep has no law and its numbers mean nothing."""
+        `minima` counts them; a sweep with fewer than two has no law, and its values are meaningless."""
         used = self.kinds == INNER
         x = np.log(self.design.budgets)
-        alpha, log_a = line(x, np.where(used, self.log_minimum, 0.0), used)
-        exponent, log_loss = line(x, np.log(np.where(used & (self.minimum_loss > 0), self.minimum_loss, 1.0)), used)
+        alpha, log_a = fit_lines(x, np.where(used, self.log_minimum, 0.0), used)
+        log_minima = np.log(np.where(used & (self.minimum_loss > 0), self.minimum_loss, 1.0))
+        exponent, log_loss = fit_lines(x, log_minima, used)
         return {"alpha": alpha, "log_a": log_a, "loss_exponent": exponent, "log_loss": log_loss, "minima": used.sum(1)}
 
-    def redraw(self, resamples: int, generator: np.random.Generator) -> tuple["Parabolas", np.ndarray]:
-        """`resamples` sweeps like the first one around its parabolas, and the scatter of each, [R].
+    def resample(self, resamples: int, generator: np.random.Generator) -> tuple["Parabolas", np.ndarray]:
+        """`resamples` sweeps drawn around the parabolas of the first one, and the scatter of each, [R].
 
-        How large the scatter is is an estimate from few runs, so each sweep has one of its own (Student's t, not the
-        normal)."""
-        freedom = self.design.freedom
+        Each sweep draws its own scatter, since the scatter is estimated from few runs (Student's t, not normal)."""
+        freedom = self.design.degrees_of_freedom
         scatter = self.scatter[0] * np.sqrt(freedom / generator.chisquare(freedom, resamples))
         noise = generator.normal(size=(resamples, len(self.design.flops)))
         return self.design.fit(self.fitted[0] + scatter[:, None] * noise), scatter
 
 
-def line(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Slope and intercept of least-squares lines: x [B], y and weights [R, B]; 0 and the mean where one point is."""
+def fit_lines(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Slope and intercept, [R] each, of least-squares lines; x [B], y and weights [R, B]. One point: slope 0."""
     total = np.maximum(weights.sum(1), 1e-300)
     mean_x, mean_y = (weights * x).sum(1) / total, (weights * y).sum(1) / total
     from_mean = x - mean_x[:, None]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from stages.scaling import downstream
-from stages.scaling.downstream import Accuracy, Likelihood, predict
+from stages.scaling.downstream import AccuracyFit, LikelihoodFit, predict_member
 from stages.scaling.fit import Herd
 from tests.recorder import Recorder
 
@@ -51,11 +51,11 @@ def sweep(noise: float, seed: int = 0, asked: int = 10**6, bend: float = 0.0) ->
 
 def test_without_noise_both_laws_come_back() -> None:
     points = sweep(0.0)
-    first, second = Likelihood.fit(points, LAW, 100, 1), Accuracy.fit(points, 100, 1)
+    first, second = LikelihoodFit.fit(points, LAW, 100, 1), AccuracyFit.fit(points, 100, 1)
     assert first.coefficients == pytest.approx([INTERCEPT, SLOPE, OFF], rel=1e-6)
     assert second.theta == pytest.approx([STEEP, MIDDLE, FLOOR], rel=1e-3)
     tokens = float(np.exp(LOG_A + ALPHA * np.log(1e22)))
-    found = predict(first, second, {"parameters": 1e22 / 6 / tokens, "tokens": tokens})
+    found = predict_member(first, second, {"parameters": 1e22 / 6 / tokens, "tokens": tokens})
     nats = INTERCEPT + SLOPE * np.log(1e22)
     assert found["nats"]["value"] == pytest.approx(nats, rel=1e-6)
     expected = FLOOR + (1 - FLOOR) / (1 + np.exp(STEEP * (nats - MIDDLE)))
@@ -66,21 +66,21 @@ def test_the_bands_hold_a_new_model_nine_times_in_ten() -> None:
     held = {"nats": 0, "accuracy": 0}
     for seed in range(30):
         points = sweep(0.02, seed, asked=400)
-        first, second = Likelihood.fit(points, LAW, 100, seed), Accuracy.fit(points, 100, seed)
+        first, second = LikelihoodFit.fit(points, LAW, 100, seed), AccuracyFit.fit(points, 100, seed)
         new = model(1e22, 0.2, np.random.default_rng(1000 + seed), 0.02, 400)
-        found = predict(first, second, new)
+        found = predict_member(first, second, new)
         for name in held:
             held[name] += found[name]["low"] <= new[f"answer_{name}"] <= found[name]["high"]
     assert min(held.values()) >= 27, held
 
 
 def test_the_line_starts_where_the_runs_do_not_bend() -> None:
-    straight, bent = (Likelihood.fit(sweep(0.005, bend=bend), LAW, 100, 1) for bend in (0.0, 0.1))
+    straight, bent = (LikelihoodFit.fit(sweep(0.005, bend=bend), LAW, 100, 1) for bend in (0.0, 0.1))
     assert straight.first_flops == 3e18 and straight.straight and straight.runs == 30
     assert 3e19 <= bent.first_flops <= 1e20 and bent.straight
-    assert bent.numbers()["slope"]["value"] == pytest.approx(SLOPE, abs=0.02)
+    assert bent.to_json()["slope"]["value"] == pytest.approx(SLOPE, abs=0.02)
     everywhere = [point | {"answer_nats": 0.05 * np.log(point["flops"] / 1e24) ** 2} for point in sweep(0.0)]
-    assert not Likelihood.fit(everywhere, LAW, 100, 1).straight
+    assert not LikelihoodFit.fit(everywhere, LAW, 100, 1).straight
 
 
 def test_the_stage_predicts_every_member_from_the_sweep_alone(tmp_path: Path) -> None:

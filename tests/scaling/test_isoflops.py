@@ -9,7 +9,7 @@ import torch
 
 from stages.interface import Metrics, StageError
 from stages.scaling import isoflops
-from stages.scaling.isoflops import Budget, Config, Extra, Sweep
+from stages.scaling.isoflops import Budget, Config, ExtraModel, Sweep
 from stages.scaling.ladder import Architecture, Shape
 from stages.scaling.questions import Questions
 from stages.training.parameters import make_optimizer
@@ -70,7 +70,7 @@ def test_another_budget_trains_its_own_models_only(world: World, tmp_path: Path)
     run(world, tmp_path / "a", context)
     before = trained(context)
     more = Budget(flops=2.5e7, rungs=[0, 1, 2], batch=4)
-    larger = config(budgets=[*config().sweep.budgets, more], extra=[Extra(flops=3e7, rung=1, batch=4)])
+    larger = config(budgets=[*config().sweep.budgets, more], extra=[ExtraModel(flops=3e7, rung=1, batch=4)])
     points = run(world, tmp_path / "b", context, larger)
     after = trained(context)
     assert len(before) == 6 and len(after) == 10 and {path: after[path] for path in before} == before
@@ -102,7 +102,7 @@ def test_what_a_result_depends_on_is_in_its_key(world: World, tmp_path: Path) ->
 
     def keys(settings: Config, tokens: Path = world.tokens) -> list[str]:
         inputs = {"tokens": tokens, "tokenizer": world.tokenizer}
-        return [point.key for point in isoflops.sweep_points(settings, inputs, tmp_path)]
+        return [point.cache_key for point in isoflops.sweep_points(settings, inputs, tmp_path)]
 
     same = keys(usual)
     assert len(set(same)) == 6
@@ -143,5 +143,5 @@ def test_the_decay_of_each_step_is_a_tenth_of_its_rate(world: World, tmp_path: P
 
 def test_a_rung_above_the_ladder_is_named(world: World, tmp_path: Path) -> None:
     budgets = [Budget(flops=1e8, rungs=[0, 1, 2], batch=4), Budget(flops=2e8, rungs=[1, 2, 3], batch=4)]
-    with pytest.raises(StageError, match=r"budgets\.1\.rungs: 3 is above"):
+    with pytest.raises(StageError, match=r"budgets\.1\.rungs: 3 is above the last rung, 2"):
         run(world, tmp_path / "a", Recorder(tmp_path), config(budgets=budgets))

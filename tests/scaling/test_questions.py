@@ -8,7 +8,7 @@ import torch
 
 from stages.evaluation import multiple_choice
 from stages.model.llama import Llama
-from stages.scaling.questions import Questions, chance, questions, right_answers, surprise
+from stages.scaling.questions import Questions, answer_nll, chance_accuracy, make_questions, score_answers
 from stages.tasks import HELPFUL_TASKS, generate
 from stages.tokenizer import bpe
 from stages.tokenizer.chat import ChatFormat
@@ -20,7 +20,7 @@ TEST = Questions(prompts=4, shots=1, choices=3)
 
 def test_each_prompt_has_its_answer_and_others_of_its_kind(world: World) -> None:
     chat = ChatFormat(bpe.load(world.tokenizer))
-    asked = questions(TEST, world.tokenizer, seed=1)
+    asked = make_questions(TEST, world.tokenizer, seed=1)
     assert [question.task for question in asked] == [task for task in HELPFUL_TASKS for _ in range(4)]
     for task in HELPFUL_TASKS:
         pool = generate(task, "test", 64, 1)
@@ -32,14 +32,14 @@ def test_each_prompt_has_its_answer_and_others_of_its_kind(world: World) -> None
             assert {text[1:] for text in texts} <= {other.answer for other in pool if other.level == example.level}
             prompt = chat.tokenizer.decode(list(question.prompt))
             assert prompt.endswith(f"Q: {example.prompt} A:") and prompt.count("Q: ") == 2
-    assert chance(asked) == pytest.approx(1 / 3)
-    assert questions(TEST, world.tokenizer, seed=1) == asked
+    assert chance_accuracy(asked) == pytest.approx(1 / 3)
+    assert make_questions(TEST, world.tokenizer, seed=1) == asked
 
 
 def test_likelihoods_are_those_of_one_answer_at_a_time(world: World) -> None:
     model = sharp(Llama(shape()).init_weights(3))
-    asked = questions(TEST, world.tokenizer, seed=1)
-    together = surprise(model, asked, settings(), tokens=3_000)
+    asked = make_questions(TEST, world.tokenizer, seed=1)
+    together = answer_nll(model, asked, settings(), tokens=3_000)
     for question, nats in list(zip(asked, together, strict=True))[::5]:
         for answer, characters, found in zip(question.answers, question.characters, nats, strict=True):
             with torch.inference_mode():
@@ -50,15 +50,15 @@ def test_likelihoods_are_those_of_one_answer_at_a_time(world: World) -> None:
 
 
 def test_right_is_the_likeliest() -> None:
-    nats, right = right_answers([np.array([1.0, 2.0]), np.array([3.0, 2.5, 4.0]), np.array([0.5])])
+    nats, right = score_answers([np.array([1.0, 2.0]), np.array([3.0, 2.5, 4.0]), np.array([0.5])])
     assert nats.tolist() == [1.0, 3.0, 0.5] and right.tolist() == [1.0, 0.0, 1.0]
 
 
 def test_the_stage_measures_models_as_the_sweep_does(world: World, tmp_path: Path) -> None:
     config = multiple_choice.Config(1, settings(), TEST)
     metrics = multiple_choice.run(config, {"flagship-base": world.model}, {}, Recorder(tmp_path))
-    nats, right = right_answers(
-        surprise(Llama(shape()).init_weights(1), questions(TEST, world.tokenizer, 1), settings())
+    nats, right = score_answers(
+        answer_nll(Llama(shape()).init_weights(1), make_questions(TEST, world.tokenizer, 1), settings())
     )
     found = metrics["flagship-base"]
     assert found["nats"]["value"] == pytest.approx(nats.mean(), rel=1e-6)
