@@ -71,6 +71,7 @@ CHECKS = {
     "make bench": Check("checkout", "python -m bench.training", "make --dry-run bench", SLOW),
     # CONTRIBUTING.md
     "make lint": Check("checkout", r"(?s)ruff check .*mypy.*lint-imports", "make --dry-run lint", "make test runs it"),
+    "herd deps": Check("checkout", "deps: up to date", "herd deps --check", "it would write into the checkout"),
     "python -m pytest tests/posttraining": Check(
         "checkout",
         "tests/posttraining/test_",
