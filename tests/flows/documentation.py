@@ -66,6 +66,12 @@ CHECKS = {
     "dvc repro ablations/dvc.yaml:data-04": Check(
         "smoke", "Running stage 'ablations/dvc.yaml:data-04'", "dvc repro --dry ablations/dvc.yaml:data-04", SLOW
     ),
+    "herd launch --dry": Check(
+        "checkout",
+        r"flows\.stage pretraining\.initial",
+        "herd launch --dry pretraining.initial",
+        "the text leaves out the stage",
+    ),
     "make ablations": Check("checkout", r"dvc repro ablations/dvc\.yaml", "make --dry-run ablations", SLOW),
     "make peers": Check("checkout", r"bench/peers\.txt", "make --dry-run peers", "it needs the network"),
     "make bench": Check("checkout", "python -m bench.training", "make --dry-run bench", SLOW),
