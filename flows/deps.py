@@ -84,7 +84,7 @@ class Code:
 
 @cache
 def _contents(root: Path, folder: str) -> set[str]:
-    paths = (path for path in (root / folder).rglob("*") if path.is_file() and path.suffix != ".pyc")
+    paths = (path for path in (root / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts)
     return {name for path in paths if has_code(root, name := path.relative_to(root).as_posix())}
 
 

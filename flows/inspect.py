@@ -40,42 +40,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> None:
-    for line in seen(ROOT, options.stage, options.step, options.samples):
+    for line in format_step(ROOT, options.stage, options.step, options.samples):
         print(line)
 
 
-def seen(root: Path, stage: str, step: int, samples: int) -> Iterator[str]:
-    """A line of facts and the text of each of the step's first samples; raises StageError where there is none."""
+def format_step(root: Path, stage: str, step: int, limit: int) -> Iterator[str]:
+    """A heading and the text of the step's first samples; raises StageError if the stage or the step does not exist."""
     from flows.execution.dag import Dag
 
     stages = Dag.read(root).stages
     command = training_command(stages.get(stage))
     if command is None:
         names = ", ".join(name for name, each in stages.items() if training_command(each))
-        raise StageError(f"{stage}: no single stage that trains; there are {names}")
+        raise StageError(f"{stage}: not a single stage that trains; these are {names}")
     module = importlib.import_module(f"stages.{command.stage}")
     inputs = {name: root / path for name, path in command.inputs.items()}
-    had = read(root / command.outputs["model"] / artifact.MANIFEST, stage)
-    metrics = read(root / command.metrics, stage)
-    if had is None or metrics is None:
+    manifest = read_json(root / command.outputs["model"] / artifact.MANIFEST, stage)
+    metrics = read_json(root / command.metrics, stage)
+    if manifest is None or metrics is None:
         config, metrics = Parameters(root).load_config(module.Config), None
     else:
         try:
-            config = build_config(module.Config, had["parameters"])
+            config = build_config(module.Config, manifest["parameters"])
         except ValueError as error:
             raise StageError(f"{stage} was trained by other code ({error}); run `dvc repro {stage}`") from None
-        now = Parameters(root).select(had["parameters"])
-        changed = [key for key, value in had["parameters"].items() if now[key] != value]
+        current = Parameters(root).select(manifest["parameters"])
+        changed = [key for key, value in manifest["parameters"].items() if current[key] != value]
         if changed:
-            yield f"as it was trained; changed since: {', '.join(changed)}"
+            yield f"the samples of the finished training; parameters changed since: {', '.join(changed)}"
     try:
-        yield from printed(module, config, inputs, command.item, metrics, step, samples)
+        yield from format_samples(module, config, inputs, command.item, metrics, step, limit)
     except FileNotFoundError as error:
         raise StageError(f"{error.filename} does not exist; run `dvc repro {stage}`") from None
 
 
 def training_command(stage: "Stage | None") -> argparse.Namespace | None:
-    """What runs a stage of dvc.yaml that trains; None where it does not, or is no stage."""
+    """The options in the command of a stage of dvc.yaml that trains; None for any other stage."""
     from flows.execution.dag import is_tracked
     from flows.stage import parse
 
@@ -86,48 +86,49 @@ def training_command(stage: "Stage | None") -> argparse.Namespace | None:
     return command if hasattr(importlib.import_module(f"stages.{command.stage}"), "training_runs") else None
 
 
-def read(path: Path, stage: str) -> Any:
-    """What a stage has left as JSON; None where it has not run."""
+def read_json(path: Path, stage: str) -> Any:
+    """The JSON that a stage has written; None if it has not run."""
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:
         return None
     except ValueError as error:
-        raise StageError(f"{path} is not whole ({error}); run `dvc repro {stage}`") from None
+        raise StageError(f"{path} is not complete JSON ({error}); run `dvc repro {stage}`") from None
 
 
-def printed(
-    module: Any, config: Any, inputs: Paths, item: Mapping[str, str], metrics: Metrics | None, step: int, samples: int
+def format_samples(
+    module: Any, config: Any, inputs: Paths, item: Mapping[str, str], metrics: Metrics | None, step: int, limit: int
 ) -> Iterator[str]:
-    """As `seen`, of a stage's module."""
+    """`format_step` for the module of a stage, with its Config, inputs and (once finished) metrics."""
     from stages.tokenizer import bpe
 
     directory = next(inputs[name] for name in ("tokenizer", "policy", "base") if name in inputs)
     if not directory.exists():
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(directory))
     tokenizer, runs = bpe.load(directory), module.training_runs(config, inputs, item, metrics)
-    total, place = sum(run.steps for run in runs), step - 1
-    if not 0 <= place < total:
-        raise StageError(f"--step {step}: there are the steps 1 to {total}")
+    total, index = sum(run.steps for run in runs), step - 1
+    if not 0 <= index < total:
+        raise StageError(f"--step {step}: the steps are 1 to {total}")
     for run in runs:
-        if place < run.steps:
+        if index < run.steps:
             break
-        place -= run.steps
-    yield f"step {step} of {total}: {run.title}, its step {place + 1} of {run.steps}; {run.loss_scope}"
-    for sample in islice(run.batches.samples(place), samples):
+        index -= run.steps
+    yield f"step {step} of {total}: {run.title}, its step {index + 1} of {run.steps}; {run.loss_scope}"
+    for sample in islice(run.batches.samples(index), limit):
         yield f"\n--- {sample.name}"
-        for role, count, tokens in parts(sample):
+        for role, is_in_loss, tokens in segments(sample):
             text = tokenizer.decode(tokens, skip_special_tokens=False)
-            yield f"[{role}: {'in the loss' if count else 'not in the loss'}]\n{text}" if count is not None else text
+            label = "" if is_in_loss is None else f"[{role}: {'in the loss' if is_in_loss else 'not in the loss'}]\n"
+            yield label + text
 
 
-def parts(sample: "Sample") -> Iterator[tuple[str, bool | None, list[int]]]:
-    """(role, whether it counts in the loss, tokens): of a text, which counts as a whole, one piece and None."""
-    for role, row in sample.sequences.items():
+def segments(sample: "Sample") -> Iterator[tuple[str, bool | None, list[int]]]:
+    """(role, whether it counts in the loss, tokens). A text, which counts completely, is one segment with None."""
+    for role, sequence in sample.sequences.items():
         if role == "text":
-            yield role, None, list(row.tokens)
+            yield role, None, list(sequence.tokens)
         else:
-            yield from ((role, count, tokens) for count, tokens in row.segments())
+            yield from ((role, is_in_loss, tokens) for is_in_loss, tokens in sequence.segments())
 
 
 if __name__ == "__main__":

@@ -32,12 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    found = plan(options.scale, options.herd, options.layout)
+    found = make_plan(options.scale, options.herd, options.layout)
     text = json.dumps(found, indent=1, ensure_ascii=False) + "\n"
     if options.json == "-":
         sys.stdout.write(text)
     else:
-        print("\n".join(lines(found)))
+        print("\n".join(format_plan(found)))
         if options.json:
             path = Path(options.json)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -45,9 +45,9 @@ def main(options: argparse.Namespace) -> int:
     return 1 if found["problems"] else 0
 
 
-def plan(scale: str | None = None, herd: Path | None = None, layout: str | None = None) -> dict[str, Any]:
-    """The plan of a scale, the present one unless it is named."""
-    from stages.pretraining import plan as stage  # imports torch: 2 s that --help does without
+def make_plan(scale: str | None = None, herd: Path | None = None, layout: str | None = None) -> dict[str, Any]:
+    """The plan of a scale; default: the scale in params.yaml."""
+    from stages.pretraining import plan as stage  # imports torch
 
     dimensions = None if layout is None else _dimensions(layout)
     return stage.make_plan(Parameters(ROOT, scale).load_config(stage.Config), herd, dimensions)
@@ -59,23 +59,23 @@ def _dimensions(text: str) -> dict[str, int]:
     return dict(zip(DIMENSIONS, map(int, text.split("x")), strict=True))
 
 
-def lines(found: Mapping[str, Any]) -> Iterator[str]:
+def format_plan(found: Mapping[str, Any]) -> Iterator[str]:
     """The plan for a terminal."""
     from stages.infrastructure import plan_tables
 
     yield f"Plan of the flagship at scale {found['scale']}"
-    yield from columns(found["table"])
+    yield from format_columns(found["table"])
     yield ""
-    yield from columns(plan_tables.phase_table(found))
+    yield from format_columns(plan_tables.phase_table(found))
     if found["cluster"]["devices"] > 1:
         yield ""
-        yield from columns(plan_tables.layout_table(found) or [{"best for": "no layout fits"}])
+        yield from format_columns(plan_tables.layout_table(found) or [{"best for": "no layout fits"}])
     for problem in found["problems"]:
         yield f"\ncannot run: {problem}"
 
 
-def columns(rows: Sequence[Mapping[str, str]]) -> Iterator[str]:
-    """Rows of text under their names, in columns."""
+def format_columns(rows: Sequence[Mapping[str, str]]) -> Iterator[str]:
+    """Rows of text in aligned columns, below the names of the columns."""
     names = list(rows[0])
     widths = [max(len(name), *(len(row[name]) for row in rows)) for name in names]
     for row in ({name: name for name in names}, *rows):

@@ -24,13 +24,13 @@ from flows.tracking import events
 RESULTS = project.ROOT / "ablations" / "results"
 
 
-def record(run: Path, results: Path, scale: str, date: str, commit: str | None) -> Path:
+def write_record(run: Path, results: Path, scale: str, date: str, commit: str | None) -> Path:
     """Writes the record of a run, named after its claim; returns its path."""
-    found: dict[str, Any] = json.loads(run.read_text(encoding="utf-8"))
-    configuration = hashlib.sha256(canonical_json(found["configuration"]).encode()).hexdigest()[:12]
-    made = {"scale": scale, "date": date, "commit": commit, "configuration": configuration}
+    metrics: dict[str, Any] = json.loads(run.read_text(encoding="utf-8"))
+    configuration = hashlib.sha256(canonical_json(metrics["configuration"]).encode()).hexdigest()[:12]
+    origin = {"scale": scale, "date": date, "commit": commit, "configuration": configuration}
     path = results / run.name
-    artifact.write_json(path, found | {"claim": run.stem, "made": made})
+    artifact.write_json(path, metrics | {"claim": run.stem, "made": origin})
     return path
 
 
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> None:
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
-    path = record(options.run, RESULTS, Parameters(project.ROOT).scale, today, events.git_commit())
+    path = write_record(options.run, RESULTS, Parameters(project.ROOT).scale, today, events.git_commit())
     print(f"recorded in {path.relative_to(project.ROOT)}")
 
 

@@ -27,43 +27,43 @@ from stages.interface import StageError
 
 HOST = "127.0.0.1"
 PORTS = {"prefect": 4200, "mlflow": 5000}
-"""Tried first; where one is taken, the system gives another."""
+"""Preferred ports; if one is taken, the system chooses another."""
 HEALTH = {"prefect": "/api/health", "mlflow": "/health"}
-PATIENCE = 90
-"""Seconds in which a server must answer; a first start creates its database."""
+START_TIMEOUT = 90
+"""Seconds in which a server must answer; the first start creates its database."""
 
 
 def start() -> dict[str, Any]:
-    """Starts the servers that are not running; what .herd/ui.json then holds."""
+    """Starts the servers that are not running; returns what .herd/ui.json then holds."""
     servers = {name: server for name, server in read_addresses().items() if is_running(server)}
     for name in PORTS:
         if name not in servers:
-            servers[name] = _launch(name)
-            _write(servers)  # at once: what has been started can be stopped
+            servers[name] = _start_server(name)
+            _write_servers(servers)  # at once, so that `stop` finds it
     for name, server in servers.items():
-        _await(name, server)
+        _wait_until_healthy(name, server)
     return servers
 
 
 def stop() -> list[str]:
-    """Stops the servers that .herd/ui.json names; the names of those that ran."""
+    """Stops the servers that .herd/ui.json names; returns the names of those that ran."""
     servers = {name: server for name, server in read_addresses().items() if is_running(server)}
-    for sign, patience in ((signal.SIGTERM, 10), (signal.SIGKILL, 5)):
+    for signum, timeout in ((signal.SIGTERM, 10), (signal.SIGKILL, 5)):
         for server in servers.values():
             if is_running(server):
-                os.killpg(server["pid"], sign)  # each leads the group of the processes it has started
-        deadline = time.monotonic() + patience
+                os.killpg(server["pid"], signum)  # a server is the leader of its process group
+        deadline = time.monotonic() + timeout
         while any(is_running(server) for server in servers.values()) and time.monotonic() < deadline:
             time.sleep(0.1)
     ADDRESSES.unlink(missing_ok=True)
     return list(servers)
 
 
-def _launch(name: str) -> dict[str, Any]:
+def _start_server(name: str) -> dict[str, Any]:
     port = _free_port(PORTS[name])
     url = f"http://{HOST}:{port}"
     log = STATE / f"{name}.log"
-    command, settings, page = _prefect(port) if name == "prefect" else _mlflow(port)
+    command, settings, page = _prefect_command(port) if name == "prefect" else _mlflow_command(port)
     with log.open("a") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", *command],
@@ -78,11 +78,11 @@ def _launch(name: str) -> dict[str, Any]:
     return server | ({"api": f"{url}/api"} if name == "prefect" else {})
 
 
-Launch = tuple[list[str], dict[str, str], str]
-"""The words after `python -m`, what the environment has beside `flows.project.environment`, the page to look at."""
+ServerCommand = tuple[list[str], dict[str, str], str]
+"""The arguments of `python -m`, environment variables in addition to those of this project, the page's path."""
 
 
-def _prefect(port: int) -> Launch:
+def _prefect_command(port: int) -> ServerCommand:
     url = f"http://{HOST}:{port}"
     home = STATE / "prefect"
     home.mkdir(parents=True, exist_ok=True)
@@ -96,7 +96,7 @@ def _prefect(port: int) -> Launch:
     return ["prefect", "server", "start", "--host", HOST, "--port", str(port)], settings, "/"
 
 
-def _mlflow(port: int) -> Launch:
+def _mlflow_command(port: int) -> ServerCommand:
     from flows.tracking.mlflow_writer import MlflowWriter, tracking_uri
 
     experiment = MlflowWriter().experiment  # creates the database before two server processes do
@@ -119,8 +119,8 @@ def _mlflow(port: int) -> Launch:
     return command, settings, f"/#/experiments/{experiment}/runs?workflowType=machine_learning"
 
 
-def _await(name: str, server: Mapping[str, Any]) -> None:
-    deadline = time.monotonic() + PATIENCE
+def _wait_until_healthy(name: str, server: Mapping[str, Any]) -> None:
+    deadline = time.monotonic() + START_TIMEOUT
     while not is_healthy(server["url"] + HEALTH[name]):
         if not is_running(server) or time.monotonic() > deadline:
             raise StageError(f"{name} does not answer at {server['url']}; see {server['log']}")
@@ -139,7 +139,7 @@ def _free_port(preferred: int) -> int:
     raise StageError("no free port")
 
 
-def _write(servers: Mapping[str, Any]) -> None:
+def _write_servers(servers: Mapping[str, Any]) -> None:
     draft = ADDRESSES.with_suffix(".new")
     draft.write_text(json.dumps(servers, indent=1))
     draft.replace(ADDRESSES)

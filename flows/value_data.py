@@ -27,7 +27,7 @@ from flows.parameters import Parameters, config_keys, result_parameters
 from stages.interface import Metrics, StageError
 from stages.training.null_context import NullContext
 
-if TYPE_CHECKING:  # torch comes after the number of threads is set
+if TYPE_CHECKING:  # imports torch, which needs the number of threads first
     from stages.pretraining.data_value import AnnealingStart, Valuation
     from stages.training.loader import TokenShards
 
@@ -45,12 +45,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> None:
     project.restart_with_environment()
-    for line in told(valued(project.ROOT, options.path, options.member, options.field, options.share)):
-        print(line)
+    metrics = value_documents(project.ROOT, options.path, options.member, options.field, options.share)
+    print("\n".join(format_metrics(metrics)))
 
 
-class Terminal(NullContext):
-    """The context of a command: a bar, and what is noted, on the screen."""
+class TerminalContext(NullContext):
+    """Shows progress and notes in the terminal."""
 
     def __init__(self, scratch: Path) -> None:
         super().__init__(scratch)
@@ -68,11 +68,11 @@ class Terminal(NullContext):
         tqdm.write(text, file=sys.stderr)
 
 
-def valued(root: Path, path: Path, member: str, field: str, share: float) -> Metrics:
-    """The metrics of `stages.pretraining.data_value`, and documents taken and left out."""
-    for place in INPUTS.values():
-        if not (root / place).exists():
-            raise StageError(f"{place} does not exist; run `dvc repro fit`")
+def value_documents(root: Path, path: Path, member: str, field: str, share: float) -> Metrics:
+    """The metrics of `stages.pretraining.data_value`, and the numbers of documents used and skipped."""
+    for path_of_input in INPUTS.values():
+        if not (root / path_of_input).exists():
+            raise StageError(f"{path_of_input} does not exist; run `dvc repro fit`")
     parameters = Parameters(root)
     os.environ["OMP_NUM_THREADS"] = str(parameters.cluster.threads or len(os.sched_getaffinity(0)))
     import numpy as np
@@ -90,31 +90,31 @@ def valued(root: Path, path: Path, member: str, field: str, share: float) -> Met
     config, valuation = parameters.load_config(initial.Config), Valuation(share=share)
     shards = TokenShards(root / INPUTS["tokens"])
     chat = ChatFormat(bpe.load(root / INPUTS["tokenizer"]))
-    known, documents, left_out = held_out_documents(shards), [], 0
+    held_out, documents, num_skipped = held_out_documents(shards), [], 0
     for text in read_documents(path, field):
         document = np.array(
             [chat.begin_of_text, *chat.encode_text(text), chat.end_of_text], dtype=shards.index["dtype"]
         )
-        if document.tobytes() in known:
-            left_out += 1
+        if document.tobytes() in held_out:
+            num_skipped += 1
         else:
             documents.append(document)
     if not documents:
-        raise StageError(f"{path}: no document is left to value ({left_out} are held out)")
-    plan, new = load_member(root / INPUTS["herd"], member), np.concatenate(documents)
+        raise StageError(f"{path}: no document is left to value ({num_skipped} are held out)")
+    plan, new_tokens = load_member(root / INPUTS["herd"], member), np.concatenate(documents)
     tokens = plan["tokens"] * config.pretraining.annealing
-    plan_annealing(new, config, tokens, valuation)
-    start, scratch = started(root, config, shards, plan, member, valuation)
-    own = scratch / hashlib.sha256(new.tobytes() + str(share).encode()).hexdigest()[:16]
-    metrics = measure_value(new, start, shards, config, tokens, valuation, Terminal(own))
-    shutil.rmtree(own, ignore_errors=True)
-    return metrics | {"documents": len(documents), "held_out_documents": left_out, "member": member, "share": share}
+    plan_annealing(new_tokens, config, tokens, valuation)
+    start, scratch = load_or_train_half(root, config, shards, plan, member, valuation)
+    run_scratch = scratch / hashlib.sha256(new_tokens.tobytes() + str(share).encode()).hexdigest()[:16]
+    metrics = measure_value(new_tokens, start, shards, config, tokens, valuation, TerminalContext(run_scratch))
+    shutil.rmtree(run_scratch, ignore_errors=True)
+    return metrics | {"documents": len(documents), "held_out_documents": num_skipped, "member": member, "share": share}
 
 
-def started(
+def load_or_train_half(
     root: Path, config: Any, shards: "TokenShards", plan: Mapping[str, Any], member: str, valuation: "Valuation"
 ) -> tuple["AnnealingStart", Path]:
-    """The half-trained model, trained unless it lies there for the same parameters, tokens and code; and where."""
+    """The half-trained model, trained unless it is stored for these parameters, tokens and code; and its directory."""
     from stages.model.files import load_model, save_model
     from stages.pretraining.data_value import AnnealingStart, train_half
     from stages.training.optimizer import load_optimizer_state, save_optimizer_state
@@ -126,47 +126,49 @@ def started(
         / "value"
         / artifact.fingerprint("pretraining.value", {"member": member}, result_parameters(type(config), values), inputs)
     )
-    kept, rate = scratch / "model", scratch / "rate.json"
-    if not (rate.exists() and whole(rate)):
-        start = train_half(config, shards, plan, valuation, Terminal(scratch))
-        save_model(start.model, kept, inputs["tokenizer"], config.pretraining.length)
-        save_optimizer_state(start.optimizer_state, kept)
+    model, rate = scratch / "model", scratch / "rate.json"
+    if not is_complete_json(rate):
+        start = train_half(config, shards, plan, valuation, TerminalContext(scratch))
+        save_model(start.model, model, inputs["tokenizer"], config.pretraining.length)
+        save_optimizer_state(start.optimizer_state, model)
         artifact.write_json(rate, start.learning_rate)
         shutil.rmtree(scratch / "half-trained", ignore_errors=True)
-    return AnnealingStart(load_model(kept), load_optimizer_state(kept) or {}, json.loads(rate.read_text())), scratch
+    return AnnealingStart(load_model(model), load_optimizer_state(model) or {}, json.loads(rate.read_text())), scratch
 
 
-def whole(path: Path) -> bool:
-    """Whether a file is JSON to its end."""
+def is_complete_json(path: Path) -> bool:
+    """Whether a file exists and was not cut off."""
     try:
         json.loads(path.read_text())
-    except ValueError:
+    except (FileNotFoundError, ValueError):
         return False
     return True
 
 
-def told(metrics: Metrics) -> Iterator[str]:
-    """The metrics as lines of text."""
+def format_metrics(metrics: Metrics) -> Iterator[str]:
+    """The metrics as a table."""
     yield (
         f"{metrics['documents']:,} documents, {metrics['new_tokens']:,} tokens "
-        f"({metrics['held_out_documents']} held-out documents left out)"
+        f"({metrics['held_out_documents']} held-out documents skipped)"
     )
     yield (
         f"half-trained {metrics['member']} annealed on {metrics['tokens']:,} tokens, "
-        f"{100 * metrics['share']:.0f}% of them new: gone through {metrics['new_epochs']:.1f} times"
+        f"{100 * metrics['share']:.0f}% of them new: {metrics['new_epochs']:.1f} epochs"
     )
     yield "gain in held-out loss, nats per token (above 0: the new data help), 95% over windows:"
     kinds = ("loss_without", "loss_with", "gain")
     yield f"  {'':14} {'without':>8} {'with':>8} {'gain':>8}"
-    yield _line("default mix", *(metrics[kind] for kind in kinds))
+    yield _format_gain("default mix", *(metrics[kind] for kind in kinds))
     for bucket in metrics["gain_by_bucket"]:
-        yield _line(bucket, *(metrics[f"{kind}_by_bucket"][bucket] for kind in kinds))
+        yield _format_gain(bucket, *(metrics[f"{kind}_by_bucket"][bucket] for kind in kinds))
 
 
-def _line(name: str, without: Mapping[str, float], having: Mapping[str, float], gain: Mapping[str, float]) -> str:
-    verdict = "helps" if gain["low"] > 0 else "harms" if gain["high"] < 0 else "not told apart"
+def _format_gain(
+    name: str, without: Mapping[str, float], with_new: Mapping[str, float], gain: Mapping[str, float]
+) -> str:
+    verdict = "helps" if gain["low"] > 0 else "harms" if gain["high"] < 0 else "inconclusive"
     return (
-        f"  {name:14} {without['value']:8.4f} {having['value']:8.4f} {gain['value']:+8.4f} "
+        f"  {name:14} {without['value']:8.4f} {with_new['value']:8.4f} {gain['value']:+8.4f} "
         f"({gain['low']:+.4f} to {gain['high']:+.4f}) {verdict}"
     )
 

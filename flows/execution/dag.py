@@ -1,4 +1,4 @@
-"""What DVC knows of the DAG: its stages and edges, what is stale, and the order of the entries in dvc.lock."""
+"""The DAG as DVC reads it: stages, edges, stale stages, and the order of the entries in dvc.lock."""
 
 import heapq
 import logging
@@ -24,17 +24,17 @@ from stages.interface import StageError
 
 @dataclass(frozen=True)
 class Dag:
-    """The stages that a reproduction of some targets comprises."""
+    """The stages of a reproduction of some targets."""
 
     root: Path
     stages: dict[str, Stage]
     """Name -> stage, in the order in which `dvc repro` would run them."""
     needs: dict[str, list[str]]
-    """Name -> names of the stages that must be done before."""
+    """Name -> names of the stages that must run before."""
 
     @classmethod
     def read(cls, root: Path, targets: Sequence[str] = ()) -> "Dag":
-        """The DAG of `targets` and all they need; without targets, all of dvc.yaml. StageError where DVC refuses it."""
+        """The DAG of `targets` and all they need, or all of dvc.yaml. Raises StageError if DVC refuses it."""
         try:
             repo = Repo(str(root))
             graph = get_active_graph(repo.index.graph)
@@ -48,7 +48,7 @@ class Dag:
         )
 
     def critical_path_lengths(self) -> dict[str, int]:
-        """Name -> the number of stages in the longest chain that begins with it: what to start first."""
+        """Name -> number of stages on the longest path that starts with it."""
         length = dict.fromkeys(self.stages, 1)
         for name in reversed(self.stages):  # a stage comes after those it needs
             for need in self.needs[name]:
@@ -56,18 +56,18 @@ class Dag:
         return length
 
     def priority_order(self) -> list[str]:
-        """All stages in the order in which free workers should look for one to start."""
+        """All stages, those with the longest path below them first."""
         return sorted(self.stages, key=self.critical_path_lengths().__getitem__, reverse=True)
 
     def take_ready(self, waiting: list[str], done: set[str], free: int) -> list[str]:
-        """Takes out of `waiting` the first `free` stages whose needs are all `done`."""
+        """Removes the first `free` stages whose needs are all `done` from `waiting`, and returns them."""
         taken = [name for name in waiting if done.issuperset(self.needs[name])][:free]
         for name in taken:
             waiting.remove(name)
         return taken
 
     def makespan(self, seconds: Mapping[str, float], workers: int) -> float:
-        """Seconds until all stages are done where `workers` run at a time; those not in `seconds` take no time."""
+        """Seconds until all stages are done with `workers` at a time; a stage not in `seconds` takes no time."""
         waiting = self.priority_order()
         running, done, now = list[tuple[float, str]](), set[str](), 0.0
         while waiting or running:
@@ -114,14 +114,14 @@ def is_tracked(stage: Stage) -> bool:
 def sort_lock(root: Path, before: Iterable[str], plan: Iterable[str]) -> None:
     """Puts the entries that dvc.lock has gained since `before` in the order of `plan`.
 
-    DVC appends an entry when its stage is done. Stages that ran side by side are done in any order; this one is that of
-    a plain `dvc repro`, so that both leave the same bytes.
+    DVC appends an entry when its stage is done. Stages that run at the same time end in any order; this is that of a
+    plain `dvc repro`, so that both write the same bytes.
     """
-    now = list(read_lock(root))
-    old = [name for name in before if name in now]
-    gained = [name for name in plan if name in now and name not in old]
-    order = [*old, *gained, *(name for name in now if name not in old and name not in gained)]
-    if order == now:
+    names = list(read_lock(root))
+    previous = [name for name in before if name in names]
+    gained = [name for name in plan if name in names and name not in previous]
+    order = [*previous, *gained, *(name for name in names if name not in previous and name not in gained)]
+    if order == names:
         return
     with modify_yaml(str(root / "dvc.lock")) as lock:
         for name in order:

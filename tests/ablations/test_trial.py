@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flows.record import record
+from flows.record import write_record
 from stages.ablations import document_mask, grouped_queries, mixture_of_experts
 from stages.ablations.trial import Job, TrialConfig, TrialSettings, measure_once
 from stages.scaling.ladder import Architecture, Shape
@@ -89,7 +89,7 @@ def test_a_record_says_when_and_at_which_configuration(tmp_path: Path) -> None:
     run = tmp_path / "arch-02.json"
     run.write_text(json.dumps({"effect": {"value": 1.0}, "configuration": {"a": 1}}))
     results = tmp_path / "results"
-    first = json.loads(record(run, results, "toy", "2026-01-31", "abc").read_text())
+    first = json.loads(write_record(run, results, "toy", "2026-01-31", "abc").read_text())
     assert first["claim"] == "arch-02"
     assert first["made"] | {"configuration": ""} == {
         "scale": "toy",
@@ -98,7 +98,7 @@ def test_a_record_says_when_and_at_which_configuration(tmp_path: Path) -> None:
         "configuration": "",
     }
     run.write_text(json.dumps({"effect": {"value": 1.0}, "configuration": {"a": 2}}))
-    other = json.loads(record(run, results, "toy", "2026-01-31", "abc").read_text())
+    other = json.loads(write_record(run, results, "toy", "2026-01-31", "abc").read_text())
     assert other["made"]["configuration"] != first["made"]["configuration"]
 
 

@@ -97,7 +97,7 @@ def test_every_step_shows_the_tokens_that_the_stage_trained_on(
 
 def lines(module: Any, world: World, step: int, samples: int = 1) -> str:
     inputs, item = inputs_of(world), {"member": "flagship"}
-    return "\n".join(inspect.printed(module, CONFIGS[module], inputs, item, None, step, samples))
+    return "\n".join(inspect.format_samples(module, CONFIGS[module], inputs, item, None, step, samples))
 
 
 def test_a_dialog_is_shown_with_what_counts(world: World) -> None:
@@ -135,7 +135,7 @@ def test_a_text_is_shown_with_bucket_and_window(world: World) -> None:
 
 def test_a_step_that_is_not_there_is_refused(world: World) -> None:
     for step in (0, 7):
-        with pytest.raises(StageError, match=f"--step {step}: there are the steps 1 to 6"):
+        with pytest.raises(StageError, match=f"--step {step}: the steps are 1 to 6"):
             lines(sft, world, step)
     with pytest.raises(StageError, match="run the stage before you inspect it"):
         lines(long_context, world, 1)
@@ -166,7 +166,7 @@ def test_what_is_shown_is_what_the_model_saw_though_parameters_have_changed_sinc
     for made, name in ((world.tokens, "data/tokens"), (world.tokenizer, "models/tokenizer")):
         shutil.copytree(made, project / name)
     shutil.copy(world.herd, project / "data/herd.json")
-    before = list(inspect.seen(project, "pretrain@flagship", 3, 2))
+    before = list(inspect.format_step(project, "pretrain@flagship", 3, 2))
     values = Parameters(project).select(config_keys(initial.Config))
     left = {"models/flagship/initial/manifest.json": {"parameters": values}, "metrics/flagship/initial.json": {}}
     for name, content in left.items():
@@ -174,24 +174,24 @@ def test_what_is_shown_is_what_the_model_saw_though_parameters_have_changed_sinc
         (project / name).write_text(json.dumps(content))
     params = (project / "params.yaml").read_text()
     (project / "params.yaml").write_text(re.sub(r"^seed: \d+", "seed: 77", params, flags=re.M))
-    told, *after = inspect.seen(project, "pretrain@flagship", 3, 2)
-    assert told == "as it was trained; changed since: seed" and after == before
+    heading, *after = inspect.format_step(project, "pretrain@flagship", 3, 2)
+    assert heading == "the samples of the finished training; parameters changed since: seed" and after == before
     (project / "models/flagship/initial/manifest.json").unlink()
-    assert list(inspect.seen(project, "pretrain@flagship", 3, 2)) != before  # what it would see now
+    assert list(inspect.format_step(project, "pretrain@flagship", 3, 2)) != before  # what it would see now
     (project / "models/flagship/initial/manifest.json").write_text("{")
-    with pytest.raises(StageError, match=r"manifest\.json is not whole .*; run `dvc repro pretrain@flagship`"):
-        list(inspect.seen(project, "pretrain@flagship", 3, 2))
+    with pytest.raises(StageError, match=r"manifest\.json is not complete JSON .*; run `dvc repro pretrain@flagship`"):
+        list(inspect.format_step(project, "pretrain@flagship", 3, 2))
 
 
 @pytest.mark.parametrize(
     ("stage", "said"),
     [
-        ("nothing", "nothing: no single stage that trains; there are pretrain@small, "),
-        ("encode", "encode: no single stage that trains"),
-        ("sft", "sft: no single stage"),
+        ("nothing", "nothing: not a single stage that trains; these are pretrain@small, "),
+        ("encode", "encode: not a single stage that trains"),
+        ("sft", "sft: not a single stage"),
         ("member_sft@small", "base does not exist; run `dvc repro member_sft@small`"),
     ],
 )
 def test_a_stage_that_cannot_be_looked_at_is_named(stage: str, said: str, project: Path) -> None:
     with pytest.raises(StageError, match=re.escape(said)):
-        list(inspect.seen(project, stage, 1, 1))
+        list(inspect.format_step(project, stage, 1, 1))

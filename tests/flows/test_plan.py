@@ -21,12 +21,12 @@ STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 
 @pytest.fixture(scope="module")
 def flagship() -> dict[str, Any]:
-    return command.plan("405b")
+    return command.make_plan("405b")
 
 
 @pytest.mark.parametrize("scale", SCALES)
 def test_every_scale_has_a_plan_that_runs(scale: str) -> None:
-    found = command.plan(scale)
+    found = command.make_plan(scale)
     assert found["problems"] == [] and found["fits"]
     assert found["scale"] == scale and "plan.rung" in found["source"]
     json.dumps(found, allow_nan=False)
@@ -92,9 +92,9 @@ def test_json_is_the_whole_plan(capsys: pytest.CaptureFixture[str], tmp_path: Pa
 
 def test_wrong_words_are_refused_in_a_line() -> None:
     with pytest.raises(StageError, match="expected TPxCPxPPxDP"):
-        command.plan("405b", layout="8x1x16")
+        command.make_plan("405b", layout="8x1x16")
     with pytest.raises(StageError, match="scale: 'tiny' is not one of 405b"):
-        command.plan("tiny")
+        command.make_plan("tiny")
     plan = PlannedCluster(**Parameters(ROOT, "405b").resolved["plan"])
     with pytest.raises(StageError, match="no layout for 262,144 tokens, the longest is for 131,072"):
         plan.layout_for(262_144)
@@ -112,7 +112,9 @@ def test_the_stage_of_405b_is_told_what_it_reads() -> None:
 
 def test_the_documented_output_is_what_the_command_prints(flagship: dict[str, Any]) -> None:
     printed = (ROOT / "docs" / "planning.md").read_text().split("$ herd plan --scale 405b\n")[1].split("```")[0]
-    assert printed.strip() == "\n".join(command.lines(flagship)).strip(), "put the new output into docs/planning.md"
+    assert printed.strip() == "\n".join(command.format_plan(flagship)).strip(), (
+        "put the new output into docs/planning.md"
+    )
 
 
 def test_text_is_counted_once_for_each_stage_that_writes_it() -> None:

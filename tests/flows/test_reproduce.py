@@ -1,4 +1,4 @@
-"""flows.reproduce against `dvc repro`, without and with somebody who watches."""
+"""`herd repro` against `dvc repro`, with and without a Prefect server."""
 
 import signal
 import sys
