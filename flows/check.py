@@ -26,7 +26,8 @@ def main(options: argparse.Namespace) -> None:
     check_rounds(resolved[resolved_file()])
     for name, parameters in resolved.items():
         (ROOT / name).parent.mkdir(exist_ok=True)
-        (ROOT / name).write_text(yaml.safe_dump(parameters.resolved, allow_unicode=True), encoding="utf-8")
+        tracked = parameters.tracked(parameters.resolved)
+        (ROOT / name).write_text(yaml.safe_dump(tracked, allow_unicode=True), encoding="utf-8")
 
 
 if __name__ == "__main__":

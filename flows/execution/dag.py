@@ -92,7 +92,7 @@ class Dag:
 
         def is_changed(item: Output) -> bool:
             if isinstance(item, ParamsDependency) and item.def_path in scales:
-                return bool(item.hash_info.value != load(item.def_path).select(item.params))
+                return bool(item.hash_info.value != load(item.def_path).tracked(item.params))
             return bool(item.status())
 
         try:

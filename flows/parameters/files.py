@@ -85,6 +85,11 @@ def leaf_keys(tree: Tree, prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{key}"
 
 
+def with_string_keys(tree: Any) -> Any:
+    """`tree` with a string in place of each key."""
+    return {str(key): with_string_keys(value) for key, value in tree.items()} if isinstance(tree, dict) else tree
+
+
 def has_key(tree: Any, key: str) -> bool:
     """Whether `tree` has a value at a dotted key."""
     return get_value(tree, key, default=_MISSING) is not _MISSING

@@ -66,6 +66,10 @@ class Parameters:
         """The raw values of `keys`."""
         return {key: files.get_value(self.resolved, key) for key in keys}
 
+    def tracked(self, keys: Iterable[str]) -> Tree:
+        """The values of `keys` as `check` writes them for DVC, whose `params diff` fails at keys that are numbers."""
+        return files.with_string_keys(self.select(keys))
+
     def reject_unknown_keys(self, known: Iterable[str]) -> None:
         """Raises ParameterError for a key that belongs to none of the `known` sections."""
         known = sorted(known)
@@ -81,7 +85,7 @@ class Parameters:
         if not (self.root / RESOLVED).exists():
             return
         resolved = files.read_yaml(self.root, RESOLVED)
-        changed = [key for key, value in self.select(keys).items() if files.get_value(resolved, key) != value]
+        changed = [key for key, value in self.tracked(keys).items() if files.get_value(resolved, key) != value]
         if changed:
             raise ParameterError(
                 f"{', '.join(changed)}: changed since {RESOLVED} was written; run `dvc repro check`, or `herd repro`"

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from flows.execution.dag import Dag
 from flows.parameters import ParameterError, Parameters, validate
 from flows.parameters.resolve import RESOLVED
+from tests.flows.project import Project
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -98,9 +100,33 @@ def test_a_stage_does_not_run_with_other_parameters_than_dvc_has_seen(root: Path
     parameters = Parameters(root)
     parameters.check_resolved(["seed", "tokenizer"])  # nothing has been resolved
     (root / RESOLVED).parent.mkdir()
-    (root / RESOLVED).write_text(yaml.safe_dump(parameters.resolved | {"seed": 2}))
-    parameters.check_resolved(["tokenizer"])
+    (root / RESOLVED).write_text(yaml.safe_dump(parameters.tracked(parameters.resolved) | {"seed": 2}))
+    parameters.check_resolved(["tokenizer", "curation.heuristics"])
     with pytest.raises(
         ParameterError, match=r"seed: changed since data/parameters\.yaml was written; run `dvc repro check`"
     ):
         parameters.check_resolved(["seed", "tokenizer"])
+
+
+def test_a_changed_parameter_concerns_only_the_stages_that_read_it(project: Project) -> None:
+    seed = 'seed: Annotated[int, "seed"]'
+    project.edit("stages/mini/source.py", seed, f'{seed}\n    rounds: Annotated[int, "posttraining.rounds"]')
+    check = "{cmd: python -m flows.check, deps: [params.yaml, scales], outs: [data/parameters.yaml]}"
+    project.edit("dvc.yaml", "stages:\n", f"stages:\n  check: {check}\n")
+    project.edit("dvc.yaml", "params: [seed]", "params: [{data/parameters.yaml: [seed, posttraining.rounds]}]")
+    project.edit(
+        "dvc.yaml", '[trouble, {"scales/${scale}.yaml": [train]}]', "[{data/parameters.yaml: [trouble, train]}]"
+    )
+    project.repro(HERD_TRACKING="off")
+    assert Dag.read(project.root).stale() == []
+
+    project.edit("params.yaml", "scale: smoke", "cluster: {workers: 2}\nscale: smoke")
+    assert Dag.read(project.root).stale() == ["check"]
+    assert project.repro(HERD_TRACKING="off").count("didn't change") == 5
+
+    project.edit("scales/smoke.yaml", "rate: 0.5", "rate: 0.25")
+    project.edit("params.yaml", "trouble:", "# the same value in another file\nposttraining: {rounds: 1}\ntrouble:")
+    project.edit("scales/smoke.yaml", "posttraining: {rounds: 1}\n", "")
+    assert Dag.read(project.root).stale() == ["check", "train@small", "train@flagship", "report"]
+    output = project.repro(HERD_TRACKING="off")
+    assert "'source' didn't change" in output and "'count' didn't change" in output
