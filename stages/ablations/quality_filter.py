@@ -42,7 +42,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     variants = {
         "best": [document for document in documents if document["quality"] >= threshold],
         "random": documents,
-        "pipeline": [each for each in documents if classify.low(each, quality, judge.threshold) is None],
+        "pipeline": [each for each in documents if classify.low_quality(each, quality, judge.threshold) is None],
     }
     share = 100 * len(variants["pipeline"]) / len(documents)
     quantity = f"loss on random documents minus on the best {100 * options.keep:.0f}% by quality, equal tokens"

@@ -1,8 +1,8 @@
-"""Gives each document its quality, its domain and its bucket, and drops those of low quality (paper 3.1.1, 3.1.2).
+"""Assigns quality, domain and bucket to each document, and drops documents of low quality (paper 3.1.1, 3.1.2).
 
-Three classifiers: the first knows what an encyclopaedia refers to, the second what a judge approves of, the third tells
-mathematics, reasoning and code from general text. One pass gathers what they are trained on, one scores, by models that
-were trained on other documents, and one drops what is low by its score or by its place within its language.
+Three classifiers: would an encyclopaedia refer to the page, would a judge approve it, and its domain (general,
+mathematics, reasoning, code). The first pass collects training examples, the second scores with models trained on other
+documents, the third drops documents with a low score or a low percentile within their language.
 """
 
 from collections import Counter
@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 
 from stages.curation import documents
 from stages.curation.classification import bucket, classifier, judge, quality
-from stages.curation.classification.classifier import Labelled, Model, auc, label_of
-from stages.curation.classification.ranking import Ranking, place
+from stages.curation.classification.classifier import LabelledDocument, Model, roc_auc, weak_label
+from stages.curation.classification.ranking import ScoreHistogram, percentile
 from stages.curation.documents import CLASSIFIED, FilterStats, Removal
 from stages.interface import Context, Metrics, Paths, Section, StageError
 
@@ -41,81 +41,81 @@ class Config:
     classify: Annotated[Classify, "curation.classify"]
 
 
-class Gathering(NamedTuple):
-    """One document file to take training examples from."""
+class ExampleShard(NamedTuple):
+    """One document file to collect training examples from."""
 
     source: Path
-    documents: int
-    """In all files."""
+    num_documents: int
+    """Documents in all files."""
     options: Classify
 
 
 class Examples(NamedTuple):
-    """What each classifier is trained on."""
+    """Training examples of each classifier."""
 
-    quality: list[Labelled]
-    judge: list[Labelled]
-    bucket: list[Labelled]
+    quality: list[LabelledDocument]
+    judge: list[LabelledDocument]
+    bucket: list[LabelledDocument]
 
 
 class Shard(NamedTuple):
-    """One document file to score, and the one to write."""
+    """One document file to score, and its output file."""
 
     source: Path
     output: Path
     models: Mapping[str, Model]
-    """By the names of Examples."""
+    """By the field names of Examples."""
     options: Classify
 
 
-class Scored(NamedTuple):
-    """What the classifiers say of one file's documents."""
+class ShardScores(NamedTuple):
+    """Scores of one file."""
 
     labelled: list[tuple[str, str, str, tuple[float, ...]]]
-    """(id, classifier, label, probabilities) of those with a label."""
-    ranking: Ranking
+    """(id, classifier, label, probabilities) of the documents with a label."""
+    histogram: ScoreHistogram
 
 
 class Selection(NamedTuple):
-    """One file of scored documents to drop those of low quality from."""
+    """One file of scored documents to filter."""
 
     path: Path
-    places: Mapping[str, np.ndarray]
+    percentiles: Mapping[str, np.ndarray]
     options: quality.Quality
-    judged: float
-    """Least approval."""
+    min_approval: float
 
 
-class Outcome(NamedTuple):
-    """What became of one file's documents."""
+class SelectionResult(NamedTuple):
+    """Kept and dropped documents of one file."""
 
     stats: FilterStats
     kept: list[tuple[str, str, str, str, int]]
-    """(source, language, domain, bucket, bytes) of each document that stays."""
+    """(source, language, domain, bucket, bytes) of each kept document."""
     dropped: Counter[str]
-    """By source."""
+    """Documents by source."""
 
 
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
-    """Reads `documents`, writes them with the columns of CLASSIFIED, file by file; topics have their own stage."""
+    """Reads `documents`, writes them with the columns of CLASSIFIED, file by file; stage topics adds topics."""
     options = config.classify
     files = documents.document_files(inputs["documents"])
-    number = sum(pq.read_metadata(file).num_rows for file in files)
-    gathered = context.map("examples", gather, [Gathering(file, number, options) for file in files], kind="process")
-    rows = Examples(*([row for part in gathered for row in part[kind]] for kind in range(3)))
-    models = classifier.cross_fit(rows._asdict(), options.features, context)
+    num_documents = sum(pq.read_metadata(file).num_rows for file in files)
+    example_shards = [ExampleShard(file, num_documents, options) for file in files]
+    collected = context.map("examples", collect_examples, example_shards, kind="process")
+    examples = Examples(*([example for part in collected for example in part[kind]] for kind in range(3)))
+    models = classifier.cross_fit(examples._asdict(), options.features, context)
     work = [Shard(file, outputs["documents"] / file.name, models, options) for file in files]
-    scored, ranking = [], Ranking()
-    for found in context.map("score", score_shard, work, kind="process"):
-        scored += found.labelled
-        ranking.add(found.ranking)
-    places = ranking.places()
-    selections = [Selection(shard.output, places, options.quality, options.judge.threshold) for shard in work]
+    scored, histogram = [], ScoreHistogram()
+    for scores in context.map("score", score_shard, work, kind="process"):
+        scored += scores.labelled
+        histogram.merge(scores.histogram)
+    percentiles = histogram.percentiles()
+    selections = [Selection(shard.output, percentiles, options.quality, options.judge.threshold) for shard in work]
     stats, kept, dropped = FilterStats(), [], Counter[str]()
-    for outcome in context.map("select", select_shard, selections, kind="process"):
-        stats.merge(outcome.stats)
-        kept += outcome.kept
-        dropped.update(outcome.dropped)
+    for result in context.map("select", select_shard, selections, kind="process"):
+        stats.merge(result.stats)
+        kept += result.kept
+        dropped.update(result.dropped)
     if not stats.documents_out:
         raise StageError("curation.classify: nothing left; lower curation.classify.quality.threshold")
     stats.write(outputs["documents"])
@@ -123,132 +123,135 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     context.table("funnel", metrics["funnel"])
     thresholds = {"quality": options.quality.threshold, "judge": options.judge.threshold}
     return metrics | {
-        "buckets": _sizes(kept, 3, bucket.BUCKETS),
-        "domains": _sizes(kept, 2, bucket.DOMAINS),
-        "languages": dict(sorted(Counter(row[1] for row in kept).items())),
-        "sources": _by_source(kept, dropped),
-        "classifier": _sorting(scored, models["bucket"].classes),
-        **{name: _ranking(scored, name, models[name]) | {"threshold": thresholds[name]} for name in thresholds},
+        "buckets": _sizes_by_column(kept, 3, bucket.BUCKETS),
+        "domains": _sizes_by_column(kept, 2, bucket.DOMAINS),
+        "languages": dict(sorted(Counter(language for _, language, _, _, _ in kept).items())),
+        "sources": _counts_by_source(kept, dropped),
+        "classifier": _domain_metrics(scored, models["bucket"].classes),
+        **{name: _binary_metrics(scored, name, models[name]) | {"threshold": thresholds[name]} for name in thresholds},
     }
 
 
-def gather(work: Gathering) -> Examples:
-    """The labelled documents of one file, of those that are sampled."""
+def collect_examples(work: ExampleShard) -> Examples:
+    """The labelled documents in the sample of one file."""
     options = work.options
     rows = [
         document
         for document in documents.read_documents(work.source)
-        if classifier.sampled(document["id"], options.features.sample, work.documents)
+        if classifier.is_sampled(document["id"], options.features.sample, work.num_documents)
     ]
     quality_sources, domain_sources = options.quality.sources_by_label(), options.bucket.sources_by_domain()
     labels: dict[str, Sequence[str | None]] = {
-        "quality": [label_of(row["source"], quality_sources) for row in rows],
-        "judge": ["approved" if approved else "refused" for approved in judge.verdicts(rows, options.judge)],
-        "bucket": [label_of(row["source"], domain_sources) for row in rows]
+        "quality": [weak_label(row["source"], quality_sources) for row in rows],
+        "judge": ["approved" if approved else "refused" for approved in judge.judge_documents(rows, options.judge)],
+        "bucket": [weak_label(row["source"], domain_sources) for row in rows]
         if options.judge.kind == "rules"
-        else judge.ask(rows, bucket.QUESTION, bucket.DOMAINS, options.judge),
+        else judge.ask_endpoint(rows, bucket.QUESTION, bucket.DOMAINS, options.judge),
     }
-    found = Examples([], [], [])
+    examples = Examples([], [], [])
     for number, document in enumerate(rows):
         features = classifier.features(document, options.features)
         for name in Examples._fields:
             label = labels[name][number]
             if label is not None and len(features):
-                getattr(found, name).append(Labelled(document["id"], document["source"], label, features))
-    return found
+                getattr(examples, name).append(LabelledDocument(document["id"], document["source"], label, features))
+    return examples
 
 
-def score_shard(shard: Shard) -> Scored:
-    """Scores one file; its result depends on nothing but its documents and the models."""
+def score_shard(shard: Shard) -> ShardScores:
+    """Scores one file. The result depends on its documents and the models only."""
     options = shard.options
     quality_sources, domain_sources = options.quality.sources_by_label(), options.bucket.sources_by_domain()
-    encyclopaedia, approval, sorting = (shard.models[name] for name in Examples._fields)
-    found = Scored([], Ranking())
+    quality_model, judge_model, domain_model = (shard.models[name] for name in Examples._fields)
+    scores = ShardScores([], ScoreHistogram())
     rows = documents.read_documents(shard.source)
     for document in rows:
         features = classifier.features(document, options.features)
-        given = [model.probabilities(document["id"], features) for model in (encyclopaedia, approval, sorting)]
-        score = float(given[0][encyclopaedia.classes.index("positive")])
-        domain = bucket.likeliest(sorting.classes, given[2])
+        models = (quality_model, judge_model, domain_model)
+        probabilities = [model.predict_proba(document["id"], features) for model in models]
+        score = float(probabilities[0][quality_model.classes.index("positive")])
+        domain = bucket.most_likely_domain(domain_model.classes, probabilities[2])
         document |= {
             "quality": score,
-            "judged": float(given[1][approval.classes.index("approved")]),
+            "judged": float(probabilities[1][judge_model.classes.index("approved")]),
             "domain": domain,
-            "bucket": bucket.assign(document, domain, options.bucket),
+            "bucket": bucket.assign_bucket(document, domain, options.bucket),
         }
-        found.ranking.count(document["language"], score)
+        scores.histogram.add_score(document["language"], score)
         labels = {
-            "quality": label_of(document["source"], quality_sources),
-            "bucket": label_of(document["source"], domain_sources),
+            "quality": weak_label(document["source"], quality_sources),
+            "bucket": weak_label(document["source"], domain_sources),
         }
         if options.judge.kind == "rules":
-            labels["judge"] = "approved" if judge.approves(document) else "refused"
+            labels["judge"] = "approved" if judge.is_approved_by_rules(document) else "refused"
         for number, kind in enumerate(Examples._fields):
             if label := labels.get(kind):
-                found.labelled.append((document["id"], kind, label, tuple(given[number].tolist())))
+                scores.labelled.append((document["id"], kind, label, tuple(probabilities[number].tolist())))
     documents.write_documents(shard.output, rows, CLASSIFIED)
-    return found
+    return scores
 
 
-def select_shard(work: Selection) -> Outcome:
-    """Ranks the documents of one scored file and drops the low ones, in place."""
-    outcome = Outcome(FilterStats(), [], Counter())
+def select_shard(work: Selection) -> SelectionResult:
+    """Adds the percentile to the documents of one scored file, and drops those of low quality, in place."""
+    result = SelectionResult(FilterStats(), [], Counter())
 
-    def judge(document: documents.Document) -> Removal | None:
-        document["rank"] = place(work.places, document["language"], document["quality"])
-        cut = low(document, work.options, work.judged)
-        if cut:
-            outcome.dropped[document["source"]] += 1
-        return cut
+    def rule(document: documents.Document) -> Removal | None:
+        document["rank"] = percentile(work.percentiles, document["language"], document["quality"])
+        removal = low_quality(document, work.options, work.min_approval)
+        if removal:
+            result.dropped[document["source"]] += 1
+        return removal
 
-    kept = list(documents.filter_documents(documents.read_documents(work.path), judge, outcome.stats))
+    kept = list(documents.filter_documents(documents.read_documents(work.path), rule, result.stats))
     documents.write_documents(work.path, kept, CLASSIFIED)
     names = ("source", "language", "domain", "bucket")
-    outcome.kept.extend((*(row[name] for name in names), documents.num_bytes(row["text"])) for row in kept)
-    return outcome
+    result.kept.extend((*(row[name] for name in names), documents.num_bytes(row["text"])) for row in kept)
+    return result
 
 
-def low(document: documents.Document, options: quality.Quality, judged: float) -> Removal | None:
-    """Why the quality of a scored and ranked document is too low, or None; judged: least approval."""
+def low_quality(document: documents.Document, options: quality.Quality, min_approval: float) -> Removal | None:
+    """Why the quality of a scored document is too low, or None."""
     if document["bucket"] in options.buckets:
         if document["quality"] < options.threshold:
             return Removal("quality", "low score")
-        if document["judged"] < judged:
+        if document["judged"] < min_approval:
             return Removal("judge", "low score")
     if document["bucket"] == "multilingual" and document["rank"] < options.lowest:
         return Removal("ranking", "low in its language")
     return None
 
 
-def _ranking(scored: Sequence[tuple[str, str, str, tuple[float, ...]]], name: str, model: Model) -> dict[str, Any]:
-    """How well a classifier of two classes ranks the labelled documents, none of which it was trained on."""
-    good = {"quality": "positive", "judge": "approved"}[name]
+def _binary_metrics(
+    scored: Sequence[tuple[str, str, str, tuple[float, ...]]], name: str, model: Model
+) -> dict[str, Any]:
+    """ROC metrics of a binary classifier on labelled documents that it was not trained on."""
+    positive_label = {"quality": "positive", "judge": "approved"}[name]
     rows = sorted(row for row in scored if row[1] == name)
-    scores = np.array([row[3][model.classes.index(good)] for row in rows])
-    positive = np.array([row[2] == good for row in rows], bool)
+    scores = np.array([row[3][model.classes.index(positive_label)] for row in rows])
+    positive = np.array([row[2] == positive_label for row in rows], bool)
     return {
-        "auc": auc(scores, positive),
-        "roc": classifier.roc(scores, positive),
+        "auc": roc_auc(scores, positive),
+        "roc": classifier.roc_curve(scores, positive),
         "positive": int(positive.sum()),
         "negative": int((~positive).sum()),
     }
 
 
-def _sorting(scored: Sequence[tuple[str, str, str, tuple[float, ...]]], classes: list[str]) -> dict[str, Any]:
-    """Confusion of the domain classifier on the labelled documents, and the area under the ROC curve of each class."""
+def _domain_metrics(scored: Sequence[tuple[str, str, str, tuple[float, ...]]], classes: list[str]) -> dict[str, Any]:
+    """Confusion matrix of the domain classifier on labelled documents, and the area under the ROC curve per class."""
     rows = sorted(row for row in scored if row[1] == "bucket")
     table = np.array([row[3] for row in rows])
-    pairs = Counter((row[2], bucket.likeliest(classes, np.array(row[3]))) for row in rows)
+    pairs = Counter((row[2], bucket.most_likely_domain(classes, np.array(row[3]))) for row in rows)
     return {
         "confusion": {true: {name: pairs[true, name] for name in classes} for true in classes},
         "auc": {
-            name: auc(table[:, column], np.array([row[2] == name for row in rows]))
+            name: roc_auc(table[:, column], np.array([row[2] == name for row in rows]))
             for column, name in enumerate(classes)
         },
     }
 
 
-def _sizes(
+def _sizes_by_column(
     kept: Sequence[tuple[str, str, str, str, int]], column: int, names: Sequence[str]
 ) -> dict[str, dict[str, int]]:
     """Documents and bytes by domain (column 2) or bucket (3)."""
@@ -256,7 +259,9 @@ def _sizes(
     return {name: {"documents": len(rows), "bytes": sum(row[4] for row in rows)} for name, rows in chosen.items()}
 
 
-def _by_source(kept: Sequence[tuple[str, str, str, str, int]], dropped: Counter[str]) -> dict[str, dict[str, int]]:
+def _counts_by_source(
+    kept: Sequence[tuple[str, str, str, str, int]], dropped: Counter[str]
+) -> dict[str, dict[str, int]]:
     counts = Counter((source, name) for source, _, _, name, _ in kept)
     counts.update({(source, "dropped"): number for source, number in dropped.items()})
     found: dict[str, dict[str, int]] = {}

@@ -1,7 +1,7 @@
-"""Rules of thumb against text that no one wrote to be read (paper 3.1.1, heuristic filtering).
+"""Heuristic filters for low-quality text (paper 3.1.1, heuristic filtering).
 
-Repetition, dirty words, statistics of words and lines, and last the divergence of a document's words from those of its
-kind. Code, worked math and exercises repeat by nature and have thresholds of their own.
+Repetition, dirty words, statistics of words and lines, then the divergence of a document's words from other documents.
+Code, math and exercises repeat more than prose and have their own thresholds.
 """
 
 import re
@@ -17,8 +17,9 @@ from stages.curation import documents
 from stages.curation.documents import Document, FilterStats, Removal
 from stages.curation.filters import dirty_words, divergence
 from stages.curation.filters.divergence import Divergence
-from stages.curation.filters.repetition import Repetition, Share, repetition
+from stages.curation.filters.repetition import Repetition, Share, find_repetition
 from stages.curation.lines import prose_lines
+from stages.curation.ngrams import UNSPACED_SCRIPTS
 from stages.interface import Context, Metrics, Paths, Section, StageError
 
 STEPS = ("rules", "divergence")
@@ -29,42 +30,41 @@ class Heuristics(Section):
     """Thresholds by domain of text."""
 
     words: dict[Domain, tuple[int, int]]
-    """Fewest and most words of a document (assumption; Gopher: 50 to 100,000, for whole web pages)."""
+    """Minimum and maximum number of words (assumption; Gopher: 50 to 100,000, for whole web pages)."""
 
     word_length: tuple[float, float]
-    """Least and largest mean length of a word of prose, in characters (assumption: Gopher's values)."""
+    """Minimum and maximum mean word length of prose, in characters (assumption: Gopher's values)."""
 
     symbols: Share
-    """Most hash signs and ellipses per word of prose (assumption: Gopher's value)."""
+    """Maximum number of hash signs and ellipses per word of prose (assumption: Gopher's value)."""
 
     ellipsis_lines: Share
-    """Largest share of lines of prose that end with an ellipsis (assumption: Gopher's value)."""
+    """Maximum share of lines of prose that end with an ellipsis (assumption: Gopher's value)."""
 
     alphabetic: Share
-    """Smallest share of the words of prose that hold a letter (assumption: Gopher asks for 0.8)."""
+    """Minimum share of words of prose with a letter (assumption: Gopher asks for 0.8)."""
 
     code_line: int
-    """Longest line of code, in characters: longer ones are data or minified (assumption)."""
+    """Maximum line length of code, in characters; longer lines are data or minified code (assumption)."""
 
     code_alphanumeric: Share
-    """Smallest share of letters and digits in code (assumption)."""
+    """Minimum share of letters and digits in code (assumption)."""
 
     math_words: Share
-    """Share of words that are numbers or operators from which on a text counts as math (assumption)."""
+    """Minimum share of numbers and operators among the words of math (assumption)."""
 
     exercise_marks: Annotated[float, Field(gt=0)]
-    """Question marks and labels of questions and answers per 100 words from which on a text counts as exercises
-    (assumption)."""
+    """Minimum number of question marks and labels of questions and answers per 100 words of exercises (assumption)."""
 
     exercise_words: Annotated[float, Field(gt=0)]
-    """Median words per sentence up to which a text counts as exercises (assumption)."""
+    """Maximum median of words per sentence of exercises (assumption)."""
 
     dirty_count: Annotated[int, Field(ge=0)]
-    """Documents with more dirty words than this may be dropped (assumption; 3.1.1 names the measure, for adult pages
-    that no domain list covers)."""
+    """Documents with more dirty words may be dropped (assumption; 3.1.1 names the measure, for adult pages that no
+    domain list covers)..."""
 
     dirty_density: Annotated[float, Field(ge=0)]
-    """... if there are also more than this many per 1,000 words (assumption)."""
+    """... if they also have more per 1,000 words than this (assumption)."""
 
     repetition: dict[Domain, Repetition]
 
@@ -77,7 +77,7 @@ class Config:
 
 
 class Shard(NamedTuple):
-    """One document file to read, and the one to write."""
+    """One document file to filter, and its output file."""
 
     source: Path
     output: Path
@@ -85,38 +85,38 @@ class Shard(NamedTuple):
     limits: Heuristics
 
 
-class Outcome(NamedTuple):
-    """The stats of one shard, and how often each kind of document has each word."""
+class ShardResult(NamedTuple):
+    """Statistics of one shard, and word counts by kind of document."""
 
     stats: FilterStats
-    words: divergence.Words
+    words: divergence.WordCounts
 
 
 NUMBER = re.compile(r"\d|^[-+*/=<>^%()]+$")
 LETTER = re.compile(r"[^\W\d_]")
 SENTENCE = re.compile(r"[^.?!:\n]+[.?!:\n]?")
-"""A sentence, or what follows the last: an end that must be there is looked for once per character where none is."""
+"""A sentence, or the text after the last one; a mandatory end would take quadratic time in text without ends."""
 QUESTION = re.compile(r"\b[QA]:")
-WIDE = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]")
+UNSPACED = re.compile(f"[{UNSPACED_SCRIPTS}]")
 
 
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
-    """Reads and writes `documents`, file by file: a pass for the rules, one for the divergence, one for its cuts."""
+    """Reads and writes `documents`, file by file: a pass for rules, one for divergence, one to remove outliers."""
     limits = config.heuristics
     dirty = dirty_words.load()
     files = documents.document_files(inputs["documents"])
     work = [Shard(file, outputs["documents"] / file.name, dirty, limits) for file in files]
-    stats, words = FilterStats(), divergence.Words(limits.divergence.hash_bits)
-    for outcome in context.map("rules", filter_shard, work, kind="process"):
-        stats.merge(outcome.stats)
-        words.add(outcome.words)
+    stats, words = FilterStats(), divergence.WordCounts(limits.divergence.hash_bits)
+    for result in context.map("rules", filter_shard, work, kind="process"):
+        stats.merge(result.stats)
+        words.merge(result.words)
     reference = words.frequencies()
     scoring = [divergence.Shard(shard.output, reference, limits.divergence) for shard in work]
     scores = context.map("divergence", score_shard, [(shard, limits) for shard in scoring], kind="process")
-    outliers = divergence.outliers(scores, limits.divergence)
+    outliers = divergence.find_outliers(scores, limits.divergence)
     for shard, rows in zip(work, outliers.rows, strict=True):
         if rows:
-            documents.remove_from_file(shard.output, partial(_outlier, set(rows)), stats)
+            documents.remove_from_file(shard.output, partial(_outlier_rule, set(rows)), stats)
     if not stats.documents_out:
         raise StageError(
             f"curation.heuristics: nothing left of {stats.documents_in} documents; loosen curation.heuristics"
@@ -127,22 +127,23 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     return metrics
 
 
-def filter_shard(shard: Shard) -> Outcome:
-    """Applies the rules to one file and counts the words of what stays."""
-    stats, words = FilterStats(), divergence.Words(shard.limits.divergence.hash_bits)
+def filter_shard(shard: Shard) -> ShardResult:
+    """Applies the rules to one file, and counts the words of the kept documents."""
+    limits = shard.limits
+    stats, words = FilterStats(), divergence.WordCounts(limits.divergence.hash_bits)
 
     def rule(document: Document) -> Removal | None:
-        look = view(document, shard.limits)
-        if reason := judge(look, shard.limits) or shard.dirty.judge(
-            look.text, shard.limits.dirty_count, shard.limits.dirty_density
-        ):
+        view = make_view(document, limits)
+        reason = broken_rule(view, limits)
+        reason = reason or shard.dirty.find_reason(view.text, limits.dirty_count, limits.dirty_density)
+        if reason:
             return Removal("rules", reason)
-        words.count(kind(document, look), look.words)
+        words.add_document(kind_of(document, view), view.words)
         return None
 
     kept = list(documents.filter_documents(documents.read_documents(shard.source), rule, stats))
     documents.write_documents(shard.output, kept)
-    return Outcome(stats, words)
+    return ShardResult(stats, words)
 
 
 def score_shard(work: tuple[divergence.Shard, Heuristics]) -> list[divergence.Score]:
@@ -150,73 +151,73 @@ def score_shard(work: tuple[divergence.Shard, Heuristics]) -> list[divergence.Sc
     shard, limits = work
     scores = []
     for document in documents.read_documents(shard.source):
-        look = view(document, limits)
-        scores.append(divergence.score(kind(document, look), look.words, shard))
+        view = make_view(document, limits)
+        scores.append(divergence.score(kind_of(document, view), view.words, shard))
     return scores
 
 
-def _outlier(rows: set[int], row: int, document: Document) -> Removal | None:
+def _outlier_rule(rows: set[int], row: int, document: Document) -> Removal | None:
     return Removal("divergence", "outlier words") if row in rows else None
 
 
-class View(NamedTuple):
-    """What the rules look at."""
+class TextView(NamedTuple):
+    """The parts of a document that the rules use."""
 
     text: str
     words: list[str]
-    letters: int
-    """Words that hold a letter."""
+    num_alphabetic: int
+    """Words with a letter."""
     domain: Domain
 
 
-def kind(document: Document, look: View) -> divergence.Kind:
-    """The documents whose words are compared: one language, one domain."""
-    return document["language"], look.domain
+def kind_of(document: Document, view: TextView) -> divergence.Kind:
+    """Language and domain: the documents whose words are compared."""
+    return document["language"], view.domain
 
 
-def view(document: Document, limits: Heuristics) -> View:
-    """The text by which a document is judged, its words and its domain."""
+def make_view(document: Document, limits: Heuristics) -> TextView:
+    """The text, words and domain of a document."""
     text = document["text"]
     if document["media"] != "code" and document["code"]:
-        # What prose holds of code is judged neither as prose nor as code.
+        # Code inside prose is ignored.
         text = "\n".join(prose_lines(document))
-    # Scripts that write no spaces: a character stands for a word.
-    words = (WIDE.sub(r" \g<0> ", text) if WIDE.search(text) else text).split()
-    signs = [word for word in words if not (word.isalpha() or LETTER.search(word))]
-    domain = domain_of(document, text, words, signs, limits)
+    # In scripts without spaces each character is a word.
+    words = (UNSPACED.sub(r" \g<0> ", text) if UNSPACED.search(text) else text).split()
+    symbols = [word for word in words if not (word.isalpha() or LETTER.search(word))]
+    domain = domain_of(document, text, words, symbols, limits)
     if domain == "code":
         text = document["text"]
-        return View(text, text.split(), 0, domain)
-    return View(text, words, len(words) - len(signs), domain)
+        return TextView(text, text.split(), 0, domain)
+    return TextView(text, words, len(words) - len(symbols), domain)
 
 
-def judge(look: View, limits: Heuristics) -> str | None:
-    """The name of the first rule a document breaks, or None."""
-    text, words, letters, domain = look
+def broken_rule(view: TextView, limits: Heuristics) -> str | None:
+    """The name of the first rule that a document breaks, or None."""
+    text, words, num_alphabetic, domain = view
     least, most = limits.words[domain]
     if len(words) < least:
         return "too few words"
     if len(words) > most:
         return "too many words"
-    if domain == "prose" and (reason := _prose(text, words, letters, limits)):
+    if domain == "prose" and (reason := _broken_prose_rule(text, words, num_alphabetic, limits)):
         return reason
-    if domain == "code" and (reason := _code(text, limits)):
+    if domain == "code" and (reason := _broken_code_rule(text, limits)):
         return reason
-    return repetition(text, words, limits.repetition[domain])
+    return find_repetition(text, words, limits.repetition[domain])
 
 
-def domain_of(document: Document, prose: str, words: list[str], signs: list[str], limits: Heuristics) -> Domain:
-    """Which set of rules applies; `prose` is the text without its code, `signs` those of its words without a letter."""
+def domain_of(document: Document, prose: str, words: list[str], symbols: list[str], limits: Heuristics) -> Domain:
+    """The set of rules that applies; `prose`: the text without code, `symbols`: its words without a letter."""
     lines = document["text"].count("\n") + 1
     if document["media"] == "code" or 2 * sum(last - first + 1 for first, last in document["code"]) > lines:
         return "code"
-    if sum(NUMBER.search(word) is not None for word in signs) >= limits.math_words * len(words) > 0:
+    if sum(NUMBER.search(word) is not None for word in symbols) >= limits.math_words * len(words) > 0:
         return "math"
-    return "exercises" if _exercises(prose, limits) else "prose"
+    return "exercises" if _is_exercises(prose, limits) else "prose"
 
 
-def _exercises(text: str, limits: Heuristics) -> bool:
-    """Many questions and answers, or mostly very short sentences: menus are short, too, but have no full stops."""
+def _is_exercises(text: str, limits: Heuristics) -> bool:
+    """Whether a text has many questions and answers, or mostly very short sentences with full stops (unlike menus)."""
     marks = text.count("?") + (len(QUESTION.findall(text)) if "Q:" in text or "A:" in text else 0)
     if 100 * marks >= limits.exercise_marks * len(text.split()):
         return True
@@ -226,9 +227,9 @@ def _exercises(text: str, limits: Heuristics) -> bool:
     return 2 * len(ended) > len(sentences) and float(np.median(lengths)) <= limits.exercise_words
 
 
-def _prose(text: str, words: list[str], letters: int, limits: Heuristics) -> str | None:
+def _broken_prose_rule(text: str, words: list[str], num_alphabetic: int, limits: Heuristics) -> str | None:
     mean = sum(map(len, words)) / len(words)
-    if not limits.word_length[0] <= mean <= limits.word_length[1] and not WIDE.search(text):
+    if not limits.word_length[0] <= mean <= limits.word_length[1] and not UNSPACED.search(text):
         return "word length"
     symbols = text.count("#") + text.count("...") + text.count("\u2026")
     if symbols > limits.symbols * len(words):
@@ -236,12 +237,12 @@ def _prose(text: str, words: list[str], letters: int, limits: Heuristics) -> str
     lines = text.split("\n")
     if sum(line.endswith(("...", "\u2026")) for line in lines) > limits.ellipsis_lines * len(lines):
         return "ellipsis lines"
-    if letters < limits.alphabetic * len(words):
+    if num_alphabetic < limits.alphabetic * len(words):
         return "few alphabetic words"
     return None
 
 
-def _code(text: str, limits: Heuristics) -> str | None:
+def _broken_code_rule(text: str, limits: Heuristics) -> str | None:
     if max(map(len, text.split("\n"))) > limits.code_line:
         return "long line of code"
     if sum(map(str.isalnum, text)) < limits.code_alphanumeric * len(text):

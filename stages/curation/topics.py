@@ -21,7 +21,7 @@ from pydantic import Field, model_validator
 from stages import statistics
 from stages.curation import documents
 from stages.curation.classification import classifier, judge
-from stages.curation.classification.classifier import Features, Labelled, Model
+from stages.curation.classification.classifier import Features, LabelledDocument, Model
 from stages.curation.documents import CLASSIFIED, Document, FilterStats, Removal
 from stages.interface import Context, Metrics, Paths, Section
 
@@ -145,7 +145,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     }
 
 
-def gather(work: Gathering) -> list[Labelled]:
+def gather(work: Gathering) -> list[LabelledDocument]:
     """The examples of one file."""
     config = work.config
     rows = [
@@ -153,15 +153,15 @@ def gather(work: Gathering) -> list[Labelled]:
         for document in documents.read_documents(work.source)
         if is_general(document)
         and section(document["url"], config.topics) is None
-        and classifier.sampled(document["id"], config.topics.features.sample, work.documents)
+        and classifier.is_sampled(document["id"], config.topics.features.sample, work.documents)
     ]
     if config.judge.kind == "rules":
         labels = [label(document["text"], config.topics) for document in rows]
     else:
         names = [*config.topics.words, OTHER]
-        labels = [*judge.ask(rows, QUESTION.format(topics=", ".join(names)), names, config.judge)]
+        labels = [*judge.ask_endpoint(rows, QUESTION.format(topics=", ".join(names)), names, config.judge)]
     found = [
-        Labelled(row["id"], row["source"], topic, classifier.features(row, config.topics.features))
+        LabelledDocument(row["id"], row["source"], topic, classifier.features(row, config.topics.features))
         for row, topic in zip(rows, labels, strict=True)
         if topic is not None
     ]
@@ -176,7 +176,7 @@ def sort_shard(shard: Shard) -> Sorted:
     for document in rows:
         if not is_general(document) or shard.model is None:
             continue
-        chances = shard.model.probabilities(document["id"], classifier.features(document, shard.config.topics.features))
+        chances = shard.model.predict_proba(document["id"], classifier.features(document, shard.config.topics.features))
         best = int(chances.argmax())
         document["topic"] = shard.model.classes[best] if chances[best] >= options.sure else OTHER
         found.sizes[document["topic"]] += documents.num_bytes(document["text"])

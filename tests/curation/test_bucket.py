@@ -15,4 +15,4 @@ from stages.curation.classification import bucket
     ],
 )
 def test_the_domain_is_the_likeliest_of_the_likeliest_bucket(chances: dict[str, float], domain: str) -> None:
-    assert bucket.likeliest(list(chances), np.array(list(chances.values()))) == domain
+    assert bucket.most_likely_domain(list(chances), np.array(list(chances.values()))) == domain

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from stages.curation import decontaminate, documents
-from stages.curation.decontaminate import Config, Decontaminate, covered, ngrams
+from stages.curation.decontaminate import Config, Decontaminate, ngrams, token_coverage
 from stages.curation.documents import Document
 from stages.interface import Metrics
 from stages.tasks import held_out
@@ -38,11 +38,11 @@ def test_ngrams_ignore_case_and_need_enough_tokens() -> None:
     assert len(np.intersect1d(ngrams("a b c d", 3), ngrams("x b c d", 3))) == 1
 
 
-def test_covered_counts_each_token_once() -> None:
+def test_coverage_counts_each_token_once() -> None:
     # Ten tokens have eight 3-grams; the second, third and last of them cover tokens 2-5 and 8-10.
     hits = np.array([False, True, True, False, False, False, False, True])
-    assert covered(np.zeros(8, np.uint64), hits, 3) == pytest.approx(7 / 10)
-    assert covered(np.empty(0, np.uint64), np.empty(0, bool), 3) == 0
+    assert token_coverage(hits, 3) == pytest.approx(7 / 10)
+    assert token_coverage(np.empty(0, bool), 3) == 0
 
 
 def run(rows: list[Document], directory: Path, monkeypatch: pytest.MonkeyPatch, shards: int = 1) -> Metrics:
@@ -91,5 +91,5 @@ def test_without_a_gram_that_counts_nothing_is_hit() -> None:
     none = np.empty(0, np.uint64)
     some = np.array([1, 5, 9], np.uint64)
     values = np.array([0, 1, 4, 9, 10], np.uint64)
-    assert decontaminate._among(values, none).tolist() == [False] * 5
-    assert decontaminate._among(values, some).tolist() == np.isin(values, some).tolist()
+    assert decontaminate._is_in_sorted(values, none).tolist() == [False] * 5
+    assert decontaminate._is_in_sorted(values, some).tolist() == np.isin(values, some).tolist()

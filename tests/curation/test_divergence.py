@@ -10,8 +10,8 @@ from tests.curation.limits import LIMITS
 
 
 def test_divergence_is_that_of_the_definition() -> None:
-    words = divergence.Words(16)
-    words.count(("en", "prose"), ["a"] * 3 + ["b"])
+    words = divergence.WordCounts(16)
+    words.add_document(("en", "prose"), ["a"] * 3 + ["b"])
     reference = words.frequencies()
     size = 1 << 16
     assert reference["en", "prose"].sum() == pytest.approx(1)

@@ -18,7 +18,7 @@ CODE = "\n".join(f"def function_{n}(value):\n    return value * {n} + len(str(va
 
 
 def judged(row: Document) -> str | None:
-    return heuristics.judge(heuristics.view(row, LIMITS), LIMITS)
+    return heuristics.broken_rule(heuristics.make_view(row, LIMITS), LIMITS)
 
 
 @pytest.mark.parametrize(

@@ -17,11 +17,13 @@ def test_the_rules_approve_of_prose_and_not_of_menus() -> None:
     menu = "Home\nProducts\nPrices\nContact us\nAbout\n" * 10
     code = "def f(x):\n    return x\n" * 20
     questions = "Q: What is the capital of Peru? A: Lima is the capital of Peru. " * 3 + PROSE
-    assert judge.approves(document(PROSE)) and judge.approves(document(questions))
-    assert judge.approves(document(PROSE.replace(" and ", " and\n")))  # hard-wrapped
-    assert not judge.approves(document(menu)) and not judge.approves(document(f"{PROSE[:90]}\n{menu}"))
-    assert not judge.approves(document(code, media="code", code=[[0, 39]]))
-    assert not judge.approves(document(PROSE.upper()))
+    assert judge.is_approved_by_rules(document(PROSE)) and judge.is_approved_by_rules(document(questions))
+    assert judge.is_approved_by_rules(document(PROSE.replace(" and ", " and\n")))  # hard-wrapped
+    assert not judge.is_approved_by_rules(document(menu)) and not judge.is_approved_by_rules(
+        document(f"{PROSE[:90]}\n{menu}")
+    )
+    assert not judge.is_approved_by_rules(document(code, media="code", code=[[0, 39]]))
+    assert not judge.is_approved_by_rules(document(PROSE.upper()))
 
 
 @pytest.fixture
@@ -49,13 +51,13 @@ def endpoint() -> Iterator[str]:
 
 def test_a_served_model_judges(endpoint: str) -> None:
     served = judge.Judge(kind="endpoint", url=endpoint, model="llama", threshold=0.5)
-    assert judge.verdicts([document(PROSE), document("Menu")], served) == [True, False]
-    domains = judge.ask([document("A river in math")], bucket.QUESTION, ("math", "yes"), served)
+    assert judge.judge_documents([document(PROSE), document("Menu")], served) == [True, False]
+    domains = judge.ask_endpoint([document("A river in math")], bucket.QUESTION, ("math", "yes"), served)
     assert domains == ["yes"]
     with pytest.raises(StageError, match="llama answers 'perhaps', none of yes, no"):
-        judge.verdicts([document("")], served)
+        judge.judge_documents([document("")], served)
     nobody = served.model_copy(update={"url": "http://127.0.0.1:9/v1"})
     with pytest.raises(StageError, match=r"curation\.classify\.judge\.url: http://127\.0\.0\.1:9/v1/chat/completions"):
-        judge.verdicts([document(PROSE)], nobody)
+        judge.judge_documents([document(PROSE)], nobody)
     with pytest.raises(ValidationError, match="needs url and model"):
         judge.Judge(kind="endpoint", url=None, model=None, threshold=0.5)

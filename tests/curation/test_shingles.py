@@ -11,7 +11,7 @@ from tests.curation.duplicates import random_text
 
 def shingles_by_hand(body: str, n: int) -> list[bytes]:
     """What `shingles.cut` has to give, a word at a time."""
-    words = re.findall(rf"[{shingles.LONE}]|[^\W{shingles.LONE}]+", body.lower())
+    words = re.findall(rf"[{shingles.UNSPACED_SCRIPTS}]|[^\W{shingles.UNSPACED_SCRIPTS}]+", body.lower())
     return [" ".join(words[start : start + n]).encode() for start in range(max(1, len(words) - n + 1))]
 
 

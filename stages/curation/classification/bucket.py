@@ -1,5 +1,5 @@
-"""What a document is about, by its form: general text, mathematics, reasoning, code, or code interleaved with text; and
-the part of the data mix it so belongs to (paper 3.1.1, code and reasoning data; 3.1.2)."""
+"""Domain of a document (general text, mathematics, reasoning, code, or code interleaved with text) and its bucket of
+the data mix (paper 3.1.1, code and reasoning data; 3.1.2)."""
 
 from typing import Annotated, Literal, get_args
 
@@ -13,14 +13,14 @@ from stages.tasks import REGISTRY, source_name
 Domain = Literal["general", "math", "reasoning", "code", "code_in_text"]
 DOMAINS: tuple[Domain, ...] = get_args(Domain)
 BUCKETS = ("general", "math", "code", "multilingual")
-PART = {"general": "general", "math": "math", "reasoning": "math", "code": "code", "code_in_text": "code"}
+BUCKET_OF_DOMAIN = {"general": "general", "math": "math", "reasoning": "math", "code": "code", "code_in_text": "code"}
 """Domain -> bucket of the mix (3.1.2: "mathematical and reasoning" are one)."""
 QUESTION = (
     "What is the following page? Answer with one word: math if it deduces or explains mathematics; reasoning if it "
     "poses and solves problems of science or logic; code if it is source code; code_in_text if it explains code or "
     "mixes it with language; general if it is none of these."
 )
-"""What a served judge is asked; its answers then take the place of the labels by source."""
+"""The question to a served judge, whose answers replace the weak labels by source."""
 
 
 class Bucket(Section):
@@ -30,7 +30,7 @@ class Bucket(Section):
     """Domain -> sources of its examples, besides generated tasks (assumption: weak labels; paper: Llama 2's labels)."""
 
     english: Annotated[float, Field(ge=0, le=1)]
-    """Least probability of a language other than English to call a general document multilingual (assumption)."""
+    """Least probability of another language than English for the bucket multilingual (assumption)."""
 
     def sources_by_domain(self) -> dict[Domain, list[str]]:
         """Domain -> sources of its examples, generated tasks included."""
@@ -40,23 +40,25 @@ class Bucket(Section):
         return sources
 
 
-def likeliest(classes: list[str], probabilities: np.ndarray) -> str:
-    """The likeliest domain of the likeliest bucket; general where no bucket is more likely than not."""
-    parts = {
-        bucket: sum(p for name, p in zip(classes, probabilities, strict=True) if PART[name] == bucket)
+def most_likely_domain(classes: list[str], probabilities: np.ndarray) -> str:
+    """The most likely domain of the most likely bucket; general if no bucket has a probability above 0.5."""
+    bucket_probabilities = {
+        bucket: sum(p for name, p in zip(classes, probabilities, strict=True) if BUCKET_OF_DOMAIN[name] == bucket)
         for bucket in BUCKETS
     }
-    best = max(parts, key=lambda bucket: parts[bucket])
-    if parts[best] <= 0.5:
+    best = max(bucket_probabilities, key=lambda bucket: bucket_probabilities[bucket])
+    if bucket_probabilities[best] <= 0.5:
         return "general"
-    return max((p, name) for name, p in zip(classes, probabilities.tolist(), strict=True) if PART[name] == best)[1]
+    return max(
+        (p, name) for name, p in zip(classes, probabilities.tolist(), strict=True) if BUCKET_OF_DOMAIN[name] == best
+    )[1]
 
 
-def assign(document: Document, domain: str, options: Bucket) -> str:
-    """The bucket: source files are code by their media type, other documents what the classifier says; of the general
-    ones those in another language are multilingual."""
+def assign_bucket(document: Document, domain: str, options: Bucket) -> str:
+    """The bucket of a document: source files are code by media type; general documents in another language are
+    multilingual; otherwise the domain decides."""
     if document["media"] == "code":
         return "code"
     if domain == "general" and document["language"] != "en" and document["language_score"] >= options.english:
         return "multilingual"
-    return PART[domain]
+    return BUCKET_OF_DOMAIN[domain]

@@ -1,7 +1,7 @@
-"""A judge's verdict on a sample of pages, on which the second quality classifier is trained (paper 3.1.1: Llama 2 was
-shown the cleaned pages and the requirements, a smaller model then scored the web).
+"""A judge labels a sample of pages, on which the second quality classifier is trained (paper 3.1.1: Llama 2 read the
+cleaned pages and the requirements; a smaller model then scored the web).
 
-At toy scale the judge is a set of rules; at larger scales a served model behind an OpenAI-compatible endpoint.
+At toy scale the judge is a set of rules; at larger scales, a served model behind an OpenAI-compatible endpoint.
 """
 
 import re
@@ -19,23 +19,23 @@ QUESTION = (
     "Does the following page hold mostly complete sentences that explain, tell or teach something, with little "
     "advertising, navigation or repetition? Answer yes or no."
 )
-CHARACTERS = 3_000
-"""Of a page that the judge is shown."""
+MAX_CHARACTERS = 3_000
+"""Characters of a page that the judge reads."""
 SENTENCE = re.compile("[^.!?\u2026\u3002\uff01\uff1f]+([.!?\u2026\u3002\uff01\uff1f](?!\\w))?")
-"""Match[1] is its end; without one it is no sentence, but need not be looked at again."""
+"""match[1]: the end of the sentence; None: no sentence, matched so that it is not searched again."""
 WORD = re.compile(r"\w+")
-SHORTEST = 20
-"""Characters of a sentence that says something; what a menu or a price ends with a full stop is shorter."""
+MIN_SENTENCE_CHARACTERS = 20
+"""Shorter sentences are menu entries or prices."""
 
 
 class Judge(Section):
-    """Who judges, and what its verdict is used for (3.1.1)."""
+    """The judge and its threshold (3.1.1)."""
 
     kind: Literal["rules", "endpoint"]
-    """rules: `approves` below; endpoint: a served model (paper: Llama 2)."""
+    """rules: `is_approved_by_rules`; endpoint: a served model (paper: Llama 2)."""
 
     url: str | None
-    """Base of the endpoint, for example http://host:8000/v1; null for rules (assumption)."""
+    """Base URL of the endpoint, for example http://host:8000/v1; null for rules (assumption)."""
 
     model: str | None
     """The model's name at the endpoint; null for rules (paper: Llama 2)."""
@@ -51,46 +51,48 @@ class Judge(Section):
         return self
 
 
-def verdicts(documents: Sequence[Document], judge: Judge) -> list[bool]:
-    """Whether the judge approves of each; raises StageError when the endpoint does not answer yes or no."""
+def judge_documents(documents: Sequence[Document], judge: Judge) -> list[bool]:
+    """Whether the judge approves each document. Raises StageError if the endpoint does not answer yes or no."""
     if judge.kind == "rules":
-        return [approves(document) for document in documents]
-    return [answer == "yes" for answer in ask(documents, QUESTION, ("yes", "no"), judge)]
+        return [is_approved_by_rules(document) for document in documents]
+    return [answer == "yes" for answer in ask_endpoint(documents, QUESTION, ("yes", "no"), judge)]
 
 
-def ask(documents: Sequence[Document], question: str, answers: Sequence[str], judge: Judge) -> list[str]:
-    """Which of the answers, each one word, the served model gives to the question about each document.
+def ask_endpoint(documents: Sequence[Document], question: str, answers: Sequence[str], judge: Judge) -> list[str]:
+    """The served model's answer (one of `answers`, each one word) to the question about each document.
 
-    Raises StageError when it gives none of them, or does not answer at all.
+    Raises StageError if it gives another answer or none.
     """
     with httpx.Client(transport=httpx.HTTPTransport(retries=3), timeout=120) as client:
         return [_ask(client, document, question, answers, judge) for document in documents]
 
 
-def approves(document: Document) -> bool:
-    """Half the text or more is whole sentences, and words are neither shouted nor mostly repeated.
+def is_approved_by_rules(document: Document) -> bool:
+    """Whether half of the text or more is complete sentences, with few upper-case and few repeated words.
 
-    Code is no prose: pages of mostly code are not approved of, whatever else they are good for.
+    Code is not prose, so pages of mostly code are not approved.
     """
     text = "\n".join(prose_lines(document))
     words = text.split()
     if len(words) < 30:
         return False
-    whole = sum(len(found[0]) for found in SENTENCE.finditer(text) if found[1] and len(found[0]) >= SHORTEST)
-    shouted = sum(word.isupper() and len(word) > 2 for word in words)
-    distinct = len({word.lower() for word in words[:400]})
-    calm = 10 * shouted <= len(words) and 100 * distinct >= 15 * min(len(words), 400)
-    return calm and 2 * whole >= len(document["text"])
+    sentence_characters = sum(
+        len(match[0]) for match in SENTENCE.finditer(text) if match[1] and len(match[0]) >= MIN_SENTENCE_CHARACTERS
+    )
+    num_upper = sum(word.isupper() and len(word) > 2 for word in words)
+    num_distinct = len({word.lower() for word in words[:400]})
+    is_normal = 10 * num_upper <= len(words) and 100 * num_distinct >= 15 * min(len(words), 400)
+    return is_normal and 2 * sentence_characters >= len(document["text"])
 
 
 def _ask(client: httpx.Client, document: Document, question: str, answers: Sequence[str], judge: Judge) -> str:
-    content = f"{question}\n\n{document['text'][:CHARACTERS]}"
+    content = f"{question}\n\n{document['text'][:MAX_CHARACTERS]}"
     body = {"model": judge.model, "messages": [{"role": "user", "content": content}], "temperature": 0, "max_tokens": 8}
-    where = f"{judge.url}/chat/completions"
+    url = f"{judge.url}/chat/completions"
     try:
-        answer = client.post(where, json=body).raise_for_status().json()["choices"][0]["message"]["content"]
+        answer = client.post(url, json=body).raise_for_status().json()["choices"][0]["message"]["content"]
     except (httpx.HTTPError, ValueError, KeyError, IndexError, TypeError) as error:
-        raise StageError(f"curation.classify.judge.url: {where}: {type(error).__name__}: {error}") from None
+        raise StageError(f"curation.classify.judge.url: {url}: {type(error).__name__}: {error}") from None
     words = WORD.findall(answer.lower())
     if not words or words[0] not in answers:
         raise StageError(

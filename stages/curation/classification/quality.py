@@ -1,4 +1,4 @@
-"""Would an encyclopaedia refer to this page (paper 3.1.1)? Weak labels by source for the first quality classifier."""
+"""Options of the first quality classifier: would an encyclopaedia refer to this page (paper 3.1.1)?"""
 
 from typing import Annotated, Literal
 
@@ -21,11 +21,11 @@ class Quality(Section):
     """Documents with a lower score are dropped (assumption; the paper gives none)."""
 
     buckets: list[Literal["general", "math", "code", "multilingual"]]
-    """Buckets in which the threshold holds: code and mathematics have their own measure (assumption)."""
+    """Buckets that the threshold applies to; code and mathematics have their own classifiers (assumption)."""
 
     lowest: Annotated[float, Field(ge=0, lt=1)]
-    """Share of each language's documents, the lowest ranked, of which the multilingual ones are dropped (assumption;
-    paper 3.1.1 ranks multilingual documents by quality and gives no share)."""
+    """Multilingual documents below this percentile of their language are dropped (assumption; paper 3.1.1 ranks
+    multilingual documents by quality and gives no share)."""
 
     def sources_by_label(self) -> dict[str, list[str]]:
         """positive, negative -> sources."""

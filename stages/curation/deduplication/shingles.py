@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-LONE = r"\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff"
-"""Scripts that write no spaces: each character is a word."""
+from stages.curation.ngrams import UNSPACED_SCRIPTS
+
 SEPARATOR, LETTER, WORD = 0, 1, 2
 """What a character is: between words, part of one, or one by itself."""
 
@@ -55,7 +55,7 @@ def _kinds() -> np.ndarray:
     """[characters of Unicode] uint8: what each is."""
     every = np.delete(np.arange(0x110000, dtype=np.uint32), np.s_[0xD800:0xE000]).tobytes().decode("utf-32-le")
     kinds = np.full(0x110000, SEPARATOR, np.uint8)
-    for kind, pattern in ((LETTER, r"\w+"), (WORD, f"[{LONE}]+")):
+    for kind, pattern in ((LETTER, r"\w+"), (WORD, f"[{UNSPACED_SCRIPTS}]+")):
         for run in re.finditer(pattern, every):
             kinds[ord(run[0][0]) : ord(run[0][-1]) + 1] = kind
     return kinds

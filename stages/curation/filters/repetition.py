@@ -1,34 +1,35 @@
-"""How much of a text repeats itself, as Rae et al. (2021, Gopher, table A1) measure it (paper 3.1.1, duplicated n-gram
-coverage): a page of logs or of keywords does where prose does not."""
+"""Measures repetition as in Rae et al. (2021, Gopher, table A1), to find logs and lists of keywords (paper 3.1.1,
+duplicated n-gram coverage)."""
 
 from typing import Annotated
 
 import numpy as np
 from pydantic import Field
 
+from stages.curation.ngrams import covered_words, hash_ngrams
 from stages.interface import Section
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Repetition(Section):
-    """Largest share of characters in repeated n-grams of words; a missing n is not looked at."""
+    """Limits on repetition. A missing n is not checked."""
 
     top: dict[Annotated[int, Field(ge=1)], Share]
-    """n -> largest share of the most frequent n-gram (paper 3.1.1 names the measure; values: Gopher, for prose)."""
+    """n -> maximum share of characters in the top n-gram (paper 3.1.1 names the measure; values: Gopher, for prose)."""
 
     duplicate: dict[Annotated[int, Field(ge=1)], Share]
-    """n -> largest share of n-grams that occurred before in the document (as above)."""
+    """n -> maximum share of characters in n-grams that occurred before in the document (as above)."""
 
     words: Annotated[int, Field(ge=0)]
-    """Texts of fewer words are not judged by their n-grams (Gopher's rules are for 50 words and more)."""
+    """N-grams of shorter texts are not checked (Gopher's rules are for 50 words and more)."""
 
     lines: Share
-    """Largest share of characters in lines that occurred before in the document (as above)."""
+    """Maximum share of characters in lines that occurred before in the document (as above)."""
 
 
-def repetition(text: str, words: list[str], limits: Repetition) -> str | None:
-    """The first measure of repetition that is over its limit, or None."""
+def find_repetition(text: str, words: list[str], limits: Repetition) -> str | None:
+    """The name of the first measure above its limit, or None."""
     lines = [line for line in (line.strip() for line in text.split("\n")) if line]
     seen: set[str] = set()
     repeated = total = 0
@@ -40,8 +41,8 @@ def repetition(text: str, words: list[str], limits: Repetition) -> str | None:
         return "repeated lines"
     if len(words) < limits.words:
         return None
-    numbers: dict[str, int] = {}
-    ids = np.array([numbers.setdefault(word, len(numbers)) for word in words], np.uint64)
+    vocabulary: dict[str, int] = {}
+    ids = np.array([vocabulary.setdefault(word, len(vocabulary)) for word in words], np.uint64)
     sizes = np.array([len(word) for word in words], np.int64)
     for n, share in limits.top.items():
         if top_share(ids, sizes, n) > share:
@@ -53,10 +54,10 @@ def repetition(text: str, words: list[str], limits: Repetition) -> str | None:
 
 
 def top_share(ids: np.ndarray, sizes: np.ndarray, n: int) -> float:
-    """Share of characters in the n-gram that covers the most; 0 where none occurs twice. ids, sizes: [words]."""
+    """Share of characters in the n-gram with the most characters; 0 if none occurs twice. ids, sizes: [words]."""
     if len(ids) < n:
         return 0.0
-    keys = _ngrams(ids, n)
+    keys = hash_ngrams(ids, n)
     _, first, count = np.unique(keys, return_index=True, return_counts=True)
     edges = np.concatenate([[0], np.cumsum(sizes)])
     covered = np.where(count > 1, count * (edges[first + n] - edges[first]), 0)
@@ -64,23 +65,10 @@ def top_share(ids: np.ndarray, sizes: np.ndarray, n: int) -> float:
 
 
 def duplicate_share(ids: np.ndarray, sizes: np.ndarray, n: int) -> float:
-    """Share of characters in n-grams that occurred before, each character counted once. ids, sizes: [words]."""
+    """Share of characters in n-grams that occurred before; each character counts once. ids, sizes: [words]."""
     if len(ids) < n:
         return 0.0
-    keys = _ngrams(ids, n)
-    again = np.ones(len(keys), bool)
-    again[np.unique(keys, return_index=True)[1]] = False
-    starts = np.flatnonzero(again)
-    steps = np.zeros(len(ids) + 1, np.int64)
-    np.add.at(steps, starts, 1)
-    np.add.at(steps, starts + n, -1)
-    return float(sizes[np.cumsum(steps[:-1]) > 0].sum() / sizes.sum())
-
-
-def _ngrams(ids: np.ndarray, n: int) -> np.ndarray:
-    """[words - n + 1] keys, equal where n-grams are (up to 64-bit collisions)."""
-    keys = np.zeros(len(ids) - n + 1, np.uint64)
-    for place in range(n):
-        keys = (keys ^ ids[place : len(ids) - n + 1 + place]) * np.uint64(0x9E3779B97F4A7C15)
-        keys ^= keys >> np.uint64(29)
-    return keys
+    keys = hash_ngrams(ids, n)
+    is_repeated = np.ones(len(keys), bool)
+    is_repeated[np.unique(keys, return_index=True)[1]] = False
+    return float(sizes[covered_words(is_repeated, n)].sum() / sizes.sum())
