@@ -128,7 +128,7 @@ def load_or_train_half(
     )
     model, rate = scratch / "model", scratch / "rate.json"
     if not is_complete_json(rate):
-        start = train_half(config, shards, plan, valuation, TerminalContext(scratch))
+        start = train_half(config, shards, plan, valuation.trained, TerminalContext(scratch))
         save_model(start.model, model, inputs["tokenizer"], config.pretraining.length)
         save_optimizer_state(start.optimizer_state, model)
         artifact.write_json(rate, start.learning_rate)

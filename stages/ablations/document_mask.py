@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
-from stages.ablations.effects import Effect, Values, difference, make_metrics, paired_difference, values_of
+from stages.ablations.effects import Effect, Values, difference, make_metrics, values_of
 from stages.ablations.trial import MixTrialConfig, Trial, TrialSettings
 from stages.interface import Context, Metrics, Paths, Section
 from stages.training.language_modelling import validation_mixture
@@ -42,7 +42,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
 def relative_effect(runs: Sequence[Values]) -> dict[str, float]:
     """Loss without the mask minus with it, in percent of the loss with it."""
     loss = float(values_of(runs, "masked", "loss").mean())
-    effect = paired_difference(runs, "unmasked", "masked")
+    effect = difference("", "unmasked", "masked").estimate(runs)
     return {key: value if key == "n" else 100 * value / loss for key, value in effect.items()}
 
 

@@ -30,7 +30,11 @@ class Effect:
 
 def difference(quantity: str, first: str, second: str, metric: str = "loss", unit: str = NATS) -> Effect:
     """Variant `first` minus variant `second`, paired by seed, with Student's interval over the seeds."""
-    return Effect(quantity, unit, lambda runs: paired_difference(runs, first, second, metric))
+
+    def estimate(runs: Sequence[Values]) -> dict[str, float]:
+        return statistics.mean_over_seeds(values_of(runs, first, metric) - values_of(runs, second, metric))
+
+    return Effect(quantity, unit, estimate)
 
 
 def fixed(quantity: str, unit: str, interval: Mapping[str, float]) -> Effect:
@@ -46,11 +50,6 @@ def exact(quantity: str, unit: str, value: float, n: int) -> Effect:
 def over_seeds(quantity: str, unit: str, values: np.ndarray) -> Effect:
     """The mean of values [seeds], with Student's interval."""
     return fixed(quantity, unit, statistics.mean_over_seeds(values))
-
-
-def paired_difference(runs: Sequence[Values], first: str, second: str, metric: str = "loss") -> dict[str, float]:
-    """Mean of first - second over seeds, with Student's interval."""
-    return statistics.mean_over_seeds(values_of(runs, first, metric) - values_of(runs, second, metric))
 
 
 def make_metrics(runs: Sequence[Values], effect: Effect, secondary: Sequence[Effect], configuration: Values) -> Metrics:

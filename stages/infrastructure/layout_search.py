@@ -13,6 +13,24 @@ from stages.model.llama import LlamaConfig
 
 
 @dataclass(frozen=True)
+class ClusterSpec:
+    """Devices of a cluster, the memory of each in bytes, and their speeds."""
+
+    devices: int
+    devices_per_node: int
+    """Devices that NVLink connects."""
+    memory: float
+    peak_flops: float
+    """Peak FLOP/s of a device in the type of matrix products."""
+    efficiency: float
+    """Share of the peak that kernels reach while they run."""
+    node_bandwidth: float
+    """Bytes per second and direction between devices of a node."""
+    network_bandwidth: float
+    """Bytes per second and direction between nodes, per device."""
+
+
+@dataclass(frozen=True)
 class Workload:
     """One optimizer step: `sequences` of `length` tokens, in micro-batches of `micro_batch_size` on each DP rank."""
 
@@ -41,16 +59,14 @@ def balance_layout(layout: Layout, model: LlamaConfig) -> Layout:
     return layout.model_copy(update={"shorter_ends": int(even)})
 
 
-def find_problems(
-    layout: Layout, model: LlamaConfig, work: Workload, *, devices: int, devices_per_node: int
-) -> list[str]:
+def find_problems(layout: Layout, model: LlamaConfig, work: Workload, cluster: ClusterSpec) -> list[str]:
     """The reasons why a layout cannot run on a cluster, one sentence each; empty if it can."""
     found = []
-    if layout.world_size != devices:
-        found.append(f"{layout.description} is not the {devices:,} devices")
+    if layout.world_size != cluster.devices:
+        found.append(f"{layout.description} is not the {cluster.devices:,} devices")
     found += layout.find_problems(model, work.length)
-    if layout.tp > devices_per_node:
-        found.append(f"tp {layout.tp} leaves the node: NVLink connects {devices_per_node} devices")
+    if layout.tp > cluster.devices_per_node:
+        found.append(f"tp {layout.tp} leaves the node: NVLink connects {cluster.devices_per_node} devices")
     each = layout.dp * work.micro_batch_size
     if work.sequences % each:
         found.append(
@@ -61,24 +77,24 @@ def find_problems(
 
 
 def enumerate_layouts(
-    model: LlamaConfig, work: Workload, *, devices: int, devices_per_node: int, recompute: Recompute = "none"
+    model: LlamaConfig, work: Workload, cluster: ClusterSpec, recompute: Recompute = "none"
 ) -> Iterator[Layout]:
     """Every layout that can run, with each possible number of stages per pipeline rank."""
     width = gcd(model.num_attention_heads, model.num_key_value_heads, model.intermediate_size, model.vocab_size)
-    for tp in _divisors(gcd(width, devices)):
-        if tp > devices_per_node:
+    for tp in _divisors(gcd(width, cluster.devices)):
+        if tp > cluster.devices_per_node:
             continue
-        for cp in _divisors(devices // tp):
+        for cp in _divisors(cluster.devices // tp):
             if work.length % (2 * cp):
                 continue
-            for pp in _divisors(devices // tp // cp):
-                dp = devices // tp // cp // pp
+            for pp in _divisors(cluster.devices // tp // cp):
+                dp = cluster.devices // tp // cp // pp
                 if pp > num_pipeline_units(model) or work.sequences % (dp * work.micro_batch_size):
                     continue
                 for virtual in range(1, num_pipeline_units(model) // pp + 1 if pp > 1 else 2):
                     layout = Layout(tp=tp, cp=cp, pp=pp, dp=dp, virtual_stages=virtual, recompute=recompute)
                     layout = balance_layout(layout, model)
-                    if not find_problems(layout, model, work, devices=devices, devices_per_node=devices_per_node):
+                    if not find_problems(layout, model, work, cluster):
                         yield layout
 
 

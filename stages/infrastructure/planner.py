@@ -10,14 +10,15 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from stages.distributed.layout import Layout
-from stages.infrastructure.layout_search import Workload, balance_layout, find_problems
+from stages.infrastructure.layout_search import ClusterSpec, Workload, balance_layout, find_problems
 from stages.infrastructure.memory_model import Kernels, MemoryOptions, estimate_rank_memory
 from stages.infrastructure.reliability import Reliability, effective_time
-from stages.infrastructure.step_time import HardwareSpeeds, LayoutOption, find_best_layouts, flops_per_device, step_time
+from stages.infrastructure.step_time import find_best_layouts, flops_per_device, step_time
 from stages.infrastructure.storage import checkpoint_stalls, storage_volumes
 from stages.interface import Section, StageError
 from stages.model.llama import LlamaConfig
 from stages.scaling.flops import training_flops
+from stages.training.schedule import count_steps
 
 
 class PlannedLayout(Layout):
@@ -73,9 +74,15 @@ class PlannedCluster(Section):
         return self
 
     @property
-    def speeds(self) -> HardwareSpeeds:
-        return HardwareSpeeds(
-            1e12 * self.tflops, self.efficiency, 1e9 * self.node_gb_per_second, 1e9 * self.network_gb_per_second
+    def spec(self) -> ClusterSpec:
+        return ClusterSpec(
+            devices=self.devices,
+            devices_per_node=self.devices_per_node,
+            memory=1e9 * self.memory_gb,
+            peak_flops=1e12 * self.tflops,
+            efficiency=self.efficiency,
+            node_bandwidth=1e9 * self.node_gb_per_second,
+            network_bandwidth=1e9 * self.network_gb_per_second,
         )
 
     def with_dimensions(self, dimensions: Mapping[str, int], model: LlamaConfig) -> "PlannedCluster":
@@ -121,6 +128,10 @@ class PlanRequest:
     checkpoint_seconds: float
     other_flops: Mapping[str, float]
     """Training FLOPs that are not the flagship's, by purpose."""
+
+    @property
+    def memory_options(self) -> MemoryOptions:
+        return MemoryOptions(self.precision, self.cluster.kernels)
 
 
 def plan_training(request: PlanRequest) -> dict[str, Any]:
@@ -183,12 +194,9 @@ def plan_phase(request: PlanRequest, phase: Phase) -> dict[str, Any]:
     cluster = request.cluster
     layout = cluster.layout_for(phase.length)
     work = make_workload(request, phase, layout)
-    memory = memory_options(request)
-    kinds = estimate_rank_memory(request.model, layout, work, memory)
-    timing = step_time(request.model, layout, work, cluster.speeds, devices_per_node=cluster.devices_per_node)
-    problems = find_problems(
-        layout, request.model, work, devices=cluster.devices, devices_per_node=cluster.devices_per_node
-    )
+    kinds = estimate_rank_memory(request.model, layout, work, request.memory_options)
+    seconds = step_time(request.model, layout, work, cluster.spec).total
+    problems = find_problems(layout, request.model, work, cluster.spec)
     if kinds["total"] > 1e9 * cluster.memory_gb:
         problems.append(f"memory: {kinds['total'] / 1e9:.1f} GB are above the limit of {cluster.memory_gb:g} GB")
     return {
@@ -197,7 +205,7 @@ def plan_phase(request: PlanRequest, phase: Phase) -> dict[str, Any]:
         "tokens": phase.tokens,
         "sequences": work.sequences,
         "sequences_asked": batch_size(phase),
-        "steps": max(1, round(phase.tokens / work.tokens)),
+        "steps": count_steps(phase.tokens, work.tokens),
         "layout": layout.dimensions,
         "virtual": layout.virtual_stages,
         "recompute": layout.recompute,
@@ -206,8 +214,8 @@ def plan_phase(request: PlanRequest, phase: Phase) -> dict[str, Any]:
         "memory": kinds,
         "problems": problems,
         "bubble": layout.bubble(work.num_micro_batches(layout)),
-        "step_seconds": timing.total,
-        "device_flops": flops_per_device(request.model, work, layout, timing.total),
+        "step_seconds": seconds,
+        "device_flops": flops_per_device(request.model, work, layout, seconds),
     }
 
 
@@ -238,40 +246,25 @@ def batch_size(phase: Phase) -> int:
     return max(1, phase.batch_tokens // phase.length)
 
 
-def memory_options(request: PlanRequest) -> MemoryOptions:
-    return MemoryOptions(request.precision, request.cluster.kernels)
-
-
 def propose_layouts(request: PlanRequest) -> list[dict[str, Any]]:
     """The fastest layouts by modelled step time, for the phase with most tokens and for that with the longest
     sequences."""
     largest = max(request.phases, key=lambda phase: phase.tokens)
     longest = max(request.phases, key=lambda phase: (phase.length, phase.tokens))
-    return [
-        {
-            "phase": phase.name,
-            "length": phase.length,
-            "layout": option.layout.dimensions,
-            "virtual": option.layout.virtual_stages,
-            "step_seconds": option.seconds,
-            "bytes": option.bytes,
-        }
-        for phase in dict.fromkeys((largest, longest))
-        for option in find_layouts(request, phase)
-    ]
-
-
-def find_layouts(request: PlanRequest, phase: Phase) -> list[LayoutOption]:
-    """The fastest layouts that fit into memory for a phase."""
-    cluster = request.cluster
-    work = Workload(phase.length, batch_size(phase))
-    return find_best_layouts(
-        request.model,
-        work,
-        cluster.speeds,
-        memory_options(request),
-        devices=cluster.devices,
-        devices_per_node=cluster.devices_per_node,
-        limit=1e9 * cluster.memory_gb,
-        recompute=cluster.layout_for(phase.length).recompute,
-    )
+    proposals = []
+    for phase in dict.fromkeys((largest, longest)):
+        work = Workload(phase.length, batch_size(phase))
+        recompute = request.cluster.layout_for(phase.length).recompute
+        cluster, memory = request.cluster.spec, request.memory_options
+        for option in find_best_layouts(request.model, work, cluster, memory, recompute):
+            proposals.append(
+                {
+                    "phase": phase.name,
+                    "length": phase.length,
+                    "layout": option.layout.dimensions,
+                    "virtual": option.layout.virtual_stages,
+                    "step_seconds": option.seconds,
+                    "bytes": option.bytes,
+                }
+            )
+    return proposals

@@ -7,24 +7,10 @@ Table 4; the other two rows are predictions.
 from dataclasses import dataclass
 
 from stages.distributed.layout import Layout, Recompute
-from stages.infrastructure.layout_search import Workload, enumerate_layouts, num_pipeline_units
+from stages.infrastructure.layout_search import ClusterSpec, Workload, enumerate_layouts, num_pipeline_units
 from stages.infrastructure.memory_model import MemoryOptions, estimate_rank_memory
 from stages.model.llama import LlamaConfig
 from stages.scaling.flops import training_flops
-
-
-@dataclass(frozen=True)
-class HardwareSpeeds:
-    """Speeds of a device and its networks."""
-
-    peak_flops: float
-    """Peak FLOP/s of a device in the type of matrix products."""
-    efficiency: float
-    """Share of the peak that kernels reach while they run."""
-    node_bandwidth: float
-    """Bytes per second and direction between devices of a node (NVLink)."""
-    network_bandwidth: float
-    """Bytes per second and direction between nodes, per device."""
 
 
 @dataclass(frozen=True)
@@ -58,25 +44,23 @@ def recompute_flops(model: LlamaConfig, length: int, recompute: Recompute) -> fl
     return 0.0
 
 
-def step_time(
-    model: LlamaConfig, layout: Layout, work: Workload, speeds: HardwareSpeeds, *, devices_per_node: int
-) -> StepTime:
+def step_time(model: LlamaConfig, layout: Layout, work: Workload, cluster: ClusterSpec) -> StepTime:
     """The modelled step time. TP and CP communication is not overlapped with compute. DP communication overlaps with
     the forward pass (all-gather of weights) and the backward pass (reduce-scatter of gradients) of one micro-batch.
     Pipeline sends are asynchronous and assumed to be hidden (3.3.2)."""
-    num_micro_batches = work.num_micro_batches(layout)
+    count = work.num_micro_batches(layout)
     # The slowest pipeline rank determines the time. Embedding and head count as one layer each.
     slowdown = (num_pipeline_units(model) if layout.pp > 1 else model.num_hidden_layers) / model.num_hidden_layers
     tokens = work.micro_batch_size * work.length
     per_token = training_flops(model.parameters, 1) + attention_flops(model, work.length)
     per_token += recompute_flops(model, work.length, layout.recompute)
     compute = slowdown * per_token * tokens / (layout.tp * layout.cp * layout.pp)
-    compute /= speeds.peak_flops * speeds.efficiency
+    compute /= cluster.peak_flops * cluster.efficiency
     layers = slowdown * model.num_hidden_layers / layout.pp
 
     def collective_seconds(ranks: int, span: int, size: float) -> float:
         """Seconds of one all-gather or reduce-scatter of `size` bytes over `ranks` ranks among `span` devices."""
-        bandwidth = speeds.node_bandwidth if span <= devices_per_node else speeds.network_bandwidth
+        bandwidth = cluster.node_bandwidth if span <= cluster.devices_per_node else cluster.network_bandwidth
         return (ranks - 1) / ranks * size / bandwidth
 
     # Sequence parallelism: all-gather and reduce-scatter around attention and feed-forward, forward and backward.
@@ -89,10 +73,8 @@ def step_time(
     shard = slowdown * model.parameters / layout.tp / layout.pp
     gather, scatter = (collective_seconds(layout.num_shards, layout.world_size, width * shard) for width in (2, 4))
     exposed = max(0.0, gather - micro_batch / 3) + max(0.0, scatter - 2 * micro_batch / 3)
-    bubble = layout.bubble(num_micro_batches) * num_micro_batches * micro_batch
-    return StepTime(
-        num_micro_batches * compute, num_micro_batches * tensor, num_micro_batches * context, bubble, exposed
-    )
+    bubble = layout.bubble(count) * count * micro_batch
+    return StepTime(count * compute, count * tensor, count * context, bubble, exposed)
 
 
 def flops_per_device(
@@ -115,26 +97,21 @@ class LayoutOption:
 def find_best_layouts(
     model: LlamaConfig,
     work: Workload,
-    speeds: HardwareSpeeds,
+    cluster: ClusterSpec,
     memory: MemoryOptions,
-    *,
-    devices: int,
-    devices_per_node: int,
-    limit: float,
     recompute: Recompute = "none",
     top_k: int = 5,
 ) -> list[LayoutOption]:
-    """The `top_k` fastest valid layouts that need at most `limit` bytes, one per [TP, CP, PP, DP], each with its best
-    number of stages per pipeline rank."""
+    """The `top_k` fastest valid layouts that fit into memory, one per [TP, CP, PP, DP], each with its best number of
+    stages per pipeline rank."""
     fastest: dict[tuple[int, ...], LayoutOption] = {}
-    layouts = enumerate_layouts(model, work, devices=devices, devices_per_node=devices_per_node, recompute=recompute)
-    for layout in layouts:
-        seconds = step_time(model, layout, work, speeds, devices_per_node=devices_per_node).total
+    for layout in enumerate_layouts(model, work, cluster, recompute):
+        seconds = step_time(model, layout, work, cluster).total
         dimensions = tuple(layout.dimensions.values())
         if dimensions in fastest and fastest[dimensions].seconds <= seconds:
             continue
         size = estimate_rank_memory(model, layout, work, memory)["total"]
-        if size <= limit:
+        if size <= cluster.memory:
             fastest[dimensions] = LayoutOption(layout, seconds, size)
     order = lambda option: (option.seconds, option.bytes, option.layout.world_size, option.layout.pp)  # noqa: E731
     return sorted(fastest.values(), key=order)[:top_k]

@@ -62,17 +62,13 @@ class ExtendedShards(TokenShards):
 
 
 def train_half(
-    config: initial.Config,
-    shards: TokenShards,
-    member: Mapping[str, Any],
-    valuation: Valuation,
-    context: TrainingContext,
+    config: initial.Config, shards: TokenShards, member: Mapping[str, Any], share: float, context: TrainingContext
 ) -> AnnealingStart:
-    """Trains a member as `pretraining.initial` does, for the first `valuation.trained` of the steps."""
+    """Trains a member as `pretraining.initial` does, for the first `share` of the steps."""
     shape = LlamaConfig(**member["config"])
     batches = initial.make_phase_batches(config, shards, member)
     schedule = initial.make_schedule(config, shape, sum(batches.steps))
-    steps = max(1, round(valuation.trained * schedule.steps))
+    steps = max(1, round(share * schedule.steps))
     model = Llama(shape).init_weights(config.seed)
     result = train(
         model,

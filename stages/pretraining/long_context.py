@@ -7,7 +7,6 @@ length is the last one that passed, or else the length of initial pretraining.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, field_validator
@@ -15,7 +14,6 @@ from pydantic import Field, field_validator
 from stages import statistics
 from stages.interface import Metrics, Paths, Section, StageError
 from stages.model.files import load_model, save_model
-from stages.model.llama import Llama
 from stages.pretraining.needles import measure_needles
 from stages.pretraining.phase import MAX_LENGTH, PhaseConfig, load_member
 from stages.tokenizer import bpe
@@ -26,7 +24,7 @@ from stages.training.curve import write_curve
 from stages.training.language_modelling import LOSS_SCOPE, MixtureBatches, next_token_loss
 from stages.training.loader import TokenShards
 from stages.training.loop import train
-from stages.training.optimizer import OptimizerState, load_optimizer_state, save_optimizer_state
+from stages.training.optimizer import load_optimizer_state, save_optimizer_state
 from stages.training.schedule import Schedule, count_steps
 from stages.training.strategy import TrainingContext
 
@@ -79,15 +77,32 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: TrainingContext)
     history: History = []
     gate_log: list[dict[str, Any]] = []
     context_length = config.pretraining.length
+
+    def train_segment(length: int) -> None:
+        """Continues the training for one segment, and appends its curve to `history`."""
+        nonlocal optimizer_state
+        steps, batches = make_segment_batches(config, shards, member, length, len(gate_log))
+        rate = config.learning_rate.at(model.config.parameters) * settings.rate
+        curve, _, optimizer_state = train(
+            model,
+            batches,
+            next_token_loss,
+            Schedule(rate, steps, decay="constant"),
+            config.training,
+            scratch=context.scratch / f"segment-{len(gate_log)}",
+            context=context,
+            title=f"length {length}",
+            first_step=len(history),
+            optimizer_state=optimizer_state,
+            return_optimizer_state=True,
+        )
+        step, tokens = (history[-1]["step"], history[-1]["tokens"]) if history else (0, 0)
+        history.extend(point | {"step": point["step"] + step, "tokens": point["tokens"] + tokens} for point in curve)
+
     for stage, length in enumerate(settings.lengths, start=1):
         passed = False
         for segment in range(settings.segments):
-            steps, batches = make_segment_batches(config, shards, member, length, len(gate_log))
-            title = f"length {length}"
-            scratch = context.scratch / f"segment-{len(gate_log)}"
-            optimizer_state = train_segment(
-                config, context, model, optimizer_state, steps, batches, scratch, title, history
-            )
+            train_segment(length)
             loss_change = statistics.mean(validation.losses(model) - before)
             needles = measure_needles(
                 model, chat, lengths[: stage + 1], settings.needles, config.seed, config.training, context.strategy
@@ -132,37 +147,6 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: TrainingContext)
         "needles": needles,
         "short_loss_change": loss_change,
     }
-
-
-def train_segment(
-    config: Config,
-    context: TrainingContext,
-    model: Llama,
-    optimizer_state: OptimizerState | None,
-    steps: int,
-    batches: MixtureBatches,
-    scratch: Path,
-    title: str,
-    history: History,
-) -> OptimizerState:
-    """Trains one segment and appends its curve to `history`; returns the optimizer state."""
-    rate = config.learning_rate.at(model.config.parameters) * config.long_context.rate
-    curve, _, optimizer_state = train(
-        model,
-        batches,
-        next_token_loss,
-        Schedule(rate, steps, decay="constant"),
-        config.training,
-        scratch=scratch,
-        context=context,
-        title=title,
-        first_step=len(history),
-        optimizer_state=optimizer_state,
-        return_optimizer_state=True,
-    )
-    step, tokens = (history[-1]["step"], history[-1]["tokens"]) if history else (0, 0)
-    history += [point | {"step": point["step"] + step, "tokens": point["tokens"] + tokens} for point in curve]
-    return optimizer_state
 
 
 def make_segment_batches(

@@ -1,5 +1,7 @@
 """Layouts: those that cannot run, all that can, and the fastest."""
 
+from dataclasses import replace
+
 import pytest
 
 from stages.distributed.layout import Layout
@@ -18,16 +20,15 @@ from tests.infrastructure.table_4 import FLAGSHIP, FUSED, H100, TABLE_4
 
 @pytest.mark.parametrize("layout, work, row", TABLE_4)
 def test_no_layout_beats_the_papers_by_much(layout: Layout, work: Workload, row: dict) -> None:
-    found = find_best_layouts(
-        FLAGSHIP, work, H100, FUSED, devices=row["gpus"], devices_per_node=8, limit=80e9, recompute="selective"
-    )
+    cluster = replace(H100, devices=row["gpus"])
+    found = find_best_layouts(FLAGSHIP, work, cluster, FUSED, recompute="selective")
     seconds = [option.seconds for option in found]
     assert len(found) == 5 and seconds == sorted(seconds)
     for option in found:
-        assert find_problems(option.layout, FLAGSHIP, work, devices=row["gpus"], devices_per_node=8) == []
+        assert find_problems(option.layout, FLAGSHIP, work, cluster) == []
         assert option.layout.recompute == "selective"
         assert option.bytes <= 80e9
-    papers = step_time(FLAGSHIP, layout, work, H100, devices_per_node=8).total
+    papers = step_time(FLAGSHIP, layout, work, H100).total
     assert seconds[0] <= papers < 1.05 * seconds[0]
 
 
@@ -45,13 +46,14 @@ def test_no_layout_beats_the_papers_by_much(layout: Layout, work: Workload, row:
 )
 def test_a_layout_that_cannot_run_is_told_why(change: dict, named: str) -> None:
     layout = Layout(**({"tp": 8, "cp": 1, "pp": 16, "dp": 128, "shorter_ends": 1} | change))
-    found = find_problems(layout, FLAGSHIP, Workload(8192, 2048), devices=16_384, devices_per_node=8)
+    found = find_problems(layout, FLAGSHIP, Workload(8192, 2048), H100)
     assert any(named in problem for problem in found), found
 
 
 def test_candidates_are_all_that_have_no_problem() -> None:
     model, work = LlamaConfig(256, 64, 6, 8, 4, 192), Workload(64, 16)
-    found = set(enumerate_layouts(model, work, devices=16, devices_per_node=4))
+    cluster = replace(H100, devices=16, devices_per_node=4)
+    found = set(enumerate_layouts(model, work, cluster))
     every = {
         balance_layout(Layout(tp=tp, cp=cp, pp=pp, dp=16 // (tp * cp * pp), virtual_stages=virtual), model)
         for tp in (1, 2, 4, 8, 16)
@@ -60,7 +62,7 @@ def test_candidates_are_all_that_have_no_problem() -> None:
         for virtual in range(1, 9)
         if 16 % (tp * cp * pp) == 0
     }
-    runs = {layout for layout in every if not find_problems(layout, model, work, devices=16, devices_per_node=4)}
+    runs = {layout for layout in every if not find_problems(layout, model, work, cluster)}
     assert found == runs and len(found) > 10
 
 

@@ -14,7 +14,7 @@ from tests.infrastructure.table_4 import FLAGSHIP, H100, TABLE_4
 def test_one_efficiency_gives_the_rows_of_table_4() -> None:
     """430, 400 and 380 TFLOP/s; set by the first, the others come out 2% and 8% high."""
     found = [
-        flops_per_device(FLAGSHIP, work, layout, step_time(FLAGSHIP, layout, work, H100, devices_per_node=8).total)
+        flops_per_device(FLAGSHIP, work, layout, step_time(FLAGSHIP, layout, work, H100).total)
         for layout, work, _ in TABLE_4
     ]
     misses = [rate / (row["tflops"] * 1e12) - 1 for rate, (_, _, row) in zip(found, TABLE_4, strict=True)]
@@ -25,8 +25,7 @@ def test_one_efficiency_gives_the_rows_of_table_4() -> None:
 def test_what_is_computed_again_takes_its_time() -> None:
     _, work, row = TABLE_4[0]
     spent = {
-        kind: step_time(FLAGSHIP, paper.layout_of_row(row, kind), work, H100, devices_per_node=8).compute
-        for kind in get_args(Recompute)
+        kind: step_time(FLAGSHIP, paper.layout_of_row(row, kind), work, H100).compute for kind in get_args(Recompute)
     }
     assert spent["none"] == spent["elementwise"] < spent["selective"] < spent["full"]
     assert spent["full"] == pytest.approx(4 / 3 * spent["none"], rel=0.01)  # the forward pass once more

@@ -41,7 +41,7 @@ def tokens_of(world: World, documents: list[str]) -> np.ndarray:
 
 def started(world: World, directory: Path) -> AnnealingStart:
     plan = load_member(world.herd, "flagship") | {"tokens": 24_000}
-    return train_half(CONFIG, world.shards, plan, Valuation(), Recorder(directory))
+    return train_half(CONFIG, world.shards, plan, Valuation().trained, Recorder(directory))
 
 
 def valued(world: World, directory: Path, new: np.ndarray, start: AnnealingStart) -> Metrics:
