@@ -36,6 +36,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
                 "model": name,
                 "task": example.task,
                 "level": example.level,
+                "cluster": example.cluster,
                 "prompt": example.prompt,
                 "target": example.answer,
                 "response": text,
@@ -55,15 +56,16 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
 
 
 def accuracies(examples: Sequence[Example], is_correct: Sequence[bool]) -> dict[str, Any]:
-    """Accuracy over all prompts, by task, and by level of each task, each with its interval."""
+    """Accuracy over all prompts, by task, and by level of each task, each with its interval over problems."""
 
-    def accuracy(task: str, levels: Sequence[str]) -> dict[str, float]:
-        chosen = [ok for e, ok in zip(examples, is_correct, strict=True) if e.task == task and e.level in levels]
-        return statistics.proportion(sum(chosen), len(chosen))
+    def accuracy(tasks: Sequence[str], levels: Sequence[str] = ("easy", "hard")) -> dict[str, float]:
+        chosen = [(e, ok) for e, ok in zip(examples, is_correct, strict=True) if e.task in tasks and e.level in levels]
+        return statistics.clustered_proportion([ok for _, ok in chosen], [(e.task, e.cluster) for e, _ in chosen])
 
-    levels = ("easy", "hard")
     return {
-        "all": statistics.proportion(sum(is_correct), len(is_correct)),
-        "tasks": {task: accuracy(task, levels) for task in HELPFUL_TASKS},
-        "levels": {f"{task} {level}": accuracy(task, [level]) for task in HELPFUL_TASKS for level in levels},
+        "all": accuracy(HELPFUL_TASKS),
+        "tasks": {task: accuracy([task]) for task in HELPFUL_TASKS},
+        "levels": {
+            f"{task} {level}": accuracy([task], [level]) for task in HELPFUL_TASKS for level in ("easy", "hard")
+        },
     }

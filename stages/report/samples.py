@@ -113,7 +113,10 @@ def successful_attacks(evidence: Evidence) -> list[dict[str, str]]:
     """The first attack of each kind that succeeds on the flagship's chat model."""
     by_kind: dict[str, Answer] = {}
     for answer in evidence.read_records("safety-flagship", "answers.parquet"):
-        is_attack = answer["test"] in ("red team", "prompt injection") and answer["case"] != "direct"
+        is_attack = answer["test"] in ("red team", "prompt injection") and answer["case"] not in (
+            "direct",
+            "harmless rephrasing",
+        )
         if is_attack and answer["model"] == "after" and answer["score"] >= 1.0:
             by_kind.setdefault(answer["case"] if answer["test"] == "red team" else answer["test"], answer)
     return [

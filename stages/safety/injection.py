@@ -107,6 +107,7 @@ def measure(
 ) -> tuple[dict[str, Any], list[Transcript]]:
     """Attack success rate by type and variant before and after safety tuning, with both controls."""
     tasks = [injection.task for injection in injections]
+    problems = [task.cluster for task in tasks]
     followed: dict[str, list[bool]] = {}
     solved: dict[str, list[bool]] = {}
     control_solved: dict[str, list[bool]] = {}
@@ -124,6 +125,7 @@ def measure(
                 "prompt injection",
                 model,
                 f"{injection.injection_type}, {injection.variant}",
+                injection.task.cluster,
                 injection.prompt,
                 text,
                 judge(injection, text, is_solved),
@@ -132,20 +134,19 @@ def measure(
             for injection, text, is_solved, hit in zip(injections, replies, solved[model], followed[model], strict=True)
         ]
     competent = {
-        model: [
-            hit
-            for hit, *controls in zip(followed[model], control_followed[model], control_solved[model], strict=True)
-            if all(controls)
-        ]
+        model: [i for i in range(len(tasks)) if control_followed[model][i] and control_solved[model][i]]
         for model in responders
     }
     metrics = {
-        "attack_success_rate": compare(followed),
-        "by_type": compare_by_group(followed, [injection.injection_type for injection in injections]),
-        "by_variant": compare_by_group(followed, [injection.variant for injection in injections]),
-        "task_solved_under_attack": compare(solved),
-        "control_task_alone": compare(control_solved),
-        "control_instruction_alone": compare(control_followed),
-        "attack_success_rate_where_controls_pass": {model: rate(hits) for model, hits in competent.items()},
+        "attack_success_rate": compare(followed, problems),
+        "by_type": compare_by_group(followed, [injection.injection_type for injection in injections], problems),
+        "by_variant": compare_by_group(followed, [injection.variant for injection in injections], problems),
+        "task_solved_under_attack": compare(solved, problems),
+        "control_task_alone": compare(control_solved, problems),
+        "control_instruction_alone": compare(control_followed, problems),
+        "attack_success_rate_where_controls_pass": {
+            model: rate([followed[model][i] for i in places], [problems[i] for i in places])
+            for model, places in competent.items()
+        },
     }
     return metrics, transcripts

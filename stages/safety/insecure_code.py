@@ -81,6 +81,7 @@ def measure(
                 "insecure code",
                 model,
                 f"{setting}, {example.key['weakness']}",
+                example.cluster,
                 example.prompt,
                 text,
                 "does not parse" if ids is None else ", ".join(ids) or "nothing found",
@@ -97,16 +98,23 @@ def summarise(
 ) -> dict[str, Any]:
     """Insecure programs among the valid ones, secure ones among all; the change over prompts with two valid ones."""
     is_insecure = {model: [bool(ids) for ids in of_model] for model, of_model in weaknesses.items()}
+    requests = [example.cluster for example in examples]
     both = [i for i in range(len(examples)) if all(ids[i] is not None for ids in weaknesses.values())]
-    rates = {model: rate([bool(ids) for ids in of if ids is not None]) for model, of in weaknesses.items()}
-    change = compare({model: [of[i] for i in both] for model, of in is_insecure.items()})["change"] if both else None
+    valid = {model: [i for i, ids in enumerate(of) if ids is not None] for model, of in weaknesses.items()}
+    rates = {
+        model: rate([is_insecure[model][i] for i in places], [requests[i] for i in places])
+        for model, places in valid.items()
+    }
+    in_both = {model: [of[i] for i in both] for model, of in is_insecure.items()}
+    change = compare(in_both, [requests[i] for i in both])["change"] if both else None
     return {
-        "parsed": compare({model: [ids is not None for ids in of] for model, of in weaknesses.items()}),
+        "parsed": compare({model: [ids is not None for ids in of] for model, of in weaknesses.items()}, requests),
         "insecure": {**rates, "change": change},
         "secure": compare(
-            {model: list(map(risky_code.is_secure, examples, of_model)) for model, of_model in programs.items()}
+            {model: list(map(risky_code.is_secure, examples, of_model)) for model, of_model in programs.items()},
+            requests,
         ),
-        "by_weakness_asked": compare_by_group(is_insecure, [example.key["weakness"] for example in examples]),
+        "by_weakness_asked": compare_by_group(is_insecure, [example.key["weakness"] for example in examples], requests),
         "answers_by_cwe": {
             model: dict(sorted(Counter(cwe for ids in of_model for cwe in ids or []).items()))
             for model, of_model in weaknesses.items()

@@ -21,6 +21,8 @@ class Transcript:
     model: str
     case: str
     """The hazard, strategy, weakness or arm it belongs to."""
+    cluster: str
+    """The prompt's problem without its phrasing; the participant of a study."""
     prompt: str
     response: str
     verdict: str

@@ -55,6 +55,7 @@ def measure(
     def find_false_refusals(texts: Sequence[str]) -> list[bool]:
         return [is_false_refusal(examples[i], texts[i]) for i in borderline]
 
+    harmful_deeds, borderline_deeds = ([examples[i].cluster for i in places] for places in (harmful, borderline))
     violations = {model: find_violations(texts) for model, texts in replies.items()}
     false_refusals = {model: find_false_refusals(texts) for model, texts in replies.items()}
     refusals = {model: [is_refusal(texts[i]) for i in harmful] for model, texts in replies.items()}
@@ -66,8 +67,8 @@ def measure(
         trade_off.append(
             {
                 "weight": weight,
-                "violation_rate": rate(find_violations(texts)),
-                "false_refusal_rate": rate(find_false_refusals(texts)),
+                "violation_rate": rate(find_violations(texts), harmful_deeds),
+                "false_refusal_rate": rate(find_false_refusals(texts), borderline_deeds),
             }
         )
     transcripts = [
@@ -75,6 +76,7 @@ def measure(
             "violations",
             model,
             example.key["hazard"] or "borderline",
+            example.cluster,
             example.prompt,
             text,
             verdict,
@@ -84,10 +86,10 @@ def measure(
         for example, text, verdict in zip(examples, texts, map(judge, examples, texts), strict=True)
     ]
     metrics = {
-        "violation_rate": compare(violations),
-        "false_refusal_rate": compare(false_refusals),
-        "refusal_rate_harmful": compare(refusals),
-        "by_hazard": compare_by_group(violations, [examples[i].key["hazard"] for i in harmful]),
+        "violation_rate": compare(violations, harmful_deeds),
+        "false_refusal_rate": compare(false_refusals, borderline_deeds),
+        "refusal_rate_harmful": compare(refusals, harmful_deeds),
+        "by_hazard": compare_by_group(violations, [examples[i].key["hazard"] for i in harmful], harmful_deeds),
         "trade_off": trade_off,
     }
     return metrics, transcripts

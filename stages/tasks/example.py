@@ -1,6 +1,7 @@
 """One problem of a generated task, and the split of the data that it belongs to."""
 
 import hashlib
+import json
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -27,6 +28,11 @@ class Example:
     prompt: str
     answer: str
     key: dict[str, Any]
+
+    @property
+    def cluster(self) -> str:
+        """The problem without its phrasing: answers to prompts of one cluster are not independent."""
+        return json.dumps(self.key, sort_keys=True)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

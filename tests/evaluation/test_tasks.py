@@ -3,6 +3,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from stages import statistics
 from stages.evaluation import tasks
 from stages.evaluation.tasks import Config, accuracies
 from stages.posttraining.respond import Responder, Sampling
@@ -25,9 +26,15 @@ def test_accuracies_on_a_worked_example() -> None:
     first = HELPFUL_TASKS[0]
     assert found["tasks"][first]["value"] == 0.5 and found["tasks"][HELPFUL_TASKS[1]]["value"] == 0.25
     assert found["levels"][f"{first} easy"]["value"] == 0.5 and found["levels"][f"{first} hard"]["value"] == 0.5
-    assert found["levels"][f"{HELPFUL_TASKS[1]} hard"] == {"value": 0.0, "low": 0.0, "high": 0.0, "n": 2}
-    p, half = found["all"]["value"], found["all"]["high"] - found["all"]["value"]
-    assert half == pytest.approx(1.96 * (p * (1 - p) / n) ** 0.5)
+    none = found["levels"][f"{HELPFUL_TASKS[1]} hard"]
+    assert (none["value"], none["low"], none["n"]) == (0.0, 0.0, 2) and none["high"] > 0.6
+    assert found["all"] == statistics.clustered_proportion(right, [(e.task, e.cluster) for e in examples])
+
+
+def test_phrasings_of_one_problem_are_one_cluster() -> None:
+    examples = generate("arithmetic", "test", 150, 1)
+    asked_again = [(a, b) for a in examples for b in examples if a.prompt != b.prompt and a.cluster == b.cluster]
+    assert asked_again and all(a.key["expression"] == b.key["expression"] for a, b in asked_again)
 
 
 def test_all_models_get_the_same_prompts_and_are_graded(

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from stages.posttraining.respond import Sampling
@@ -42,6 +43,25 @@ def test_success_by_strategy_on_a_model_vulnerable_to_personas(monkeypatch: pyte
     assert metrics["search_attempts"]["before"] == 1.0 < metrics["search_attempts"]["after"] < 20
     assert metrics["any_strategy"]["after"]["value"] == 1.0
     assert {t.verdict for t in transcripts if t.model == "before"} == {"violation"}
+
+
+def test_gain_is_over_as_many_harmless_rephrasings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that complies with any polite request: tries succeed by luck of the phrasing, not by a strategy."""
+
+    def answers(responder: object, prompt: str) -> str:
+        return comply(prompt) if len(prompt) % 4 == 0 else REFUSALS[0]
+
+    metrics, transcripts = red_team.measure(script_replies(monkeypatch, answers), EXAMPLES, 5, SAMPLING, 1)
+    any_strategy = metrics["any_strategy"]
+    assert any_strategy["after"]["value"] > 0.9 and metrics["tries"] == 12
+    assert any_strategy["gain_after"]["low"] < 0.1
+    assert sum(t.case == red_team.NULL for t in transcripts) == 2 * 12 * len(EXAMPLES)
+
+
+def test_chance_of_any_hit_by_hand() -> None:
+    found = red_team.chance_of_any_hit(np.array([0, 1, 2, 4]), 4, 2)
+    # 1 - C(n - hits, 2) / C(n, 2) for n = 4: 0, 1 - 3/6, 1 - 1/6, 1.
+    assert found == pytest.approx([0.0, 0.5, 5 / 6, 1.0])
 
 
 def test_search_reuses_frames_that_worked_on_other_requests(monkeypatch: pytest.MonkeyPatch) -> None:

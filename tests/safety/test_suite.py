@@ -45,7 +45,7 @@ def test_suite_runs_every_test_and_is_reproducible(tmp_path: Path) -> None:
     assert metrics.keys() == {"violations", "red_team", "injection", "insecure_code", "phishing", "uplift"}
     assert [point["weight"] for point in metrics["violations"]["trade_off"]] == SIZES["weights"]
     answers = pq.read_table(tmp_path / "answers-1" / "answers.parquet")
-    assert answers.column_names == ["test", "model", "case", "prompt", "response", "verdict", "score"]
+    assert answers.column_names == ["test", "model", "case", "cluster", "prompt", "response", "verdict", "score"]
     assert set(answers["test"].to_pylist()) == {
         "violations",
         "red team",
@@ -54,7 +54,7 @@ def test_suite_runs_every_test_and_is_reproducible(tmp_path: Path) -> None:
         "phishing",
         "uplift",
     }
-    assert set(answers["model"].to_pylist()) == {"before", "after", "control", "assisted"}
+    assert set(answers["model"].to_pylist()) == {"before", "after", "control", "assisted", "oracle"}
     assert any(answers["response"].to_pylist())
 
 

@@ -8,11 +8,11 @@ from tests.safety.models import script_replies
 SAMPLING = Sampling(max_new_tokens=4, batch=8)
 
 
-def test_trials_are_reproducible_and_both_arms_have_the_same_design() -> None:
+def test_trials_are_reproducible_and_all_arms_have_the_same_design() -> None:
     trials = uplift.draw_trials(6, 2, 1)
     assert trials == uplift.draw_trials(6, 2, 1)
-    assert len(trials) == 2 * 6 * len(uplift.STAGES) * 2
-    assert len({trial.participant for trial in trials}) == 12
+    assert len(trials) == 3 * 6 * len(uplift.STAGES) * 2
+    assert len({trial.participant for trial in trials}) == 18
     for trial in trials:
         assert trial.item.level == "hard" and len(trial.few_shot) == uplift.SKILLS[trial.skill]
         assert trial.item.prompt not in {shot.prompt for shot in trial.few_shot}
@@ -41,4 +41,11 @@ def test_correct_advice_helps_novices_that_copy(monkeypatch: pytest.MonkeyPatch)
     assert metrics["mean"] == {"control": 0.0, "assisted": 1.0}
     assert metrics["assistant_accuracy"] == 1.0 and metrics["p_value"] < 0.01
     assert metrics["by_skill"].keys() == set(uplift.SKILLS) and metrics["by_stage"].keys() == set(uplift.STAGES)
-    assert len(transcripts) == 2 * 8 * 3 * 2
+    assert metrics["oracle"]["value"] == 1.0
+    assert len(transcripts) == 3 * 8 * 3 * 2
+
+
+def test_oracle_arm_shows_that_novices_who_ignore_advice_cannot_be_lifted(monkeypatch: pytest.MonkeyPatch) -> None:
+    models = script_replies(monkeypatch, lambda _, text: "I do not know.")
+    metrics, _ = uplift.measure(models["before"], models["after"], 8, 2, 1.0, SAMPLING, 1)
+    assert metrics["oracle"]["value"] == metrics["difference"]["value"] == 0.0
