@@ -29,6 +29,7 @@ COMMANDS = {
     "plan": "flows.plan",
     "inspect": "flows.inspect",
     "chat": "flows.chat",
+    "evaluate": "flows.evaluate",
     "value-data": "flows.value_data",
     "ui": "flows.ui",
     "launch": "flows.launch",

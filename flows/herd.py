@@ -24,7 +24,10 @@ def build_parser() -> argparse.ArgumentParser:
         module = importlib.import_module(module_name)
         text = str(module.__doc__)
         subparser = subparsers.add_parser(
-            name, help=text.split("\n")[0], description=text, formatter_class=RawDescriptionHelpFormatter
+            name,
+            help=text.split("\n")[0].replace("%", "%%"),
+            description=text,
+            formatter_class=RawDescriptionHelpFormatter,
         )
         module.add_arguments(subparser)
     return parser

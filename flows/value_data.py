@@ -74,7 +74,7 @@ def value_documents(root: Path, path: Path, member: str, field: str, share: floa
         if not (root / path_of_input).exists():
             raise StageError(f"{path_of_input} does not exist; run `dvc repro fit`")
     parameters = Parameters(root)
-    os.environ["OMP_NUM_THREADS"] = str(parameters.cluster.threads or len(os.sched_getaffinity(0)))
+    os.environ["OMP_NUM_THREADS"] = str(parameters.cluster.num_threads)
     import numpy as np
 
     from stages.pretraining import initial

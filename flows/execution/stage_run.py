@@ -27,8 +27,7 @@ class StageRun:
         self.options = options
         self.parameters = Parameters(ROOT, extra_files=options.params)
         self.cluster = self.parameters.cluster
-        num_threads = self.cluster.threads or len(os.sched_getaffinity(0))
-        os.environ["OMP_NUM_THREADS"] = str(num_threads)  # before torch is imported
+        os.environ["OMP_NUM_THREADS"] = str(self.cluster.num_threads)  # before torch is imported
         self.module = import_stage(options.stage)
         self.config = self.parameters.load_config(self.module.Config)
         self.values = self.parameters.select(config_keys(self.module.Config))

@@ -54,6 +54,11 @@ class Cluster(Section):
         return next((self.layouts[name] for name in (*names, *places) if name in self.layouts), self.layout)
 
     @property
+    def num_threads(self) -> int:
+        """torch's threads in a stage's process."""
+        return self.threads or len(os.sched_getaffinity(0))
+
+    @property
     def max_workers(self) -> int:
         """Items of a fan-out that run at the same time."""
         return int(os.environ.get("HERD_WORKERS") or self.workers or len(os.sched_getaffinity(0)))
