@@ -1,13 +1,16 @@
 """`herd check`: what is refused, in one line that names the file, the key and what is wrong; and what it writes."""
 
+import importlib
 import shutil
 from pathlib import Path
 
 import pytest
 import yaml
+from dvc.dependency.param import read_param_file
+from dvc.fs import LocalFileSystem
 
 from flows.execution.dag import Dag
-from flows.parameters import ParameterError, Parameters, validate
+from flows.parameters import ParameterError, Parameters, config_keys, stage_modules, validate
 from flows.parameters.resolve import RESOLVED
 from tests.flows.project import Project
 
@@ -108,7 +111,10 @@ def test_a_stage_does_not_run_with_other_parameters_than_dvc_has_seen(root: Path
         parameters.check_resolved(["seed", "tokenizer"])
 
 
-def test_a_changed_parameter_concerns_only_the_stages_that_read_it(project: Project) -> None:
+def test_a_changed_parameter_concerns_only_the_stages_that_read_it(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project.root)
     seed = 'seed: Annotated[int, "seed"]'
     project.edit("stages/mini/source.py", seed, f'{seed}\n    rounds: Annotated[int, "posttraining.rounds"]')
     check = "{cmd: python -m flows.check, deps: [params.yaml, scales], outs: [data/parameters.yaml]}"
@@ -130,3 +136,13 @@ def test_a_changed_parameter_concerns_only_the_stages_that_read_it(project: Proj
     assert Dag.read(project.root).stale() == ["check", "train@small", "train@flagship", "report"]
     output = project.repro(HERD_TRACKING="off")
     assert "'source' didn't change" in output and "'count' didn't change" in output
+
+
+def test_dvc_can_merge_what_check_writes(root: Path) -> None:
+    """`dvc params diff` merges the sections of all stages, which fails for keys that are numbers."""
+    parameters = Parameters(root)
+    keys = [key for module in stage_modules(root) for key in config_keys(importlib.import_module(module).Config)]
+    path = root / "parameters.yaml"
+    path.write_text(yaml.safe_dump(parameters.tracked(parameters.resolved)))
+    found = read_param_file(LocalFileSystem(), str(path), keys)
+    assert found["curation"]["heuristics"]["repetition"]["prose"]["top"]["2"] == 0.2
