@@ -61,19 +61,19 @@ def balance_layout(layout: Layout, model: LlamaConfig) -> Layout:
 
 def find_problems(layout: Layout, model: LlamaConfig, work: Workload, cluster: ClusterSpec) -> list[str]:
     """The reasons why a layout cannot run on a cluster, one sentence each; empty if it can."""
-    found = []
+    problems = []
     if layout.world_size != cluster.devices:
-        found.append(f"{layout.description} is not the {cluster.devices:,} devices")
-    found += layout.find_problems(model, work.length)
+        problems.append(f"{layout.description} is not the {cluster.devices:,} devices")
+    problems += layout.find_problems(model, work.length)
     if layout.tp > cluster.devices_per_node:
-        found.append(f"tp {layout.tp} leaves the node: NVLink connects {cluster.devices_per_node} devices")
+        problems.append(f"tp {layout.tp} leaves the node: NVLink connects {cluster.devices_per_node} devices")
     each = layout.dp * work.micro_batch_size
     if work.sequences % each:
-        found.append(
+        problems.append(
             f"a batch of {work.sequences:,} sequences cannot be divided by dp {layout.dp} x {work.micro_batch_size} "
             f"per micro-batch; {work.sequences // each * each or each:,} can"
         )
-    return found
+    return problems
 
 
 def enumerate_layouts(

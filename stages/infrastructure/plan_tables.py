@@ -75,10 +75,8 @@ def _time(plan: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 
 def _storage(plan: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     checkpoint, storage = plan["checkpoint"], plan["storage"]
-    every = (
-        f"{format_bytes(checkpoint['bytes_per_gpu'])} per device, every {checkpoint['interval_minutes']:.3g} minutes"
-    )
-    records = [("checkpoint", format_bytes(checkpoint["bytes"]), every)]
+    size = f"{format_bytes(checkpoint['bytes_per_gpu'])} per device, every {checkpoint['interval_minutes']:.3g} minutes"
+    records = [("checkpoint", format_bytes(checkpoint["bytes"]), size)]
     for stall in checkpoint["stalls"]:
         share = f"{format_bytes(stall['bytes_per_second'])}/s: {stall['share_of_time']:.2%} of the time"
         best = f"best interval {stall['best_interval_minutes']:.2g} minutes: {stall['effective_at_best']:.1%} effective"

@@ -167,9 +167,9 @@ def describe_budget(measured: Parabolas, resampled: Parabolas, index: int, law: 
     design = measured.design
     kind = KINDS[measured.kinds[0, index]]
     inner = kind == "inner"
-    again = resampled.kinds[:, index] == INNER
+    is_inner = resampled.kinds[:, index] == INNER
     log_minimum = float(measured.log_minimum[0, index])
-    minima = np.exp(resampled.log_minimum[again, index])
+    minima = np.exp(resampled.log_minimum[is_inner, index])
     return {
         "flops": float(design.budgets[index]),
         "kind": kind,
@@ -181,7 +181,7 @@ def describe_budget(measured: Parabolas, resampled: Parabolas, index: int, law: 
         "optimal_tokens": float(np.exp(log_minimum)) if inner else None,
         "optimal_tokens_interval": percentile_interval(minima) if inner and len(minima) else None,
         "log_deviation": log_minimum - law if inner else None,
-        "resamples_inner": float(again.mean()),
+        "resamples_inner": float(is_inner.mean()),
         "minimum_loss": float(measured.minimum_loss[0, index]) if inner else None,
         "residual": float(np.sqrt(np.mean(measured.residuals[0, design.run_indices[index]] ** 2))),
         "residuals": [float(value) for value in measured.residuals[0, design.run_indices[index]]],
