@@ -44,7 +44,7 @@ def test_the_gain_of_small_is_set_against_the_flagships(world: World, tmp_path: 
 
 def test_unpaired_runs_have_welchs_interval() -> None:
     first, second = np.array([1.0, 2.0, 3.0, 7.0]), np.array([0.0, 0.5, 1.0])
-    found = annealing.welch_difference(first, second)
+    result = annealing.welch_difference(first, second)
     reference = stats.ttest_ind(first, second, equal_var=False).confidence_interval()
-    assert (found["low"], found["high"]) == pytest.approx((reference.low, reference.high))
+    assert (result["low"], result["high"]) == pytest.approx((reference.low, reference.high))
     assert annealing.welch_difference(np.zeros(3), np.ones(3)) == {"value": -1.0, "low": -1.0, "high": -1.0, "n": 3}

@@ -103,24 +103,24 @@ def test_without_line_dedup_the_repeated_lines_are_trained_on(corpus: Path, worl
     section = dedup.Dedup.model_validate({"memory_mb": 10, "minhash": CURATION["dedup"]["minhash"], "lines": lines})
     config = line_dedup.Config(**vars(COMMON), dedup=section, comparison=OPTIONS)
     scratch = tmp_path / "scratch"
-    found = line_dedup.run(config, inputs(corpus, world), {}, Recorder(scratch))
+    result = line_dedup.run(config, inputs(corpus, world), {}, Recorder(scratch))
     assert BANNER in text_of(scratch / "tokens" / "without", world, "train")
     assert BANNER not in text_of(scratch / "tokens" / "with", world, "train")
     assert BANNER not in text_of(scratch / "tokens" / "without", world, "validation")
-    assert found["secondary"][0]["value"] > 10
-    assert found["configuration"]["documents"]["with"] == 160
-    assert len(found["runs"]) == 2 * TRIALS.seeds and found["effect"]["n"] == TRIALS.seeds
+    assert result["secondary"][0]["value"] > 10
+    assert result["configuration"]["documents"]["with"] == 160
+    assert len(result["runs"]) == 2 * TRIALS.seeds and result["effect"]["n"] == TRIALS.seeds
     # Started again, it takes the corpus and the runs it has.
-    assert line_dedup.run(config, inputs(corpus, world), {}, Recorder(scratch)) == found
+    assert line_dedup.run(config, inputs(corpus, world), {}, Recorder(scratch)) == result
 
 
 def test_heuristics_are_told_by_reason(corpus: Path, world: World, tmp_path: Path) -> None:
     config = heuristic_filter.Config(**vars(COMMON), comparison=OPTIONS)
-    found = heuristic_filter.run(config, inputs(corpus, world), {}, Recorder(tmp_path / "scratch"))
-    (reason,) = found["secondary"]
+    result = heuristic_filter.run(config, inputs(corpus, world), {}, Recorder(tmp_path / "scratch"))
+    (reason,) = result["secondary"]
     assert reason["quantity"].endswith("repeated 5-grams") and reason["value"] == pytest.approx(50.0)
-    assert found["configuration"]["documents"] == {"without": 160, "with": 80}
-    assert found["effect"]["value"] > 0.05  # half of the tokens are "buy now"
+    assert result["configuration"]["documents"] == {"without": 160, "with": 80}
+    assert result["effect"]["value"] > 0.05  # half of the tokens are "buy now"
 
 
 def test_the_quality_filter_keeps_the_best_by_scores_of_all(corpus: Path, world: World, tmp_path: Path) -> None:
@@ -141,15 +141,15 @@ def test_the_quality_filter_keeps_the_best_by_scores_of_all(corpus: Path, world:
     config = quality_filter.Config(**vars(COMMON), classify=section, comparison=options)
     given = inputs(corpus, world) | {"filtered": corpus / "deduplicated"}
     scratch = tmp_path / "scratch"
-    found = quality_filter.run(config, given, {}, Recorder(scratch))
-    counts = found["configuration"]["documents"]
+    result = quality_filter.run(config, given, {}, Recorder(scratch))
+    counts = result["configuration"]["documents"]
     assert counts["random"] == 160  # the thresholds of the stage have dropped none
     assert counts["best"] == pytest.approx(64, abs=2)
     scored = pq.read_table(scratch / "scored").to_pydict()
     best = [
         source
         for source, quality in zip(scored["source"], scored["quality"], strict=True)
-        if quality >= found["configuration"]["quality_bar"]
+        if quality >= result["configuration"]["quality_bar"]
     ]
     assert best.count("news") > 0.9 * len(best)
 

@@ -18,11 +18,11 @@ def test_the_valued_source_is_kept_out_of_the_corpus(world: World, tmp_path: Pat
         }
         for n in range(400)
     ]
-    found = data_value.split_corpus(corpus, options, seed=1)
+    result = data_value.split_corpus(corpus, options, seed=1)
     for part in ("train", "validation"):
-        assert {row["source"] for bucket in ("general", "math") for row in found[part][bucket]} == {"web"}
-        assert {row["source"] for row in found[part]["good"]} == {"sums"}
-    good, mixed = found["train"]["good"], found["train"]["shuffled"]
+        assert {row["source"] for bucket in ("general", "math") for row in result[part][bucket]} == {"web"}
+        assert {row["source"] for row in result[part]["good"]} == {"sums"}
+    good, mixed = result["train"]["good"], result["train"]["shuffled"]
     assert all(sorted(a["text"].split()) == sorted(b["text"].split()) for a, b in zip(good, mixed, strict=True))
     assert all(a["text"] != b["text"] for a, b in zip(good, mixed, strict=True))
-    assert "shuffled" not in found["validation"]
+    assert "shuffled" not in result["validation"]

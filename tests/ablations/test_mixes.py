@@ -37,12 +37,12 @@ def test_mixes_are_predicted_from_the_smaller_sizes_only(world: World, tmp_path:
     }
     section = mixes.Mixes(trials=TRIALS, sizes=sizes, candidates=candidates, skills=SKILLS)
     inputs = {"tokens": world.tokens, "tokenizer": world.tokenizer}
-    found = mixes.run(mixes.Config(**vars(COMMON), mixes=section), inputs, {}, Recorder(tmp_path))
-    assert len(found["runs"]) == 3 * 3 * TRIALS.seeds
-    loss = {(row["variant"], row["seed"]): row["loss"] for row in found["runs"]}
-    reached = next(row for row in found["secondary"] if row["quantity"] == "prose: its reached loss")
+    result = mixes.run(mixes.Config(**vars(COMMON), mixes=section), inputs, {}, Recorder(tmp_path))
+    assert len(result["runs"]) == 3 * 3 * TRIALS.seeds
+    loss = {(row["variant"], row["seed"]): row["loss"] for row in result["runs"]}
+    reached = next(row for row in result["secondary"] if row["quantity"] == "prose: its reached loss")
     assert reached["value"] == pytest.approx(np.mean([loss["prose 2", seed] for seed in (1, 2)]))
-    assert -1 <= found["effect"]["value"] <= 1
-    assert found["configuration"]["chosen"] in candidates
-    assert {"accuracy" in row for row in found["runs"] if row["variant"].endswith("2")} == {True}
-    assert not any("accuracy" in row for row in found["runs"] if row["variant"].endswith("0"))
+    assert -1 <= result["effect"]["value"] <= 1
+    assert result["configuration"]["chosen"] in candidates
+    assert {"accuracy" in row for row in result["runs"] if row["variant"].endswith("2")} == {True}
+    assert not any("accuracy" in row for row in result["runs"] if row["variant"].endswith("0"))

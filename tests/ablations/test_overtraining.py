@@ -24,8 +24,8 @@ def test_overtraining_compares_at_equal_parameters_and_at_equal_flops(world: Wor
     section = overtraining.Overtraining(trials=TRIALS, factor=4, skills=SKILLS)
     config = overtraining.Config(**vars(COMMON), mix=MIX, ladder=LADDER, overtraining=section)
     inputs = {"tokens": world.tokens, "tokenizer": world.tokenizer, "herd": herd}
-    found = overtraining.run(config, inputs, {}, Recorder(tmp_path / "scratch"))
-    runs = found["configuration"]["runs"]
+    result = overtraining.run(config, inputs, {}, Recorder(tmp_path / "scratch"))
+    runs = result["configuration"]["runs"]
     assert runs["optimal"]["tokens"] == pytest.approx(2_000)
     assert runs["over-trained"] == {"parameters": small.parameters, "tokens": pytest.approx(8_000)}
     spent = [training_flops(runs[name]["parameters"], runs[name]["tokens"]) for name in ("over-trained", "larger")]
@@ -35,5 +35,5 @@ def test_overtraining_compares_at_equal_parameters_and_at_equal_flops(world: Wor
     sizes = [COMMON.architecture.config(rung, VOCAB_SIZE).parameters for rung in LADDER]
     best = min(sizes, key=lambda n: abs(math.log(6 * n * optimal_tokens(n, fit) / spent[0])))
     assert runs["larger"]["parameters"] == best > small.parameters
-    assert found["effect"]["value"] > 0  # four times the tokens, of which a tiny model cannot have enough
-    assert {row["variant"] for row in found["runs"]} == {"optimal", "over-trained", "larger"}
+    assert result["effect"]["value"] > 0  # four times the tokens, of which a tiny model cannot have enough
+    assert {row["variant"] for row in result["runs"]} == {"optimal", "over-trained", "larger"}

@@ -21,10 +21,10 @@ from tests.infrastructure.table_4 import FLAGSHIP, FUSED, H100, TABLE_4
 @pytest.mark.parametrize("layout, work, row", TABLE_4)
 def test_no_layout_beats_the_papers_by_much(layout: Layout, work: Workload, row: dict) -> None:
     cluster = replace(H100, devices=row["gpus"])
-    found = find_best_layouts(FLAGSHIP, work, cluster, FUSED, recompute="selective")
-    seconds = [option.seconds for option in found]
-    assert len(found) == 5 and seconds == sorted(seconds)
-    for option in found:
+    result = find_best_layouts(FLAGSHIP, work, cluster, FUSED, recompute="selective")
+    seconds = [option.seconds for option in result]
+    assert len(result) == 5 and seconds == sorted(seconds)
+    for option in result:
         assert find_problems(option.layout, FLAGSHIP, work, cluster) == []
         assert option.layout.recompute == "selective"
         assert option.bytes <= 80e9
@@ -46,14 +46,14 @@ def test_no_layout_beats_the_papers_by_much(layout: Layout, work: Workload, row:
 )
 def test_a_layout_that_cannot_run_is_told_why(change: dict, named: str) -> None:
     layout = Layout(**({"tp": 8, "cp": 1, "pp": 16, "dp": 128, "shorter_ends": 1} | change))
-    found = find_problems(layout, FLAGSHIP, Workload(8192, 2048), H100)
-    assert any(named in problem for problem in found), found
+    result = find_problems(layout, FLAGSHIP, Workload(8192, 2048), H100)
+    assert any(named in problem for problem in result), result
 
 
 def test_candidates_are_all_that_have_no_problem() -> None:
     model, work = LlamaConfig(256, 64, 6, 8, 4, 192), Workload(64, 16)
     cluster = replace(H100, devices=16, devices_per_node=4)
-    found = set(enumerate_layouts(model, work, cluster))
+    result = set(enumerate_layouts(model, work, cluster))
     every = {
         balance_layout(Layout(tp=tp, cp=cp, pp=pp, dp=16 // (tp * cp * pp), virtual_stages=virtual), model)
         for tp in (1, 2, 4, 8, 16)
@@ -63,7 +63,7 @@ def test_candidates_are_all_that_have_no_problem() -> None:
         if 16 % (tp * cp * pp) == 0
     }
     runs = {layout for layout in every if not find_problems(layout, model, work, cluster)}
-    assert found == runs and len(found) > 10
+    assert result == runs and len(result) > 10
 
 
 def test_a_pipeline_holds_each_layer_once() -> None:

@@ -43,11 +43,11 @@ def test_weights_gradients_and_moments_are_those_of_the_real_model(tied: bool) -
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
     size = lambda tensors: sum(tensor.numel() * tensor.element_size() for tensor in tensors)  # noqa: E731
-    found = estimate_rank_memory(model.config, Layout(), Workload(64, 1), MemoryOptions("fp32", "eager"))
-    assert found["parameters"] == size(model.parameters())
-    assert found["gradients"] == size(parameter.grad for parameter in model.parameters())
+    result = estimate_rank_memory(model.config, Layout(), Workload(64, 1), MemoryOptions("fp32", "eager"))
+    assert result["parameters"] == size(model.parameters())
+    assert result["gradients"] == size(parameter.grad for parameter in model.parameters())
     moments = [tensor for name, tensor in optimizer.state().items() if not name.endswith("/steps")]
-    assert found["optimizer"] == size(moments)
+    assert result["optimizer"] == size(moments)
 
 
 @pytest.mark.parametrize("kind", ["fp32", "bf16"])
@@ -82,8 +82,10 @@ def test_activations_are_within_a_tenth_of_the_measured_peak(
     for event in sorted(events, key=lambda event: event.start_ns()):
         now += event.nbytes()
         peak = max(peak, now)
-    found = estimate_rank_memory(config, Layout(), Workload(length, sequences, sequences), MemoryOptions(kind, "eager"))
-    assert found["activations"] + found["logits"] + found["working copy"] == pytest.approx(peak, rel=0.1)
+    result = estimate_rank_memory(
+        config, Layout(), Workload(length, sequences, sequences), MemoryOptions(kind, "eager")
+    )
+    assert result["activations"] + result["logits"] + result["working copy"] == pytest.approx(peak, rel=0.1)
 
 
 def test_every_dimension_takes_its_share() -> None:

@@ -16,42 +16,42 @@ from tests.infrastructure.cluster import CLUSTER
 def test_the_simulation_agrees_with_the_closed_form_where_spare_nodes_abound(change: dict) -> None:
     """Daly's form knows interruptions during a restart; where they are many only a simulation that has them agrees."""
     options = CLUSTER.model_copy(update={"spare_nodes": 100_000, "runs": 200} | change)
-    found = simulate(options, seed=3)
+    result = simulate(options, seed=3)
     expected = effective_time(options.failure_rate, options.checkpoint_days, options.write_days, options.down_days)
-    assert found.useful.mean() == pytest.approx(expected, abs=4 * found.useful.std() / math.sqrt(options.runs))
-    assert found.by_kind["waiting for a node"].max() == 0
+    assert result.useful.mean() == pytest.approx(expected, abs=4 * result.useful.std() / math.sqrt(options.runs))
+    assert result.by_kind["waiting for a node"].max() == 0
 
 
 def test_every_minute_of_a_simulated_run_goes_somewhere() -> None:
-    found = simulate(CLUSTER.model_copy(update={"spare_nodes": 2}), seed=5)
-    assert found.useful + sum(found.by_kind.values()) == pytest.approx(np.ones(CLUSTER.runs), abs=1e-9)
-    interruptions = sum(shares for kind, shares in found.by_kind.items() if kind != "checkpoints")
-    assert sum(found.by_cause.values()) == pytest.approx(interruptions, abs=1e-9)
-    assert found.by_kind["waiting for a node"].mean() > 0
+    result = simulate(CLUSTER.model_copy(update={"spare_nodes": 2}), seed=5)
+    assert result.useful + sum(result.by_kind.values()) == pytest.approx(np.ones(CLUSTER.runs), abs=1e-9)
+    interruptions = sum(shares for kind, shares in result.by_kind.items() if kind != "checkpoints")
+    assert sum(result.by_cause.values()) == pytest.approx(interruptions, abs=1e-9)
+    assert result.by_kind["waiting for a node"].mean() > 0
 
 
 def test_causes_cost_by_their_counts_and_detection_and_restart_by_their_minutes() -> None:
     options = CLUSTER.model_copy(update={"spare_nodes": 100_000})
-    found = simulate(options, seed=4)
+    result = simulate(options, seed=4)
     by_count = np.corrcoef(
-        [found.by_cause[c].mean() for c in found.by_cause], [INTERRUPTIONS[c][0] for c in found.by_cause]
+        [result.by_cause[c].mean() for c in result.by_cause], [INTERRUPTIONS[c][0] for c in result.by_cause]
     )[0, 1]
     assert by_count > 0.99
-    assert found.by_kind["detection"].mean() / found.by_kind["restart"].mean() == pytest.approx(3 / 5, rel=0.03)
+    assert result.by_kind["detection"].mean() / result.by_kind["restart"].mean() == pytest.approx(3 / 5, rel=0.03)
     # A failure falls anywhere between two checkpoints: half an interval is lost on the average.
-    assert found.by_kind["lost work"].mean() == pytest.approx(options.failure_rate * 5 * MINUTES, rel=0.05)
+    assert result.by_kind["lost work"].mean() == pytest.approx(options.failure_rate * 5 * MINUTES, rel=0.05)
     at_once = simulate(options.model_copy(update={"detect_minutes": 0}), seed=4)
-    assert at_once.useful.mean() > found.useful.mean() + 0.9 * options.failure_rate * 3 * MINUTES
+    assert at_once.useful.mean() > result.useful.mean() + 0.9 * options.failure_rate * 3 * MINUTES
     assert at_once.by_kind["detection"].max() == 0
 
 
 def test_over_ninety_percent_at_the_papers_rate() -> None:
     """3.3.4: over 90% effective training time at one interruption in 3.1 hours."""
-    found = paper.simulate_reliability(CLUSTER, seed=1)
-    assert found["effective_time"]["low"] > 0.9
-    falling = [row["effective_at_best"] for row in found["by_gpus"]]
+    result = paper.simulate_reliability(CLUSTER, seed=1)
+    assert result["effective_time"]["low"] > 0.9
+    falling = [row["effective_at_best"] for row in result["by_gpus"]]
     assert falling == sorted(falling, reverse=True) and falling[-1] < 0.6
-    assert all(row["effective_at_best"] >= row["effective"] for row in found["by_gpus"])
+    assert all(row["effective_at_best"] >= row["effective"] for row in result["by_gpus"])
 
 
 def test_without_failures_only_the_checkpoints_cost() -> None:

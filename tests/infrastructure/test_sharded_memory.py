@@ -29,20 +29,20 @@ def middle() -> dict[str, int]:
 
 
 def test_a_rank_of_the_papers_first_layout_by_hand(middle: dict[str, int]) -> None:
-    found = middle
+    result = middle
     matrices = 2 * WIDTH * WIDTH + 2 * WIDTH * 1024 + 3 * WIDTH * HIDDEN
     held = LAYERS * (matrices // 8 + 2 * WIDTH)  # norms are not sliced
-    assert found["gathered"] == 2 * held
-    assert found["parameters"] == 4 * held // 64 and found["optimizer"] == 2 * found["parameters"]
-    assert found["gradients"] == 4 * held + found["parameters"]
+    assert result["gathered"] == 2 * held
+    assert result["parameters"] == 4 * held // 64 and result["optimizer"] == 2 * result["parameters"]
+    assert result["gradients"] == 4 * held + result["parameters"]
     waiting = 7 * 16 + 2 * (16 - 1 - 1) + 1  # interleaved 1F1B: warm-up of the second rank, and the one at work
     half = 2
     kept = TOKENS * WIDTH // 8 * half  # the output, sliced by the sequence
     kept += TOKENS * WIDTH // 8 * half + TOKENS * 128 // 8 * 4  # attention: output and a float32 for each query
     kept += 2 * TOKENS * HIDDEN // 8 * half  # gate and up
     kept += 2 * TOKENS * 128 * 4  # RoPE's cosine and sine
-    assert found["activations"] == pytest.approx(waiting * kept, rel=1e-6)  # and the kernel's seed
-    assert found["buffers"] == 2 * LAYERS * 32 * (TOKENS // 8 * WIDTH * half)
+    assert result["activations"] == pytest.approx(waiting * kept, rel=1e-6)  # and the kernel's seed
+    assert result["buffers"] == 2 * LAYERS * 32 * (TOKENS // 8 * WIDTH * half)
     assert not dist.is_initialized()
 
 
@@ -53,9 +53,9 @@ def test_the_last_rank_needs_less_than_the_second(middle: dict[str, int]) -> Non
 
 @pytest.mark.parametrize("row", paper.TABLE_4[::2], ids=lambda row: f"{row['gpus']}-{row['length']}")
 def test_the_layouts_of_table_4_fit_80_gb_with_selective_recomputation(row: dict[str, int]) -> None:
-    found = paper.rank_memory_of_row(row)
-    assert found["fits"] and found["least_recompute"] == "selective"
-    assert found["bytes"]["none"]["total"] > 2 * paper.GPU_MEMORY > 2 * found["bytes"]["selective"]["total"]
+    result = paper.rank_memory_of_row(row)
+    assert result["fits"] and result["least_recompute"] == "selective"
+    assert result["bytes"]["none"]["total"] > 2 * paper.GPU_MEMORY > 2 * result["bytes"]["selective"]["total"]
 
 
 def test_shards_of_all_ranks_are_the_model_and_less_is_kept_the_more_is_recomputed() -> None:
@@ -81,8 +81,8 @@ def test_a_layout_that_does_not_fit_the_model_is_refused() -> None:
 def test_a_rank_needs_what_the_sharded_model_needs(layout: Layout, work: Workload, row: dict, stage: int) -> None:
     """Against the real sharding on the meta device under a process group that only pretends."""
     counted = sharded_memory.measure_rank_memory(FLAGSHIP, layout, work.length, work.num_micro_batches(layout), stage)
-    found = estimate_stage_memory(FLAGSHIP, layout, work, FUSED, stage)
-    assert sum(found.values()) == pytest.approx(sum(counted.values()), rel=0.1)
+    result = estimate_stage_memory(FLAGSHIP, layout, work, FUSED, stage)
+    assert sum(result.values()) == pytest.approx(sum(counted.values()), rel=0.1)
     for kind, name in (
         ("parameters", "parameters"),
         ("working copy", "gathered"),
@@ -90,7 +90,7 @@ def test_a_rank_needs_what_the_sharded_model_needs(layout: Layout, work: Workloa
         ("optimizer", "optimizer"),
         ("buffers", "buffers"),
     ):
-        assert found[kind] == pytest.approx(counted[name], rel=0.01), kind
+        assert result[kind] == pytest.approx(counted[name], rel=0.01), kind
 
 
 @pytest.mark.parametrize("layout", [Layout(pp=4), Layout(pp=4, virtual_stages=2), Layout(pp=2, virtual_stages=3)])

@@ -13,13 +13,13 @@ from tests.infrastructure.table_4 import FLAGSHIP, H100, TABLE_4
 
 def test_one_efficiency_gives_the_rows_of_table_4() -> None:
     """430, 400 and 380 TFLOP/s; set by the first, the others come out 2% and 8% high."""
-    found = [
+    result = [
         flops_per_device(FLAGSHIP, work, layout, step_time(FLAGSHIP, layout, work, H100).total)
         for layout, work, _ in TABLE_4
     ]
-    misses = [rate / (row["tflops"] * 1e12) - 1 for rate, (_, _, row) in zip(found, TABLE_4, strict=True)]
+    misses = [rate / (row["tflops"] * 1e12) - 1 for rate, (_, _, row) in zip(result, TABLE_4, strict=True)]
     assert abs(misses[0]) < 0.01 and abs(misses[1]) < 0.03 and abs(misses[2]) < 0.09
-    assert found[0] > max(found[1:])  # the bubble of 32 micro-batches is half of that of 16
+    assert result[0] > max(result[1:])  # the bubble of 32 micro-batches is half of that of 16
 
 
 def test_what_is_computed_again_takes_its_time() -> None:

@@ -9,11 +9,11 @@ from tests.infrastructure.cluster import CLUSTER
 
 def test_a_checkpoint_of_405b_on_the_papers_storage() -> None:
     """3.3.1: 2 TB/s sustained, 7 TB/s at the peak; 1 MB to 4 GB per GPU."""
-    found = checkpoint_stalls(CLUSTER, paper.STORAGE_SPEEDS)
-    assert found["bytes"] == 405e9 * 12
+    result = checkpoint_stalls(CLUSTER, paper.STORAGE_SPEEDS)
+    assert result["bytes"] == 405e9 * 12
     least, most = paper.CHECKPOINT_PER_GPU
-    assert least < found["bytes_per_gpu"] < most
-    sustained, peak = found["stalls"]
+    assert least < result["bytes_per_gpu"] < most
+    sustained, peak = result["stalls"]
     assert (sustained["seconds"], peak["seconds"]) == pytest.approx((2.43, 4.86 / 7))
     assert sustained["share_of_time"] == pytest.approx(2.43 / 602.43)
     assert peak["effective_at_best"] > sustained["effective_at_best"]

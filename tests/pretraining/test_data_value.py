@@ -129,10 +129,10 @@ def test_documents_are_read_from_every_format(tmp_path: Path) -> None:
     record = warc.make_record("https://a.example/", "2024-01-01T00:00:00Z", "text/html", body, uuid.UUID(int=1), {})
     (tmp_path / "e.warc.gz").write_bytes(record)
     (tmp_path / "f.bin").write_bytes(b"\0")
-    found = list(read_documents(tmp_path))
-    assert found[:6] == ["a text\nof two lines", "first line", "second line", "packed", "a row", "another"]
-    assert len(found) == 7 and "long enough to be kept" in found[6]
-    assert list(read_documents(tmp_path / "a.txt")) == found[:1]
+    result = list(read_documents(tmp_path))
+    assert result[:6] == ["a text\nof two lines", "first line", "second line", "packed", "a row", "another"]
+    assert len(result) == 7 and "long enough to be kept" in result[6]
+    assert list(read_documents(tmp_path / "a.txt")) == result[:1]
 
 
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:

@@ -54,8 +54,8 @@ def test_a_bucket_outside_the_mix_need_not_be_there(world: World, tmp_path: Path
         counts["code"] = 0
     (tokens / "tokens.json").write_text(json.dumps(index))
     shares = {"general": 0.6, "math": 0.3, "code": 0.0, "multilingual": 0.1}
-    found = Validation(TokenShards(tokens), shares, PRETRAINING, settings(), 1).by_bucket(load_model(world.model))
-    assert set(found) == {"general", "math", "multilingual"}
+    result = Validation(TokenShards(tokens), shares, PRETRAINING, settings(), 1).by_bucket(load_model(world.model))
+    assert set(result) == {"general", "math", "multilingual"}
 
 
 def test_the_loss_it_reports_is_that_of_the_model_it_leaves(world: World, tmp_path: Path) -> None:

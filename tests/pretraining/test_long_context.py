@@ -60,17 +60,17 @@ def test_the_phase_goes_on_with_the_moments_of_the_one_before(world: World, tmp_
         for kind, size in (("first", 0.0), ("second", 1e6))
     }
     save_optimizer_state(optimizer_state | {f"{name}/steps": torch.tensor(100.0) for name in names}, before)
-    found = {}
+    result = {}
     for name, inputs in (("with", {"model": before}), ("without", {})):
         outputs = {"model": tmp_path / name, "curve": tmp_path / f"{name}.csv"}
         context = Recorder(tmp_path / f"{name}-scratch", member="flagship")
         long_context.run(config, world.pretraining_inputs | inputs, outputs, context)
         changed = zip(load_model(tmp_path / name).parameters(), load_model(before).parameters(), strict=True)
-        found[name] = max(float((a - b).detach().abs().max()) for a, b in changed)
+        result[name] = max(float((a - b).detach().abs().max()) for a, b in changed)
         steps = len(outputs["curve"].read_text().splitlines()) - 1
         left = load_optimizer_state(tmp_path / name)
         assert left is not None and float(left[f"{names[0]}/steps"]) == (100 if name == "with" else 0) + steps
-    assert found["with"] < 0.1 * found["without"]  # so large a second moment makes the steps small
+    assert result["with"] < 0.1 * result["without"]  # so large a second moment makes the steps small
 
 
 def test_needles_that_are_not_found_stop_it_at_the_first_length(world: World, tmp_path: Path) -> None:
@@ -87,11 +87,11 @@ def test_needles_that_are_not_found_stop_it_at_the_first_length(world: World, tm
 def test_the_context_is_the_last_length_mastered(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Needles are found up to 64 and not at 80."""
 
-    def found(model: Any, chat: Any, lengths: Any, *others: Any) -> list[dict[str, Any]]:
+    def result(model: Any, chat: Any, lengths: Any, *others: Any) -> list[dict[str, Any]]:
         accuracy = {length: float(length < 80) for length in lengths}
         return [{"length": n, "depth": depth, "accuracy": accuracy[n], "n": 1} for n in lengths for depth in DEPTHS]
 
-    monkeypatch.setattr(long_context, "measure_needles", found)
+    monkeypatch.setattr(long_context, "measure_needles", result)
     metrics, _ = run(world, tmp_path, needle_threshold=1.0)
     assert rows(metrics) == [(48, 1, True), (64, 1, True), (80, 1, False), (80, 2, False)]
     assert metrics["context_length"] == context_length(tmp_path / "model") == 64

@@ -57,8 +57,8 @@ def test_needle_accuracy_counts_what_the_model_says(world: World) -> None:
     texts[0] = [*right[0][0], *chat.encode_text(" nothing Q:")]
     texts[5] = [*right[5][0], *right[5][1], *chat.encode_text("1 Q:")]  # goes on where the answer ends
     texts[9] = [*right[9][0], *right[9][1][:-1], *chat.encode_text(" Q:")]  # ends too early
-    found = measure_needles(Saying(texts), chat, [200], 2, 1, settings())  # type: ignore[arg-type]
-    assert [row["accuracy"] for row in found] == [0.5, 1, 0.5, 1, 0.5] and {row["n"] for row in found} == {2}
+    result = measure_needles(Saying(texts), chat, [200], 2, 1, settings())  # type: ignore[arg-type]
+    assert [row["accuracy"] for row in result] == [0.5, 1, 0.5, 1, 0.5] and {row["n"] for row in result} == {2}
 
 
 def test_what_counts_as_found_is_what_the_model_would_generate(world: World) -> None:

@@ -76,23 +76,23 @@ CONFIG = plan.Config(
 
 
 def test_the_planned_steps_of_the_ramp_are_those_trained(world: World, tmp_path: Path) -> None:
-    found = plan.run(CONFIG, {"herd": world.herd}, {}, Recorder(tmp_path))
+    result = plan.run(CONFIG, {"herd": world.herd}, {}, Recorder(tmp_path))
     budget = json.loads(world.herd.read_text())["members"]["flagship"]["tokens"] * PRETRAINING.initial
     trained = initial.Config(1, MIX, settings(), LEARNING_RATE, PRETRAINING, CONFIG.initial)
     batches = initial.make_ramp_batches(trained, world.shards, budget)
-    ramp = [phase for phase in found["phases"] if phase["name"].startswith("initial")]
+    ramp = [phase for phase in result["phases"] if phase["name"].startswith("initial")]
     assert [phase["steps"] for phase in ramp] == list(batches.steps)
     assert [phase["sequences"] for phase in ramp] == [part.size for part in batches.parts]
-    assert found["source"] == f"fitted: {world.herd}" and found["tokens"] == 4_000
-    assert sum(phase["tokens"] for phase in found["phases"]) == pytest.approx(4_000)
-    json.dumps(found, allow_nan=False)
+    assert result["source"] == f"fitted: {world.herd}" and result["tokens"] == 4_000
+    assert sum(phase["tokens"] for phase in result["phases"]) == pytest.approx(4_000)
+    json.dumps(result, allow_nan=False)
 
 
 def test_without_a_fit_the_ladder_gives_the_size() -> None:
-    found = plan.make_plan(CONFIG)
-    assert found["model"]["hidden_size"] == 24 and "rung 2 of the ladder" in found["source"]
-    assert found["flops"] == pytest.approx(1e9)
-    assert found["other_flops"]["sweep"] == 6e6
+    result = plan.make_plan(CONFIG)
+    assert result["model"]["hidden_size"] == 24 and "rung 2 of the ladder" in result["source"]
+    assert result["flops"] == pytest.approx(1e9)
+    assert result["other_flops"]["sweep"] == 6e6
 
 
 def test_a_herd_that_is_none_is_refused(tmp_path: Path) -> None:

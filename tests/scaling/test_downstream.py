@@ -55,11 +55,11 @@ def test_without_noise_both_laws_come_back() -> None:
     assert first.coefficients == pytest.approx([INTERCEPT, SLOPE, OFF], rel=1e-6)
     assert second.theta == pytest.approx([STEEP, MIDDLE, FLOOR], rel=1e-3)
     tokens = float(np.exp(LOG_A + ALPHA * np.log(1e22)))
-    found = predict_member(first, second, {"parameters": 1e22 / 6 / tokens, "tokens": tokens})
+    result = predict_member(first, second, {"parameters": 1e22 / 6 / tokens, "tokens": tokens})
     nats = INTERCEPT + SLOPE * np.log(1e22)
-    assert found["nats"]["value"] == pytest.approx(nats, rel=1e-6)
+    assert result["nats"]["value"] == pytest.approx(nats, rel=1e-6)
     expected = FLOOR + (1 - FLOOR) / (1 + np.exp(STEEP * (nats - MIDDLE)))
-    assert found["accuracy"]["value"] == pytest.approx(expected, rel=1e-3)
+    assert result["accuracy"]["value"] == pytest.approx(expected, rel=1e-3)
 
 
 def test_the_bands_hold_a_new_model_nine_times_in_ten() -> None:
@@ -68,9 +68,9 @@ def test_the_bands_hold_a_new_model_nine_times_in_ten() -> None:
         points = sweep(0.02, seed, asked=400)
         first, second = LikelihoodFit.fit(points, LAW, 100, seed), AccuracyFit.fit(points, 100, seed)
         new = model(1e22, 0.2, np.random.default_rng(1000 + seed), 0.02, 400)
-        found = predict_member(first, second, new)
+        result = predict_member(first, second, new)
         for name in held:
-            held[name] += found[name]["low"] <= new[f"answer_{name}"] <= found[name]["high"]
+            held[name] += result[name]["low"] <= new[f"answer_{name}"] <= result[name]["high"]
     assert min(held.values()) >= 27, held
 
 
@@ -91,8 +91,8 @@ def test_the_stage_predicts_every_member_from_the_sweep_alone(tmp_path: Path) ->
     members = {name: {"parameters": size, "tokens": 1e22 / 6 / 4e10} for name, size in sizes.items()}
     (tmp_path / "herd.json").write_text(json.dumps({"fit": LAW, "members": members}))
     inputs = {"sweep": tmp_path, "herd": tmp_path / "herd.json"}
-    found = downstream.run(downstream.Config(1, HERD), inputs, {}, Recorder(tmp_path))
-    assert found["members"]["flagship"]["nats"]["value"] < found["members"]["small"]["nats"]["value"]
-    assert found["members"]["flagship"]["accuracy"]["value"] > found["members"]["small"]["accuracy"]["value"]
-    assert found["accuracy"]["slope"]["n"] == 30 and "NaN" not in json.dumps(found)
-    assert downstream.run(downstream.Config(1, HERD), inputs, {}, Recorder(tmp_path)) == found
+    result = downstream.run(downstream.Config(1, HERD), inputs, {}, Recorder(tmp_path))
+    assert result["members"]["flagship"]["nats"]["value"] < result["members"]["small"]["nats"]["value"]
+    assert result["members"]["flagship"]["accuracy"]["value"] > result["members"]["small"]["accuracy"]["value"]
+    assert result["accuracy"]["slope"]["n"] == 30 and "NaN" not in json.dumps(result)
+    assert downstream.run(downstream.Config(1, HERD), inputs, {}, Recorder(tmp_path)) == result

@@ -36,17 +36,17 @@ def sweep(noise: float, seed: int = 0, shift: float = 0.0, edge: float | None = 
 
 
 def test_without_noise_the_exponents_come_back_exactly() -> None:
-    found = fit_power_law(sweep(0.0, shift=0.3), HERD, seed=1)
+    result = fit_power_law(sweep(0.0, shift=0.3), HERD, seed=1)
     expected = {"alpha": ALPHA, "log_a": LOG_A, "loss_exponent": BETA, "log_loss": LOG_B}
     for name, value in expected.items():
-        assert found[name]["value"] == pytest.approx(value, rel=1e-6), name
+        assert result[name]["value"] == pytest.approx(value, rel=1e-6), name
     tokens = np.exp(LOG_A + ALPHA * np.log(1e22))
-    assert found["tokens"]["value"] == pytest.approx(tokens, rel=1e-5)
-    assert found["parameters"]["value"] == pytest.approx(1e22 / 6 / tokens, rel=1e-5)
-    assert found["loss"]["value"] == pytest.approx(np.exp(LOG_B + BETA * np.log(1e22)), rel=1e-6)
-    assert [row["curvature"] for row in found["budgets"]] == pytest.approx([0.05] * 4)
-    assert found["residual"] == pytest.approx(0, abs=1e-9)
-    assert found["curvature_slope"]["value"] == pytest.approx(0, abs=1e-9)
+    assert result["tokens"]["value"] == pytest.approx(tokens, rel=1e-5)
+    assert result["parameters"]["value"] == pytest.approx(1e22 / 6 / tokens, rel=1e-5)
+    assert result["loss"]["value"] == pytest.approx(np.exp(LOG_B + BETA * np.log(1e22)), rel=1e-6)
+    assert [row["curvature"] for row in result["budgets"]] == pytest.approx([0.05] * 4)
+    assert result["residual"] == pytest.approx(0, abs=1e-9)
+    assert result["curvature_slope"]["value"] == pytest.approx(0, abs=1e-9)
 
 
 def test_the_interval_holds_the_true_exponent_nine_times_in_ten() -> None:
@@ -55,29 +55,29 @@ def test_the_interval_holds_the_true_exponent_nine_times_in_ten() -> None:
     widths = []
     herd = change(HERD, bootstrap=400)
     for seed in range(400):
-        found = fit_power_law(sweep(0.004, seed, shift=0.2), herd, seed)
+        result = fit_power_law(sweep(0.004, seed, shift=0.2), herd, seed)
         for name, value in truth.items():
-            held[name] += found[name]["low"] <= value <= found[name]["high"]
-        widths.append(found["alpha"]["high"] - found["alpha"]["low"])
+            held[name] += result[name]["low"] <= value <= result[name]["high"]
+        widths.append(result["alpha"]["high"] - result["alpha"]["low"])
     assert min(held.values()) >= 360, held
     assert np.mean(widths) < 0.1  # and not by saying nothing
 
 
 def test_more_noise_gives_wider_intervals_and_is_estimated() -> None:
     quiet, loud = (fit_power_law(sweep(noise, 3), HERD, 3) for noise in (0.001, 0.01))
-    width = [found["alpha"]["high"] - found["alpha"]["low"] for found in (quiet, loud)]
+    width = [result["alpha"]["high"] - result["alpha"]["low"] for result in (quiet, loud)]
     assert width[1] > 4 * width[0]
     assert loud["residual"] == pytest.approx(0.01, rel=0.6)
     assert quiet["resamples_with_a_power_law"] == 1.0
 
 
 def test_a_minimum_at_the_edge_is_left_out_and_said_so() -> None:
-    found = fit_power_law(sweep(0.0, edge=BUDGETS[1]), HERD, seed=1)
-    assert [row["inner"] for row in found["budgets"]] == [True, False, True, True]
-    assert found["budgets"][1]["optimal_tokens"] is None and found["budgets"][1]["minimum_loss"] is None
-    assert found["alpha"]["n"] == 3
-    assert found["alpha"]["value"] == pytest.approx(ALPHA, rel=1e-6)
-    assert "NaN" not in json.dumps(found)
+    result = fit_power_law(sweep(0.0, edge=BUDGETS[1]), HERD, seed=1)
+    assert [row["inner"] for row in result["budgets"]] == [True, False, True, True]
+    assert result["budgets"][1]["optimal_tokens"] is None and result["budgets"][1]["minimum_loss"] is None
+    assert result["alpha"]["n"] == 3
+    assert result["alpha"]["value"] == pytest.approx(ALPHA, rel=1e-6)
+    assert "NaN" not in json.dumps(result)
 
 
 def test_a_curve_lost_in_the_scatter_of_its_runs_is_flat_and_left_out() -> None:
@@ -86,10 +86,10 @@ def test_a_curve_lost_in_the_scatter_of_its_runs_is_flat_and_left_out() -> None:
         if point["flops"] == BUDGETS[2]:
             optimum = LOG_A + ALPHA * np.log(point["flops"])
             point["loss"] -= 0.049 * (np.log(point["tokens"]) - optimum) ** 2
-    found = fit_power_law(points, HERD, seed=1)
-    assert found["budgets"][2]["kind"] in ("flat", "downward") and found["alpha"]["n"] == 3
-    assert found["budgets"][2]["optimal_tokens"] is None and sum(found["left_out"].values()) == 1
-    assert found["alpha"]["value"] == pytest.approx(ALPHA, abs=0.05)
+    result = fit_power_law(points, HERD, seed=1)
+    assert result["budgets"][2]["kind"] in ("flat", "downward") and result["alpha"]["n"] == 3
+    assert result["budgets"][2]["optimal_tokens"] is None and sum(result["left_out"].values()) == 1
+    assert result["alpha"]["value"] == pytest.approx(ALPHA, abs=0.05)
 
 
 def test_the_papers_own_optimum_comes_out_of_the_fit() -> None:
@@ -102,10 +102,10 @@ def test_the_papers_own_optimum_comes_out_of_the_fit() -> None:
             tokens = 0.299 * flops**exact * float(np.exp(offset))
             loss = 3 * flops**-0.05 + 0.05 * offset**2
             points.append({"flops": flops, "tokens": tokens, "parameters": flops / 6 / tokens, "loss": loss})
-    found = fit_power_law(points, change(HERD, flagship_flops=3.8e25), seed=1)
-    assert found["tokens"]["value"] == pytest.approx(16.55e12, rel=1e-6)
-    assert found["parameters"]["value"] == pytest.approx(3.8e25 / 6 / 16.55e12, rel=1e-6)
-    assert round(found["parameters"]["value"] / 1e9) == 383
+    result = fit_power_law(points, change(HERD, flagship_flops=3.8e25), seed=1)
+    assert result["tokens"]["value"] == pytest.approx(16.55e12, rel=1e-6)
+    assert result["parameters"]["value"] == pytest.approx(3.8e25 / 6 / 16.55e12, rel=1e-6)
+    assert round(result["parameters"]["value"] / 1e9) == 383
     # 402B is what the 405B model has without its embedding and head.
     assert round(model_config("405B").body_parameters / 1e9) == 402
 
@@ -137,8 +137,8 @@ def test_what_cannot_be_fitted_is_refused() -> None:
 
 
 def test_a_model_on_its_optimal_tokens_spends_the_budget_they_are_optimal_for() -> None:
-    found = fit_power_law(sweep(0.0), HERD, seed=1)
-    tokens = optimal_tokens(10**9, found)
+    result = fit_power_law(sweep(0.0), HERD, seed=1)
+    tokens = optimal_tokens(10**9, result)
     assert tokens == pytest.approx(np.exp(LOG_A + ALPHA * np.log(training_flops(10**9, tokens))), rel=1e-5)
 
 

@@ -120,7 +120,7 @@ def test_what_a_result_depends_on_is_in_its_key(world: World, tmp_path: Path) ->
         keys(replace(usual, mix=change(MIX, general=0.6, math=0.15))),
         keys(replace(usual, architecture=change(usual.architecture, rope_theta=1e4))),
     ]
-    assert len({key for found in [same, *others] for key in found}) == 6 * 10
+    assert len({key for result in [same, *others] for key in result}) == 6 * 10
 
 
 def test_the_decay_of_each_step_is_a_tenth_of_its_rate(world: World, tmp_path: Path) -> None:

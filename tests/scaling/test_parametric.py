@@ -26,11 +26,11 @@ def sweep(noise: float, seed: int = 0) -> list[dict[str, Any]]:
 
 def test_without_noise_the_law_comes_back() -> None:
     laws = LawEnsemble.fit(sweep(0.0), 2, seed=1)
-    found = laws.to_json()
+    result = laws.to_json()
     for name, value in CHINCHILLA.coefficients.items():
-        assert found[name]["value"] == pytest.approx(value, rel=1e-3), name
+        assert result[name]["value"] == pytest.approx(value, rel=1e-3), name
     assert laws.predict(70e9, 1.4e12)["value"] == pytest.approx(1.937, abs=1e-3)  # by hand: 1.69 + 0.083 + 0.163
-    assert found["residual"] < 1e-6
+    assert result["residual"] < 1e-6
 
 
 def test_the_intervals_hold_the_truth_nine_times_in_ten() -> None:

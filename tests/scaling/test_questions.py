@@ -41,12 +41,12 @@ def test_likelihoods_are_those_of_one_answer_at_a_time(world: World) -> None:
     asked = make_questions(TEST, world.tokenizer, seed=1)
     together = answer_nll(model, asked, settings(), tokens=3_000)
     for question, nats in list(zip(asked, together, strict=True))[::5]:
-        for answer, characters, found in zip(question.answers, question.characters, nats, strict=True):
+        for answer, characters, result in zip(question.answers, question.characters, nats, strict=True):
             with torch.inference_mode():
                 logits = model(torch.tensor([[*question.prompt, *answer]]))[0].log_softmax(-1)
             first = len(question.prompt)
             alone = -sum(float(logits[first + place - 1, token]) for place, token in enumerate(answer))
-            assert found == pytest.approx(alone / characters, rel=1e-4)
+            assert result == pytest.approx(alone / characters, rel=1e-4)
 
 
 def test_right_is_the_likeliest() -> None:
@@ -60,7 +60,7 @@ def test_the_stage_measures_models_as_the_sweep_does(world: World, tmp_path: Pat
     nats, right = score_answers(
         answer_nll(Llama(shape()).init_weights(1), make_questions(TEST, world.tokenizer, 1), settings())
     )
-    found = metrics["flagship-base"]
-    assert found["nats"]["value"] == pytest.approx(nats.mean(), rel=1e-6)
-    assert found["accuracy"]["value"] == right.mean() and found["accuracy"]["n"] == 4 * len(HELPFUL_TASKS)
-    assert np.mean([row["nats"] for row in found["tasks"].values()]) == pytest.approx(nats.mean(), rel=1e-6)
+    result = metrics["flagship-base"]
+    assert result["nats"]["value"] == pytest.approx(nats.mean(), rel=1e-6)
+    assert result["accuracy"]["value"] == right.mean() and result["accuracy"]["n"] == 4 * len(HELPFUL_TASKS)
+    assert np.mean([row["nats"] for row in result["tasks"].values()]) == pytest.approx(nats.mean(), rel=1e-6)
