@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from flows.tracking.events import is_running
+from flows.execution.context import StageContext
+from flows.parameters import Cluster
+from flows.tracking.events import EventLog, is_running
 from tests.flows.project import Project
 
 
@@ -66,3 +68,8 @@ def ask(api: str) -> Callable[..., list[dict]]:
         return answer.json()
 
     return ask
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> StageContext:
+    return StageContext("mini", {}, tmp_path, tmp_path, EventLog(tmp_path, "mini"), Cluster(workers=3))

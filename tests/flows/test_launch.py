@@ -19,7 +19,6 @@ from flows import launch
 from flows.command import run
 from flows.execution import launcher
 from flows.execution.launcher import format_launch
-from flows.execution.stage_run import lock_scratch
 from flows.parameters import Cluster
 from stages.distributed.layout import Layout
 from stages.interface import StageError
@@ -115,14 +114,6 @@ def wait(until: Callable[[], object], process: subprocess.Popen[str]) -> None:
     while not until():
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.01)
-
-
-def test_two_processes_do_not_work_on_the_same(tmp_path: Path) -> None:
-    held = lock_scratch(tmp_path, "pretraining.initial")
-    with pytest.raises(StageError, match=r"another process runs the same stage in .*; wait for it, or stop it"):
-        lock_scratch(tmp_path, "pretraining.initial")
-    held.release()
-    lock_scratch(tmp_path, "pretraining.initial").release()
 
 
 SLURM = {

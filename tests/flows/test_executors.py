@@ -1,4 +1,4 @@
-"""Whoever does the fan-out of curation, and however many files the pages lie in: the same bytes, the same text."""
+"""The same bytes from one process, several processes and Dask, also when workers die."""
 
 import os
 import signal
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from distributed import LocalCluster
 
+from flows.execution import executors
 from flows.execution.context import StageContext
 from flows.parameters import Cluster
 from flows.tracking.events import EventLog
@@ -19,12 +20,45 @@ from stages.curation.extract import Extract
 from stages.curation.heuristics import Heuristics
 from stages.curation.pages.sources import Page
 from stages.curation.pii import Pii
-from stages.interface import R, T, WorkerKind
+from stages.interface import R, StageError, T, WorkerKind
 from stages.tasks.pages import pages
 from tests.curation.samples import PROSE, contents, document, fresh, section, store
+from tests.flows.workers import die_once
 from tests.recorder import Recorder
 
+
+def in_process(item: int) -> tuple[int, int]:
+    return item, os.getpid()
+
+
+@pytest.fixture(scope="module")
+def scheduler() -> Iterator[str]:
+    """A Dask cluster of two worker processes that somebody has started."""
+    with LocalCluster(2, threads_per_worker=1, dashboard_address=None, silence_logs=40) as cluster:
+        yield cluster.scheduler_address
+
+
+def test_dask_workers_do_a_fan_out_and_a_dead_one_is_replaced(scheduler: str, tmp_path: Path) -> None:
+    cluster = Cluster(workers=2, runner="dask", address=scheduler)
+    context = StageContext("mini", {}, tmp_path, tmp_path, EventLog(tmp_path, "mini"), cluster)
+    found = context.map("where", in_process, range(20), kind="process")
+    assert [item for item, _ in found] == list(range(20))
+    assert os.getpid() not in {pid for _, pid in found}
+    (pid,) = context.map("die", die_once, [str(tmp_path / "died")], kind="process")
+    assert pid != os.getpid()
+
+
+def test_a_scheduler_that_does_not_answer_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executors, "CONNECT_TIMEOUT", 0.5)
+    cluster = Cluster(runner="dask", address="tcp://127.0.0.1:9")
+    context = StageContext("mini", {}, tmp_path, tmp_path, EventLog(tmp_path, "mini"), cluster)
+    with pytest.raises(StageError, match=r"cluster\.address: no Dask scheduler answers at tcp://127\.0\.0\.1:9"):
+        context.map("where", in_process, [1], kind="process")
+
+
 STEPS = ("extracted", "masked", "deduplicated", "filtered")
+
+
 WORKERS = {"one process": 1, "four processes": 4}
 
 
