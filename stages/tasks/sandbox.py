@@ -1,10 +1,13 @@
-"""Runs untrusted Python snippets against tests, many per child process.
+"""Runs untrusted Python snippets and evaluates expressions in their namespace, many programs per child process.
 
-    results = run_programs(["def f(x): return x + 3"], [["f(4) == 7", "f(0) == 3"]])
+    results = run_programs(["def f(x): return x + 3"], [["f(4)", "f(0)"]])
+    results[0].values  # ("7", "3")
 
-Each program is checked before it runs (no imports, classes or hidden attributes), has a short list of builtins and a
-budget of operations. The child has an empty environment, cannot open files or sockets, and has limits on memory and CPU
-time. If a program hangs or crashes the child, a new child continues with the next program.
+The child returns values as text, and the caller compares them: a program cannot touch the comparison. Each program is
+checked before it runs (no imports, classes or hidden attributes), has a short list of builtins and a budget of
+operations; once that is used up, the program has failed, whatever it catches. The child has an empty environment,
+cannot open files or sockets, and has limits on memory and, per program, CPU time. If a program hangs or crashes the
+child, a new child continues with the next program.
 This stops a model's mistakes and simple mischief, not a determined attacker: use a container or a virtual machine
 against those.
 """
@@ -31,43 +34,39 @@ _WALL_SECONDS, _WALL_SECONDS_PER_PROGRAM = 60.0, 2.0
 
 @dataclass(frozen=True)
 class ProgramResult:
-    """The result of one program. `passed[i]`: whether test i evaluated to True."""
+    """The result of one program. `values[i]`: the text (repr) of expression i, or None if it raised."""
 
-    passed: tuple[bool, ...]
+    values: tuple[str | None, ...]
     error: Error | None
-    """Why the program (or a test, for "timeout" and "memory") was stopped; None if tests only failed or raised."""
+    """Why the program (or an expression, for "timeout" and "memory") was stopped; None if expressions only raised."""
     stdout: str
     """Its output, cut after 2,000 characters."""
     stderr: str
-    """The last line of the traceback of the program or else of the first test that raised; empty if none did."""
-
-    @property
-    def all_passed(self) -> bool:
-        return self.error is None and bool(self.passed) and all(self.passed)
+    """The last line of the traceback of the program or else of the first expression that raised; empty if none did."""
 
 
-def run_programs(programs: Sequence[str], tests: Sequence[Sequence[str]]) -> list[ProgramResult]:
-    """Runs each program, then its tests (expressions that are true if it is right) in its namespace, in order.
+def run_programs(programs: Sequence[str], expressions: Sequence[Sequence[str]]) -> list[ProgramResult]:
+    """Runs each program, then evaluates its expressions in its namespace with pristine builtins, in order.
 
     Raises StageError if the child cannot be started, and ValueError if the two sequences differ in length.
     """
-    if len(programs) != len(tests):
-        raise ValueError(f"{len(programs)} programs but {len(tests)} lists of tests")
+    if len(programs) != len(expressions):
+        raise ValueError(f"{len(programs)} programs but {len(expressions)} lists of expressions")
     results: list[ProgramResult] = []
     while len(results) < len(programs):
         start = len(results)
         end = min(start + _BATCH, len(programs))
-        batch, code = _run_batch(programs[start:end], tests[start:end])
+        batch, code = _run_batch(programs[start:end], expressions[start:end])
         results += batch
         if len(results) < end:
             if not batch and code == 1:
                 raise StageError(f"the sandbox child {_CHILD.name} did not start; run `python {_CHILD}` to see why")
             error: Error = "timeout" if code in (-signal.SIGPROF, -signal.SIGXCPU, -signal.SIGKILL) else "crash"
-            results.append(ProgramResult((False,) * len(tests[len(results)]), error, "", error))
+            results.append(ProgramResult((None,) * len(expressions[len(results)]), error, "", error))
     return results
 
 
-def _run_batch(programs: Sequence[str], tests: Sequence[Sequence[str]]) -> tuple[list[ProgramResult], int]:
+def _run_batch(programs: Sequence[str], expressions: Sequence[Sequence[str]]) -> tuple[list[ProgramResult], int]:
     """Results of the programs before the first that crashed the child, and the child's return code."""
     # As isolated as -I (which is -E -P -s), but -E would drop PYTHONHASHSEED, and with it the order of sets.
     command = [sys.executable, "-P", "-s", "-S", "-B", str(_CHILD)]
@@ -81,7 +80,7 @@ def _run_batch(programs: Sequence[str], tests: Sequence[Sequence[str]]) -> tuple
         close_fds=True,
         start_new_session=True,
     )
-    jobs = "".join(json.dumps([p, list(t)]) + "\n" for p, t in zip(programs, tests, strict=True))
+    jobs = "".join(json.dumps([p, list(t)]) + "\n" for p, t in zip(programs, expressions, strict=True))
     try:
         output, _ = child.communicate(jobs.encode(), timeout=_WALL_SECONDS + _WALL_SECONDS_PER_PROGRAM * len(programs))
     except subprocess.TimeoutExpired:
@@ -89,4 +88,4 @@ def _run_batch(programs: Sequence[str], tests: Sequence[Sequence[str]]) -> tuple
         output, _ = child.communicate()
     lines = output.decode().split("\n")[:-1]  # text after the last newline is an incomplete result
     records = [json.loads(line) for line in lines]
-    return [ProgramResult(tuple(passed), *texts) for passed, *texts in records], child.returncode
+    return [ProgramResult(tuple(values), *texts) for values, *texts in records], child.returncode

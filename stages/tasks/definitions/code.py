@@ -112,23 +112,37 @@ def extract_code(response: str) -> str:
     return (fenced[1] if fenced else response).strip()
 
 
-def hidden_tests(example: Example) -> list[str]:
-    """Expressions that are true if f gives the value and type of the reference expression on each input."""
-    parameters, expression = example.key["parameters"], example.key["expression"]
-    return [f"repr(f({i})) == repr((lambda {parameters}: {expression})({i}))" for i in example.key["inputs"]]
+def run_hidden_tests(examples: Sequence[Example], responses: Sequence[str]) -> list[tuple[ProgramResult, list[bool]]]:
+    """The result of each response, and whether f gives the value and type of the reference function on each input.
+
+    The reference functions run as programs of their own, so a response cannot change what is expected of it.
+    """
+    references = list(dict.fromkeys(reference_function(example) for example in examples))
+    programs = [f"def f({parameters}): return {expression}" for parameters, expression, _ in references]
+    calls = [[f"f({i})" for i in inputs] for _, _, inputs in references]
+    answers = [extract_code(response) for response in responses]
+    results = run_programs(
+        programs + answers, calls + [[f"f({i})" for i in example.key["inputs"]] for example in examples]
+    )
+    expected = dict(zip(references, results[: len(references)], strict=True))
+    graded = []
+    for example, result in zip(examples, results[len(references) :], strict=True):
+        values = expected[reference_function(example)].values
+        graded.append((result, [a is not None and a == b for a, b in zip(result.values, values, strict=True)]))
+    return graded
 
 
-def run_hidden_tests(examples: Sequence[Example], responses: Sequence[str]) -> list[ProgramResult]:
-    """Runs each response against the hidden tests of its example in one sandboxed child process."""
-    return run_programs([extract_code(r) for r in responses], [hidden_tests(e) for e in examples])
+def reference_function(example: Example) -> tuple[str, str, tuple[str, ...]]:
+    """Its parameters, its expression, and the inputs to try it on."""
+    return example.key["parameters"], example.key["expression"], tuple(example.key["inputs"])
 
 
 def grade(examples: Sequence[Example], responses: Sequence[str]) -> list[float]:
     """1.0 if all hidden tests pass; else 0.1 for a program that runs plus 0.7 times the share of passed tests."""
     grades = []
-    for result in run_hidden_tests(examples, responses):
-        share = sum(result.passed) / len(result.passed)
-        grades.append(1.0 if result.all_passed else 0.1 * (result.error is None) + 0.7 * share)
+    for result, passed in run_hidden_tests(examples, responses):
+        share = sum(passed) / len(passed)
+        grades.append(1.0 if all(passed) else 0.1 * (result.error is None) + 0.7 * share)
     return grades
 
 
