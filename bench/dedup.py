@@ -42,13 +42,13 @@ def insert_and_query(signatures: list[MinHash], number: int, rows: int) -> set[t
 
 def speed() -> Iterator[tuple[str, str, str, str]]:
     texts, _ = corpus(2_000, SEED)
-    shingled = shingles.cut(texts, 5).lists()
+    shingled = shingles.make_shingles(texts, 5).lists()
     permutations = minhash.permutations(PERMUTATIONS, SEED)
     count = len(texts)
 
     def ours() -> np.ndarray:
         """From the texts, while the peer gets its shingles ready-made."""
-        cut = shingles.cut(texts, 5)
+        cut = shingles.make_shingles(texts, 5)
         return minhash.signatures(cut.hashes(), cut.offsets, permutations)
 
     ours()  # compiles
@@ -69,7 +69,7 @@ def speed() -> Iterator[tuple[str, str, str, str]]:
         f"{same.ratio:.0f}",
     )
     number, rows = minhash.bands(THRESHOLD, PERMUTATIONS, RECALL_WEIGHT)
-    pairs = race(lambda: minhash.candidates(made, number, rows), lambda: insert_and_query(theirs, number, rows))
+    pairs = race(lambda: minhash.candidate_pairs(made, number, rows), lambda: insert_and_query(theirs, number, rows))
     assert {(int(a), int(b)) for a, b in pairs.results[0]} == pairs.results[1]
     yield (
         f"candidate pairs ({number} x {rows}), documents/s",

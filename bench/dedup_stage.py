@@ -60,7 +60,7 @@ def stage(directory: Path, workers: int, memory_mb: int) -> Run:
     out.mkdir()
     context = StageContext("dedup", {}, directory, directory, EventLog(directory, "dedup"), Cluster(workers=workers))
     # Libraries are loaded and workers stand ready before the clock runs, here as with the peer.
-    cut = shingles.cut(["a text"], SHINGLE)
+    cut = shingles.make_shingles(["a text"], SHINGLE)
     minhash.signatures(cut.hashes(), cut.offsets, minhash.permutations(2, SEED))
     minhash.bands(THRESHOLD, 128, 0.5)
     context.map("start", dedup._hashes, [[]] * workers, kind="process")

@@ -1,9 +1,9 @@
-"""Knowledge classification (paper 3.1.2): which topic a general page is about, so that topics the web has too much of,
-such as arts and entertainment, can be taken down to a share.
+"""Knowledge classification (paper 3.1.2): classifies general pages by topic, and down-samples topics that are too
+frequent on the web, such as arts and entertainment.
 
-A few words stand for each topic: pages that have many of one topic's and few of another's are the examples from which a
-classifier learns the rest (a served judge gives the labels instead, where there is one). How right it is, is measured
-on pages whose address names their section, none of which it learns from, and on examples that it has not seen.
+Each topic has a list of words. Pages with many words of one topic and few of others are the training examples (a served
+judge labels them instead, if there is one). Accuracy is measured on pages whose URL names their section, which are not
+used for training, and on training examples of other folds.
 """
 
 import re
@@ -27,35 +27,35 @@ from stages.interface import Context, Metrics, Paths, Section
 
 STEPS = ("topic",)
 OTHER = "other"
-"""No topic: pages without any of the words, and those of which the classifier is not sure."""
+"""No topic: pages without words of any topic, and pages with a low probability."""
 WORD = re.compile(r"[^\W\d_]+")
 QUESTION = "What is the following page mostly about? Answer with one word of these: {topics}."
 
 
 class Topics(Section):
-    """Topics of the general bucket, and how much of it one may be."""
+    """Topics of the general bucket, and limits on their shares."""
 
     words: dict[str, list[str]]
-    """Topic -> words that stand for it (assumption; paper 3.1.2 names a knowledge classifier, not its classes)."""
+    """Topic -> its words (assumption; paper 3.1.2 names a knowledge classifier, not its classes)."""
 
     sections: dict[str, list[str]]
-    """Topic -> names of its section in the address of a page: what the classifier is held against (assumption)."""
+    """Topic -> names of its section in URLs, used to measure accuracy (assumption)."""
 
     hits: Annotated[int, Field(ge=1)]
-    """Occurrences of a topic's words that make a page an example of it... (assumption)"""
+    """Minimum occurrences of a topic's words in a training example... (assumption)"""
 
     lead: Annotated[float, Field(ge=1)]
-    """... if they are this many times those of any other topic (assumption)."""
+    """... and minimum ratio to the occurrences of any other topic (assumption)."""
 
     examples: Annotated[int, Field(ge=1)]
-    """Topics with fewer examples are left out (assumption)."""
+    """Topics with fewer examples are omitted (assumption)."""
 
     sure: Annotated[float, Field(gt=0, le=1)]
-    """Least probability to give a page a topic (assumption)."""
+    """Minimum probability of a topic (assumption)."""
 
     most: dict[str, Annotated[float, Field(ge=0, lt=1)]]
-    """Topic -> largest share of the bytes of all pages that have a topic; of a topic with more, pages are dropped at
-    random (assumption; 3.1.2 names arts and entertainment and gives no share)."""
+    """Topic -> maximum share of the bytes of all pages with a topic; above it, pages are dropped at random (assumption;
+    3.1.2 names arts and entertainment and gives no share)."""
 
     features: Features
 
@@ -74,17 +74,17 @@ class Config:
     judge: Annotated[judge.Judge, "curation.classify.judge"]
 
 
-class Gathering(NamedTuple):
-    """One document file to take examples from."""
+class ExampleShard(NamedTuple):
+    """One document file to collect training examples from."""
 
     source: Path
-    documents: int
-    """In all files."""
+    num_documents: int
+    """Documents in all files."""
     config: Config
 
 
 class Shard(NamedTuple):
-    """One document file to sort, and the one to write."""
+    """One document file to classify, and its output file."""
 
     source: Path
     output: Path
@@ -92,137 +92,146 @@ class Shard(NamedTuple):
     config: Config
 
 
-class Sorted(NamedTuple):
-    """Bytes by topic in one file, and pairs of a true topic and the one given: true by the address, and by words."""
+class TopicCounts(NamedTuple):
+    """Bytes by topic, and counts of (true, predicted) topics: true by the section in the URL, and by words."""
 
     sizes: Counter[str]
     by_section: Counter[tuple[str, str]]
     by_words: Counter[tuple[str, str]]
 
 
-class Thinning(NamedTuple):
-    """One sorted file, and which share of each topic's pages stays."""
+class Downsampling(NamedTuple):
+    """One classified file, and the share of each topic's pages to keep."""
 
     path: Path
-    stays: Mapping[str, float]
+    keep_shares: Mapping[str, float]
 
 
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
-    """Reads and writes `documents`, file by file: examples, topics, thinning."""
+    """Reads and writes `documents`, file by file: collects examples, classifies, down-samples."""
     files = documents.document_files(inputs["documents"])
-    number = sum(pq.read_metadata(file).num_rows for file in files)
-    gathering = [Gathering(file, number, config) for file in files]
-    rows = [row for part in context.map("examples", gather, gathering, kind="process") for row in part]
-    examples = Counter(row.label for row in rows)
-    learnt = sorted(topic for topic in examples if examples[topic] >= config.topics.examples)
+    num_documents = sum(pq.read_metadata(file).num_rows for file in files)
+    example_shards = [ExampleShard(file, num_documents, config) for file in files]
+    parts = context.map("examples", collect_examples, example_shards, kind="process")
+    labelled = [example for part in parts for example in part]
+    examples = Counter(example.label for example in labelled)
+    topics = sorted(topic for topic in examples if examples[topic] >= config.topics.examples)
     model = None
-    if len(learnt) > 1:
-        learning = {"topics": [row for row in rows if row.label in learnt]}
-        model = classifier.cross_fit(learning, config.topics.features, context)["topics"]
+    if len(topics) > 1:
+        training = {"topics": [example for example in labelled if example.label in topics]}
+        model = classifier.cross_fit(training, config.topics.features, context)["topics"]
     else:
         context.note(f"no topics: fewer than two have {config.topics.examples} examples")
     work = [Shard(file, outputs["documents"] / file.name, model, config) for file in files]
-    found = Sorted(Counter(), Counter(), Counter())
-    for part in context.map("topics", sort_shard, work, kind="process"):
-        found.sizes.update(part.sizes)
-        found.by_section.update(part.by_section)
-        found.by_words.update(part.by_words)
-    sizes = found.sizes
-    stays = thinned(sizes, config.topics.most)
+    counts = TopicCounts(Counter(), Counter(), Counter())
+    for part in context.map("topics", classify_shard, work, kind="process"):
+        counts.sizes.update(part.sizes)
+        counts.by_section.update(part.by_section)
+        counts.by_words.update(part.by_words)
+    sizes = counts.sizes
+    keep_shares = compute_keep_shares(sizes, config.topics.most)
     stats, after = FilterStats(), Counter[str]()
-    for one, left in context.map("thin", thin_shard, [Thinning(s.output, stays) for s in work], kind="process"):
-        stats.merge(one)
-        after.update(left)
+    downsampling = [Downsampling(shard.output, keep_shares) for shard in work]
+    for shard_stats, kept_bytes in context.map("thin", downsample_shard, downsampling, kind="process"):
+        stats.merge(shard_stats)
+        after.update(kept_bytes)
     stats.write(outputs["documents"])
     metrics = stats.metrics(STEPS)
     context.table("funnel", metrics["funnel"])
     return metrics | {
         "examples": dict(sorted(examples.items())),
         "bytes": {topic: {"before": sizes[topic], "after": after[topic]} for topic in sorted(sizes)},
-        "stays": stays,
-        "by_section": _agreement(found.by_section),
-        "by_words": _agreement(found.by_words),
+        "stays": keep_shares,
+        "by_section": _accuracy(counts.by_section),
+        "by_words": _accuracy(counts.by_words),
     }
 
 
-def gather(work: Gathering) -> list[LabelledDocument]:
-    """The examples of one file."""
+def collect_examples(work: ExampleShard) -> list[LabelledDocument]:
+    """The training examples of one file."""
     config = work.config
-    rows = [
+    sample = [
         document
         for document in documents.read_documents(work.source)
         if is_general(document)
-        and section(document["url"], config.topics) is None
-        and classifier.is_sampled(document["id"], config.topics.features.sample, work.documents)
+        and topic_of_section(document["url"], config.topics) is None
+        and classifier.is_sampled(document["id"], config.topics.features.sample, work.num_documents)
     ]
     if config.judge.kind == "rules":
-        labels = [label(document["text"], config.topics) for document in rows]
+        labels = [topic_by_words(document["text"], config.topics) for document in sample]
     else:
         names = [*config.topics.words, OTHER]
-        labels = [*judge.ask_endpoint(rows, QUESTION.format(topics=", ".join(names)), names, config.judge)]
-    found = [
-        LabelledDocument(row["id"], row["source"], topic, classifier.features(row, config.topics.features))
-        for row, topic in zip(rows, labels, strict=True)
+        labels = [*judge.ask_endpoint(sample, QUESTION.format(topics=", ".join(names)), names, config.judge)]
+    examples = [
+        LabelledDocument(
+            document["id"], document["source"], topic, classifier.features(document, config.topics.features)
+        )
+        for document, topic in zip(sample, labels, strict=True)
         if topic is not None
     ]
-    return [example for example in found if len(example.features)]
+    return [example for example in examples if len(example.features)]
 
 
-def sort_shard(shard: Shard) -> Sorted:
-    """Gives the general documents of one file their topics."""
+def classify_shard(shard: Shard) -> TopicCounts:
+    """Assigns topics to the general documents of one file."""
     options = shard.config.topics
     rows = documents.read_documents(shard.source)
-    found = Sorted(Counter(), Counter(), Counter())
+    counts = TopicCounts(Counter(), Counter(), Counter())
     for document in rows:
         if not is_general(document) or shard.model is None:
             continue
-        chances = shard.model.predict_proba(document["id"], classifier.features(document, shard.config.topics.features))
-        best = int(chances.argmax())
-        document["topic"] = shard.model.classes[best] if chances[best] >= options.sure else OTHER
-        found.sizes[document["topic"]] += documents.num_bytes(document["text"])
-        true = section(document["url"], options)
+        features = classifier.features(document, options.features)
+        probabilities = shard.model.predict_proba(document["id"], features)
+        best = int(probabilities.argmax())
+        document["topic"] = shard.model.classes[best] if probabilities[best] >= options.sure else OTHER
+        counts.sizes[document["topic"]] += documents.num_bytes(document["text"])
+        true = topic_of_section(document["url"], options)
         if true in shard.model.classes:
-            found.by_section[true, document["topic"]] += 1
-        elif (words := label(document["text"], options)) in shard.model.classes:
-            found.by_words[words, document["topic"]] += 1
+            counts.by_section[true, document["topic"]] += 1
+        elif (true := topic_by_words(document["text"], options)) in shard.model.classes:
+            counts.by_words[true, document["topic"]] += 1
     documents.write_documents(shard.output, rows, CLASSIFIED)
-    return found
+    return counts
 
 
-def thin_shard(work: Thinning) -> tuple[FilterStats, Counter[str]]:
-    """Drops pages of the topics that are too large, in place; also the bytes by topic of what stays."""
+def downsample_shard(work: Downsampling) -> tuple[FilterStats, Counter[str]]:
+    """Drops pages of too too_large topics, in place. Returns statistics and the kept bytes by topic."""
     stats = FilterStats()
 
-    def judge(document: Document) -> Removal | None:
-        chance = xxhash.xxh64_intdigest(document["id"].encode(), 2) / 2**64
-        return Removal("topic", "too much of its topic") if chance >= work.stays.get(document["topic"], 1.0) else None
+    def rule(document: Document) -> Removal | None:
+        uniform = xxhash.xxh64_intdigest(document["id"].encode(), 2) / 2**64
+        return (
+            Removal("topic", "too much of its topic")
+            if uniform >= work.keep_shares.get(document["topic"], 1.0)
+            else None
+        )
 
-    kept = list(documents.filter_documents(documents.read_documents(work.path), judge, stats))
+    kept = list(documents.filter_documents(documents.read_documents(work.path), rule, stats))
     documents.write_documents(work.path, kept, CLASSIFIED)
-    left = Counter[str]()
+    kept_bytes = Counter[str]()
     for document in kept:
         if document["topic"]:
-            left[document["topic"]] += documents.num_bytes(document["text"])
-    return stats, left
+            kept_bytes[document["topic"]] += documents.num_bytes(document["text"])
+    return stats, kept_bytes
 
 
 def is_general(document: Document) -> bool:
-    """English general text: the words of the topics are English."""
+    """Whether a document is English general text; the words of the topics are English."""
     return bool(document["bucket"] == "general")
 
 
-def label(text: str, options: Topics) -> str | None:
-    """The topic a text is an example of, OTHER where it has no topic's words, None where it is neither."""
+def topic_by_words(text: str, options: Topics) -> str | None:
+    """The topic that a text is an example of; OTHER if it has no words of any topic; otherwise None."""
     words = Counter(WORD.findall(text.lower()))
-    hits = sorted((sum(words[word] for word in listed), topic) for topic, listed in options.words.items())
+    hits = sorted((sum(words[word] for word in topic_words), topic) for topic, topic_words in options.words.items())
     (second, _), (first, topic) = hits[-2:]
     if first == 0:
         return OTHER
     return topic if first >= options.hits and first >= options.lead * second else None
 
 
-def section(url: str, options: Topics) -> str | None:
-    """The topic that the address of a page names as its section, or None."""
+def topic_of_section(url: str, options: Topics) -> str | None:
+    """The topic whose section the URL names, or None."""
     try:
         parts = {part.lower() for part in urlsplit(url).path.split("/")[:-1]}
     except ValueError:
@@ -230,26 +239,25 @@ def section(url: str, options: Topics) -> str | None:
     return next((topic for topic, names in options.sections.items() if not parts.isdisjoint(names)), None)
 
 
-def thinned(sizes: Mapping[str, int], most: Mapping[str, float]) -> dict[str, float]:
-    """Share of the pages of each topic that is too large which stays; sizes in bytes.
+def compute_keep_shares(sizes: Mapping[str, int], max_shares: Mapping[str, float]) -> dict[str, float]:
+    """Topic above its maximum share -> share of its pages to keep; sizes in bytes.
 
-    The limits are shares of what is left: with one topic thinned the others weigh more, and another may be above its
-    limit in turn.
+    The limits are shares of the bytes after down-sampling: if one topic shrinks, another may exceed its limit.
     """
     sizes = {topic: size for topic, size in sizes.items() if topic != OTHER}
-    total, large = float(sum(sizes.values())), set[str]()
-    while more := {topic for topic, share in most.items() if sizes.get(topic, 0) > share * total} - large:
-        large |= more
-        rest = sum(size for topic, size in sizes.items() if topic not in large)
-        total = rest / (1 - sum(most[topic] for topic in large))
-    return {topic: round(most[topic] * total / sizes[topic], 6) for topic in sorted(large)}
+    total, too_large = float(sum(sizes.values())), set[str]()
+    while more := {topic for topic, share in max_shares.items() if sizes.get(topic, 0) > share * total} - too_large:
+        too_large |= more
+        other_bytes = sum(size for topic, size in sizes.items() if topic not in too_large)
+        total = other_bytes / (1 - sum(max_shares[topic] for topic in too_large))
+    return {topic: round(max_shares[topic] * total / sizes[topic], 6) for topic in sorted(too_large)}
 
 
-def _agreement(pairs: Mapping[tuple[str, str], int]) -> dict[str, Any]:
-    """How often the topic given is the true one, and which was given instead."""
+def _accuracy(pairs: Mapping[tuple[str, str], int]) -> dict[str, Any]:
+    """Accuracy and confusion matrix from counts of (true, predicted) topics."""
     total = sum(pairs.values())
-    right = sum(count for (true, given), count in pairs.items() if true == given)
+    num_right = sum(count for (true, predicted), count in pairs.items() if true == predicted)
     confusion: dict[str, dict[str, int]] = {}
-    for (true, given), count in sorted(pairs.items()):
-        confusion.setdefault(true, {})[given] = count
-    return {"accuracy": statistics.proportion(right, total) if total else None, "confusion": confusion}
+    for (true, predicted), count in sorted(pairs.items()):
+        confusion.setdefault(true, {})[predicted] = count
+    return {"accuracy": statistics.proportion(num_right, total) if total else None, "confusion": confusion}

@@ -89,7 +89,7 @@ def test_translations_with_the_same_figures_are_no_duplicates(tmp_path: Path) ->
 def test_result_does_not_depend_on_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = worked_example() + [document(" ".join(words)) for words in near_copies(60, 13)]
     one = run(rows, tmp_path / "one", shards=2)
-    monkeypatch.setattr(catalog, "BYTES", 200_000)  # as if each value took so much: many ranges of keys
-    assert catalog.parts(len(rows), 1) > 10
+    monkeypatch.setattr(catalog, "BYTES_PER_VALUE", 200_000)  # as if each value took so much: many ranges of keys
+    assert catalog.num_parts(len(rows), 1) > 10
     many = run(rows, tmp_path / "many", shards=2, config=options(memory_mb=1))
     assert one == many and contents(tmp_path / "one" / "out") == contents(tmp_path / "many" / "out")

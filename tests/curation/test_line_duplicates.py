@@ -36,7 +36,7 @@ def test_the_seventh_line_goes_code_and_the_sixth_stay(tmp_path: Path) -> None:
 def test_lines_count_within_a_bucket(tmp_path: Path) -> None:
     generator = random.Random(2)
     pages = [document(f"Menu\n{' '.join(text(generator, 50))}") for _ in range(40)]
-    parts = [[row for row in pages if line_duplicates.bucket(row["id"], 2) == part] for part in range(2)]
+    parts = [[row for row in pages if line_duplicates.bucket_of(row["id"], 2) == part] for part in range(2)]
     rows = parts[0][:5] + parts[1][:7]
     small = Dedup.model_validate(
         {

@@ -94,21 +94,23 @@ def test_without_enough_examples_there_are_no_topics(tmp_path: Path) -> None:
 
 
 def test_examples_have_many_of_one_topics_words_and_few_of_others() -> None:
-    assert topics.label("film song film song", options()) == "arts"
-    assert topics.label("film song film match match", options()) is None  # fewer than four
-    assert topics.label("film song film song match match match", options()) is None  # not twice as many
-    assert topics.label("stone bread", options()) == OTHER
-    assert topics.section("https://x.example/culture/2020/page", options()) == "arts"
-    assert topics.section("https://x.example/2020/culture", options()) is None  # the page's own name
+    assert topics.topic_by_words("film song film song", options()) == "arts"
+    assert topics.topic_by_words("film song film match match", options()) is None  # fewer than four
+    assert topics.topic_by_words("film song film song match match match", options()) is None  # not twice as many
+    assert topics.topic_by_words("stone bread", options()) == OTHER
+    assert topics.topic_of_section("https://x.example/culture/2020/page", options()) == "arts"
+    assert topics.topic_of_section("https://x.example/2020/culture", options()) is None  # the page's own name
 
 
 def test_limits_are_shares_of_what_is_left() -> None:
     sizes = {"arts": 800, "sports": 300, "health": 100, OTHER: 10_000}
-    assert topics.thinned(sizes, {"arts": 0.5}) == {"arts": 0.5}  # 400 of 800
-    stays = topics.thinned(sizes, {"arts": 0.5, "sports": 0.3})  # with arts at half, sports is above 0.3 in turn
+    assert topics.compute_keep_shares(sizes, {"arts": 0.5}) == {"arts": 0.5}  # 400 of 800
+    stays = topics.compute_keep_shares(
+        sizes, {"arts": 0.5, "sports": 0.3}
+    )  # with arts at half, sports is above 0.3 in turn
     left = {topic: sizes[topic] * stays.get(topic, 1) for topic in ("arts", "sports", "health")}
     assert left == pytest.approx({"arts": 250, "sports": 150, "health": 100}, rel=1e-3)
-    assert topics.thinned(sizes, {"arts": 0.9}) == {}
+    assert topics.compute_keep_shares(sizes, {"arts": 0.9}) == {}
 
 
 def test_limits_of_unknown_topics_are_refused() -> None:

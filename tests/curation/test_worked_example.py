@@ -52,7 +52,7 @@ def test_the_worked_example_of_the_docs(tmp_path: Path) -> None:
 
 
 def test_the_similarities_of_the_docs() -> None:
-    sets = {row["page"]: shingles.cut([row["text"]], 3).sets()[0] for row in table("page")}
+    sets = {row["page"]: shingles.make_shingles([row["text"]], 3).sets()[0] for row in table("page")}
     assert [len(sets[name]) for name in "CDE"] == [15, 16, 17]
     for pair, expected in (("CD", 14 / 17), ("CE", 15 / 17), ("DE", 14 / 19)):
         assert similarity.jaccard(*(sets[name] for name in pair)) == pytest.approx(expected), pair

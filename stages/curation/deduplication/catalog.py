@@ -1,5 +1,5 @@
-"""What de-duplication knows of each document besides its text: a table per shard, read column by column, so that a
-task holds a column or a range of its values and never the corpus (paper 3.1.1, de-duplication)."""
+"""Tables of document metadata for de-duplication, one file per shard, read by column: a task holds a column or a
+range of its values, not the corpus (paper 3.1.1, de-duplication)."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-BYTES = 40
-"""Memory that one value takes while values are sorted: itself, its number, the order and a copy of each."""
+BYTES_PER_VALUE = 40
+"""Memory per value during a sort: value, document number, order, and a copy of each."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """Columns of all shards, kept as <name>-<shard>.parquet. A document's number is its row, counted over shards."""
+    """Columns of all shards, stored as <name>-<shard>.parquet. A document's number is its row, counted over shards."""
 
     directory: Path
     name: str
@@ -24,71 +24,77 @@ class Table:
     """Rows of each shard."""
 
     @property
-    def rows(self) -> int:
-        """Of all shards."""
+    def num_rows(self) -> int:
+        """Rows of all shards."""
         return sum(self.counts)
 
     @property
     def starts(self) -> list[int]:
-        """Number of the first row of each shard, and of the one after the last."""
+        """Number of the first row of each shard, and the total number of rows."""
         return [0, *np.cumsum(self.counts).tolist()]
 
-    def shard(self, shard: int, columns: Sequence[str]) -> pa.Table:
-        """Those columns of one shard."""
+    def read_shard(self, shard: int, columns: Sequence[str]) -> pa.Table:
+        """Reads columns of one shard."""
         return pq.read_table(self.directory / file_name(self.name, shard), columns=list(columns))
 
-    def rows_of(self, numbers: np.ndarray, columns: Sequence[str]) -> pa.Table:
-        """Those columns of the rows with these numbers, ascending."""
-        parts = [self.shard(0, columns).slice(0, 0)]
-        for shard, (start, stop) in enumerate(self._edges(numbers)):
+    def read_rows(self, numbers: np.ndarray, columns: Sequence[str]) -> pa.Table:
+        """Reads columns of the rows with these ascending numbers."""
+        parts = [self.read_shard(0, columns).slice(0, 0)]
+        for shard, (start, stop) in enumerate(self._ranges_by_shard(numbers)):
             if stop > start:
-                parts.append(self.shard(shard, columns).take(pa.array(numbers[start:stop] - self.starts[shard])))
+                parts.append(self.read_shard(shard, columns).take(pa.array(numbers[start:stop] - self.starts[shard])))
         return pa.concat_tables(parts)
 
-    def split(self, numbers: np.ndarray) -> list[np.ndarray]:
-        """For each shard, which of its rows have one of these numbers, ascending."""
-        return [numbers[start:stop] - self.starts[shard] for shard, (start, stop) in enumerate(self._edges(numbers))]
+    def rows_by_shard(self, numbers: np.ndarray) -> list[np.ndarray]:
+        """The rows within each shard of these ascending numbers."""
+        return [
+            numbers[start:stop] - self.starts[shard]
+            for shard, (start, stop) in enumerate(self._ranges_by_shard(numbers))
+        ]
 
-    def keys(self, column: str, part: int, parts: int, gone: "Table | None" = None) -> tuple[np.ndarray, np.ndarray]:
-        """Numbers of the rows whose uint64 key falls into a part of the range of keys, ascending, and their keys;
-        without the rows that are `gone`."""
+    def keys_in_range(
+        self, column: str, part: int, num_parts: int, removed: "Table | None" = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Ascending numbers and keys of the rows whose uint64 key is in one part of the range of keys, without the
+        `removed` rows."""
         numbers, keys = [np.empty(0, np.int64)], [np.empty(0, np.uint64)]
-        low = np.uint64((part << 64) // parts)
-        high = np.uint64(((part + 1 << 64) // parts) - 1)
+        low = np.uint64((part << 64) // num_parts)
+        high = np.uint64(((part + 1 << 64) // num_parts) - 1)
         for shard, start in enumerate(self.starts[:-1]):
-            values = self.shard(shard, [column])[column].to_numpy()
-            chosen = self.without(shard, np.flatnonzero((values >= low) & (values <= high)), gone)
-            numbers.append(chosen + start)
-            keys.append(values[chosen])
+            values = self.read_shard(shard, [column])[column].to_numpy()
+            selected = self.remaining_rows(shard, np.flatnonzero((values >= low) & (values <= high)), removed)
+            numbers.append(selected + start)
+            keys.append(values[selected])
         return np.concatenate(numbers), np.concatenate(keys)
 
     @staticmethod
-    def without(shard: int, rows: np.ndarray, gone: "Table | None") -> np.ndarray:
-        """Of these rows of a shard, ascending, those that a table of rows does not name."""
-        named = gone.shard(shard, ["row"])["row"].to_numpy() if gone and gone.counts[shard] else rows[:0]
-        return np.setdiff1d(rows, named, assume_unique=True) if len(named) else rows
+    def remaining_rows(shard: int, rows: np.ndarray, removed: "Table | None") -> np.ndarray:
+        """The given ascending rows of a shard without those in the table of removed rows."""
+        if not removed or not removed.counts[shard]:
+            return rows
+        return np.setdiff1d(rows, removed.read_shard(shard, ["row"])["row"].to_numpy(), assume_unique=True)
 
-    def _edges(self, numbers: np.ndarray) -> Iterator[tuple[int, int]]:
+    def _ranges_by_shard(self, numbers: np.ndarray) -> Iterator[tuple[int, int]]:
         yield from pairwise(np.searchsorted(numbers, self.starts).tolist())
 
 
-def write(directory: Path, name: str, shard: int, columns: dict[str, object]) -> None:
+def write_shard(directory: Path, name: str, shard: int, columns: dict[str, object]) -> None:
     """Writes one shard of a table."""
     pq.write_table(pa.table(columns), directory / file_name(name, shard), compression="lz4")
 
 
-def mark(directory: Path, name: str, rows: Sequence[np.ndarray]) -> Table:
-    """A table that names rows of each shard."""
-    for shard, chosen in enumerate(rows):
-        write(directory, name, shard, {"row": chosen})
-    return Table(directory, name, tuple(len(chosen) for chosen in rows))
+def write_row_table(directory: Path, name: str, rows: Sequence[np.ndarray]) -> Table:
+    """Writes a table of row numbers of each shard."""
+    for shard, selected in enumerate(rows):
+        write_shard(directory, name, shard, {"row": selected})
+    return Table(directory, name, tuple(map(len, rows)))
 
 
 def file_name(name: str, shard: int) -> str:
-    """Of one shard of a table."""
+    """File name of one shard of a table."""
     return f"{name}-{shard:05d}.parquet"
 
 
-def parts(rows: int, memory_mb: int) -> int:
-    """Into how many ranges keys are cut so that sorting one stays within the memory."""
-    return max(1, -(-rows * BYTES // (memory_mb * 1_000_000)))
+def num_parts(num_rows: int, memory_mb: int) -> int:
+    """Number of ranges of keys such that a sort of one range fits into the memory."""
+    return max(1, -(-num_rows * BYTES_PER_VALUE // (memory_mb * 1_000_000)))

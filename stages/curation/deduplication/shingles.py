@@ -1,5 +1,5 @@
-"""Shingles, the runs of n words by which documents are compared: cut and hashed for many documents at a time in
-compiled loops, without a Python object per word (paper 3.1.1, de-duplication)."""
+"""Shingles (word n-grams) of many documents at a time, made and hashed in compiled loops, without a Python object per
+word (paper 3.1.1, de-duplication)."""
 
 import re
 from collections.abc import Sequence
@@ -13,60 +13,60 @@ from numba import njit
 from stages.curation.ngrams import UNSPACED_SCRIPTS
 
 SEPARATOR, LETTER, WORD = 0, 1, 2
-"""What a character is: between words, part of one, or one by itself."""
+"""Classes of characters: between words, part of a word, a word by itself."""
 
 
 class Shingles(NamedTuple):
-    """The shingles of several documents. Each is a span of one text, in which single spaces part the words."""
+    """The shingles of several documents. Each is a span of one text with single spaces between words."""
 
     text: np.ndarray
     """[bytes] uint8: the words of all documents, lower-case, UTF-8."""
     spans: np.ndarray
-    """[shingles, 2] int64: first byte of each and the one after its last."""
+    """[shingles, 2] int64: start and end byte of each."""
     offsets: np.ndarray
-    """[documents + 1] int64: number of each document's first shingle."""
+    """[documents + 1] int64: index of each document's first shingle."""
 
     def hashes(self, seed: int = 0) -> np.ndarray:
-        """[shingles] uint32: xxhash's XXH32 of each."""
+        """[shingles] uint32: XXH32 of each shingle."""
         return _hash_spans(self.text, self.spans, seed)
 
     def sets(self) -> list[np.ndarray]:
-        """The distinct shingles of each document as sorted 64-bit hashes."""
+        """The distinct shingles of each document, as sorted 64-bit hashes."""
         wide = self.hashes(0).astype(np.uint64) << np.uint64(32) | self.hashes(1)
         return [np.unique(wide[first:last]) for first, last in pairwise(self.offsets)]
 
     def lists(self) -> list[list[bytes]]:
-        """Each document's shingles, as other tools take them."""
+        """The shingles of each document as bytes, for other tools."""
         text, spans = self.text.tobytes(), self.spans.tolist()
         edges = self.offsets.tolist()
         return [[text[a:b] for a, b in spans[first:last]] for first, last in pairwise(edges)]
 
 
-def cut(texts: Sequence[str], n: int) -> Shingles:
-    """Each run of n words of each text; all its words where there are fewer than n, also where there are none."""
+def make_shingles(texts: Sequence[str], n: int) -> Shingles:
+    """All n-grams of words of each text; a text with fewer than n words is one shingle."""
     lower = [text.lower() for text in texts]
     ends = np.cumsum([0, *map(len, lower)])
     codes = np.frombuffer("".join(lower).encode("utf-32-le"), np.uint32)
-    return Shingles(*_cut(codes, ends, _kinds(), n))
+    return Shingles(*_make_shingles(codes, ends, _character_classes(), n))
 
 
 @cache
-def _kinds() -> np.ndarray:
-    """[characters of Unicode] uint8: what each is."""
-    every = np.delete(np.arange(0x110000, dtype=np.uint32), np.s_[0xD800:0xE000]).tobytes().decode("utf-32-le")
+def _character_classes() -> np.ndarray:
+    """[Unicode code points] uint8: the class of each character."""
+    all_characters = np.delete(np.arange(0x110000, dtype=np.uint32), np.s_[0xD800:0xE000]).tobytes().decode("utf-32-le")
     kinds = np.full(0x110000, SEPARATOR, np.uint8)
     for kind, pattern in ((LETTER, r"\w+"), (WORD, f"[{UNSPACED_SCRIPTS}]+")):
-        for run in re.finditer(pattern, every):
+        for run in re.finditer(pattern, all_characters):
             kinds[ord(run[0][0]) : ord(run[0][-1]) + 1] = kind
     return kinds
 
 
 @njit(cache=True)
-def _cut(
+def _make_shingles(
     codes: np.ndarray, ends: np.ndarray, kinds: np.ndarray, n: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # pragma: no cover
     documents = len(ends) - 1
-    text = np.empty(5 * len(codes), np.uint8)  # a character takes four bytes at most, and a space
+    text = np.empty(5 * len(codes), np.uint8)  # at most four bytes per character, and a space
     first, last = np.empty(len(codes) + 1, np.int64), np.empty(len(codes) + 1, np.int64)
     spans = np.empty((len(codes) + documents, 2), np.int64)
     offsets = np.zeros(documents + 1, np.int64)
@@ -124,7 +124,7 @@ P1, P2, P3, P4, P5 = (np.uint32(prime) for prime in (2654435761, 2246822519, 326
 
 
 @njit(inline="always")
-def _read(text: np.ndarray, place: int) -> np.uint32:  # pragma: no cover
+def _read_uint32(text: np.ndarray, place: int) -> np.uint32:  # pragma: no cover
     return np.uint32(
         np.uint32(text[place])
         | np.uint32(text[place + 1]) << 8
@@ -134,13 +134,13 @@ def _read(text: np.ndarray, place: int) -> np.uint32:  # pragma: no cover
 
 
 @njit(inline="always")
-def _turn(value: np.uint32, by: int) -> np.uint32:  # pragma: no cover
-    return np.uint32(np.uint32(value << by) | np.uint32(value >> (32 - by)))
+def _rotate_left(value: np.uint32, bits: int) -> np.uint32:  # pragma: no cover
+    return np.uint32(np.uint32(value << bits) | np.uint32(value >> (32 - bits)))
 
 
 @njit(inline="always")
 def _round(state: np.uint32, value: np.uint32) -> np.uint32:  # pragma: no cover
-    return np.uint32(_turn(np.uint32(state + np.uint32(value * P2)), 13) * P1)
+    return np.uint32(_rotate_left(np.uint32(state + np.uint32(value * P2)), 13) * P1)
 
 
 @njit(cache=True)
@@ -150,18 +150,18 @@ def _xxh32(text: np.ndarray, place: int, end: int, seed: np.uint32) -> np.uint32
         a, b = np.uint32(seed + P1 + P2), np.uint32(seed + P2)
         c, d = seed, np.uint32(seed - P1)
         while place <= end - 16:
-            a, b = _round(a, _read(text, place)), _round(b, _read(text, place + 4))
-            c, d = _round(c, _read(text, place + 8)), _round(d, _read(text, place + 12))
+            a, b = _round(a, _read_uint32(text, place)), _round(b, _read_uint32(text, place + 4))
+            c, d = _round(c, _read_uint32(text, place + 8)), _round(d, _read_uint32(text, place + 12))
             place += 16
-        state = np.uint32(_turn(a, 1) + _turn(b, 7) + _turn(c, 12) + _turn(d, 18))
+        state = np.uint32(_rotate_left(a, 1) + _rotate_left(b, 7) + _rotate_left(c, 12) + _rotate_left(d, 18))
     else:
         state = np.uint32(seed + P5)
     state = np.uint32(state + np.uint32(length))
     while place <= end - 4:
-        state = np.uint32(_turn(np.uint32(state + np.uint32(_read(text, place) * P3)), 17) * P4)
+        state = np.uint32(_rotate_left(np.uint32(state + np.uint32(_read_uint32(text, place) * P3)), 17) * P4)
         place += 4
     while place < end:
-        state = np.uint32(_turn(np.uint32(state + np.uint32(text[place] * P5)), 11) * P1)
+        state = np.uint32(_rotate_left(np.uint32(state + np.uint32(text[place] * P5)), 11) * P1)
         place += 1
     state = np.uint32((state ^ (state >> 15)) * P2)
     state = np.uint32((state ^ (state >> 13)) * P3)
