@@ -222,9 +222,9 @@ def pair_of(world: World) -> PairBatch:
     )
 
 
-def all_wrong(examples: Sequence[Example], answers: Sequence[Sequence[str]]) -> list[dpo.Pair]:
-    """In the place of safety's `mistakes`: a model as small as this one says nothing that is one."""
-    return [(e.prompt, e.answer, answer) for e, given in zip(examples, answers, strict=True) for answer in given]
+def pair_all(examples: Sequence[Example], responses: Sequence[str]) -> list[dpo.Pair]:
+    """Replaces safety's `make_pairs`: no response of a model as small as this one is a violation."""
+    return [(e.prompt, e.answer, response) for e, response in zip(examples, responses, strict=True)]
 
 
 def _stopped(stage: str, inputs: dict[str, Path], out: Path, strategy: Any, **other: Any) -> None:
@@ -240,7 +240,8 @@ def main(world: World, out: Path) -> None:
     data.mkdir()
     write_posttraining(data)
     save_model(sharp(Llama(shape(tie_word_embeddings=False)).init_weights(2), 2.0), untied, world.tokenizer, 32)
-    safety.mistakes = all_wrong
+    assert callable(safety.make_pairs)
+    safety.make_pairs = pair_all
     children = []
     for number in range(2):
         child = os.fork()
