@@ -117,11 +117,9 @@ def _edits(stage: yaml.Node, code: Code) -> Iterator[Edit]:
         if words[3] in DISTRIBUTED_STAGES:  # what the ranks run, which the stage itself does not import
             modules += [module for module in code.imports("flows.execution.launcher") if module.startswith("stages.")]
         keys = config_keys(importlib.import_module(modules[0]).Config)
-        resolved = [key for key in keys if not key.startswith("ablations.")]
-        params = [f"{RESOLVED}: [{', '.join(resolved)}]"]
-        if own := [key for key in keys if key not in resolved]:  # these are in the file of --params
-            params.append(f'"{words[words.index("--params") + 1]}": [{", ".join(own)}]')
-        yield set_entry(stage, "params", _format_list("params", params, indent), after=deps or cmd)
+        yield set_entry(
+            stage, "params", _format_list("params", [f"{RESOLVED}: [{', '.join(keys)}]"], indent), after=deps or cmd
+        )
     files = code.compress(code.files(modules))
     if data or files:
         yield set_entry(stage, "deps", _format_list("deps", data, indent, files), after=cmd)
@@ -129,10 +127,7 @@ def _edits(stage: yaml.Node, code: Code) -> Iterator[Edit]:
 
 def _format_list(key: str, first: list[str], indent: int, second: Iterable[str] = ()) -> str:
     """An entry with a list, in lines of at most 120 columns; `second` begins a new line if not all fits into one."""
-    parts = [
-        ", ".join(f'"{item}"' if "${" in item and item[0] != '"' else item for item in items)
-        for items in (first, second)
-    ]
+    parts = [", ".join(f'"{item}"' if "${" in item else item for item in items) for items in (first, second)]
     parts = [part for part in parts if part]
     line = f"{key}: [{', '.join(parts)}]"
     if indent + len(line) <= 120:

@@ -54,9 +54,8 @@ def find_parameters(query: str) -> list[str]:
 
 def describe_parameters() -> Iterator[tuple[str, str]]:
     """(key, text) of every parameter, each once."""
-    ablations_file = f"ablations/{Parameters(ROOT).scale}.yaml"
-    has_ablations = (ROOT / ablations_file).exists()
-    parameters = Parameters(ROOT, extra_files=[ablations_file] if has_ablations else [])
+    parameters = Parameters(ROOT)
+    has_ablations = "ablations" in parameters.resolved
     modules = stage_modules(ROOT) + (stage_modules(ROOT, "ablations/dvc.yaml") if has_ablations else [])
     yield from describe_section("cluster", Cluster, parameters.resolved.get("cluster"))
     seen: set[str] = set()

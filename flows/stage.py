@@ -38,9 +38,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             option, dest=field, type=name_value, action=AddNamedValue, default=values, metavar=metavar, help=text
         )
     parser.add_argument("--metrics", type=Path, metavar="PATH", help="JSON file for the stage's metrics")
-    parser.add_argument(
-        "--params", action="append", default=[], metavar="FILE", help="more parameters than params.yaml and the scale's"
-    )
 
 
 def main(options: argparse.Namespace) -> int:

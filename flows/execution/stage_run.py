@@ -25,7 +25,7 @@ class StageRun:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
-        self.parameters = Parameters(ROOT, extra_files=options.params)
+        self.parameters = Parameters(ROOT)
         self.cluster = self.parameters.cluster
         os.environ["OMP_NUM_THREADS"] = str(self.cluster.num_threads)  # before torch is imported
         self.module = import_stage(options.stage)

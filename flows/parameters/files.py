@@ -53,7 +53,7 @@ def scale_names(root: Path) -> list[str]:
 
 
 def read_scale(root: Path, scale: str) -> dict[str, Tree]:
-    """File name -> content, of a scale's file and the bases it builds on, the nearest first."""
+    """File name -> content, of a scale's file and the bases it builds on, the nearest first, and of its ablations."""
     files: dict[str, Tree] = {}
     name, source = f"scales/{scale}.yaml", "scale"
     while name:
@@ -64,7 +64,8 @@ def read_scale(root: Path, scale: str) -> dict[str, Tree]:
         files[name] = read_yaml(root, name)
         base, source = files[name].pop("base", None), name
         name = f"scales/base/{base}.yaml" if base is not None else ""
-    return files
+    ablations = f"scales/ablations/{scale}.yaml"
+    return files | ({ablations: read_yaml(root, ablations)} if (root / ablations).exists() else {})
 
 
 def override(base: Tree, nearer: Tree) -> Tree:
@@ -87,6 +88,8 @@ def leaf_keys(tree: Tree, prefix: str = "") -> Iterator[str]:
 
 def with_string_keys(tree: Any) -> Any:
     """`tree` with a string in place of each key."""
+    if isinstance(tree, list):
+        return [with_string_keys(item) for item in tree]
     return {str(key): with_string_keys(value) for key, value in tree.items()} if isinstance(tree, dict) else tree
 
 

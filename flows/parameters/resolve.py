@@ -6,7 +6,7 @@ stages declare (`stages.interface`): a key that no stage reads is refused, so a 
 
 import difflib
 import importlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,9 @@ RESOLVED = "data/parameters.yaml"
 
 
 class Parameters:
-    """The parameters of a project at the scale in params.yaml, or at `scale`; `extra_files` add more keys."""
+    """The parameters of a project at the scale in params.yaml, or at `scale`."""
 
-    def __init__(self, root: Path, scale: str | None = None, extra_files: Sequence[str] = ()) -> None:
+    def __init__(self, root: Path, scale: str | None = None) -> None:
         self.root = root
         common = files.read_yaml(root, "params.yaml")
         if scale is not None:
@@ -37,16 +37,13 @@ class Parameters:
             where = "params.yaml: scale" if scale is None else "scale"
             raise ParameterError(f"{where}: {self.scale!r} is not one of {', '.join(scales)}")
         scale_files = files.read_scale(root, self.scale)
-        extra = {name: files.read_yaml(root, name) for name in extra_files}
-        self.trees = {"params.yaml": common, **scale_files, **extra}
+        self.trees = {"params.yaml": common, **scale_files}
         """File name -> content; of the scale's files the nearest first."""
         self.scale_file = next(iter(scale_files))
         resolved: Tree = {}
         for tree in reversed(scale_files.values()):
             resolved = files.override(resolved, tree)
-        self.resolved = common
-        for tree in (resolved, *extra.values()):
-            self.resolved = self._join(self.resolved, tree)
+        self.resolved = self._join(common, resolved)
 
     def file_of(self, key: str) -> str:
         """The file that sets `key`, the nearest where bases do; the files that may set it where none does."""
@@ -129,8 +126,9 @@ def resolved_file(scale: str | None = None) -> str:
 def validate(root: Path, scale: str | None = None) -> Parameters:
     """The parameters of a scale, checked against what all stages declare; ParameterError at the first fault."""
     parameters = Parameters(root, scale)
+    pipelines = ["dvc.yaml", "ablations/dvc.yaml"] if "ablations" in parameters.resolved else ["dvc.yaml"]
     known = {*OTHER_KEYS}
-    for module in stage_modules(root):
+    for module in [module for pipeline in pipelines for module in stage_modules(root, pipeline)]:
         config_class = importlib.import_module(module).Config
         parameters.load_config(config_class)
         known |= set(config_keys(config_class))

@@ -22,6 +22,8 @@ def root(tmp_path: Path) -> Path:
     for name in ("params.yaml", "dvc.yaml"):
         shutil.copy(ROOT / name, tmp_path)
     shutil.copytree(ROOT / "scales", tmp_path / "scales")
+    (tmp_path / "ablations").mkdir()
+    shutil.copy(ROOT / "ablations/dvc.yaml", tmp_path / "ablations")
     return tmp_path
 
 
