@@ -46,7 +46,7 @@ def test_masked_and_unmasked_runs_are_paired_by_seed_and_kept(world: World, tmp_
 
 
 def test_grouped_queries_shrink_the_cache_by_heads_over_key_value_heads(world: World, tmp_path: Path) -> None:
-    decoding = grouped_queries.Decoding(shape=SHAPE, batch=2, prompt=8, new_tokens=4, rounds=3)
+    decoding = grouped_queries.Decoding(shape=SHAPE, batch=2, prompt=8, new_tokens=64, rounds=3)
     section = grouped_queries.GroupedQueries(trials=TRIALS, decoding=decoding)
     config = grouped_queries.Config(**vars(COMMON), mix=MIX, grouped_queries=section)
     found = grouped_queries.run(config, {"tokens": world.tokens}, {}, Recorder(tmp_path))
