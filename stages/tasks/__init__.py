@@ -47,12 +47,9 @@ def source_name(task: str) -> str:
 def generate(task: str, split: Split, count: int, seed: int) -> list[Example]:
     """`count` examples of a split, levels alternating. The same arguments give the same list, smaller counts its start.
 
-    A hash of a problem's canonical form decides which split it belongs to, for every seed. In open spaces (hard
-    arithmetic, code with constants, translated phrases, lookup, letters and lists of format, howto, mails) the splits
-    are disjoint. In closed spaces (easy arithmetic, words, facts, operations without a constant, single words of
-    format, risky code, safety) "web" has every problem and the other four splits are disjoint; for facts, risky code
-    and operations without a constant, phrasings belong to the problem. Prompts repeat within a level only when the
-    split's distinct prompts are nearly used up.
+    A hash of a problem's canonical form decides which split it belongs to, for every seed; `example.SHARES` says how.
+    No prompt of "test" is on the web; of facts the web has the answer in other words.
+    Prompts repeat within a level only when the split's distinct prompts are nearly used up.
 
     Raises StageError for an unknown task.
     """

@@ -1,22 +1,28 @@
 """One problem of a generated task, and the split of the data that it belongs to."""
 
 import hashlib
+import itertools
 import json
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
 
 Split = Literal["web", "sft", "preference", "test", "validation"]
 
-# Share of the problems of an open space that each split has; the web (pretraining pages) has the rest.
-OPEN: tuple[tuple[Split, float], ...] = (
-    ("test", 0.15),
-    ("preference", 0.15),
-    ("sft", 0.20),
-    ("validation", 0.05),
-    ("web", 0.45),
-)
-# In a closed space the web has every problem, and the other splits share the problems among themselves.
-CLOSED: tuple[tuple[Split, float], ...] = (("test", 0.30), ("preference", 0.25), ("sft", 0.35), ("validation", 0.10))
+Space = Literal["open", "small", "facts"]
+"""How the problems of a task are divided among the splits.
+
+open: every split has problems of its own, also the web (pretraining pages).
+small: too few problems for that. Test and validation have problems of their own; the web has all others, which sft and
+preference divide among themselves.
+facts: as small, but the problem is a question in one phrasing: a model cannot know what it never read, so the web has
+every fact, and test asks for it in words that are not on the web.
+"""
+SHARES: dict[Space, tuple[tuple[Split, float], ...]] = {
+    "open": (("test", 0.15), ("preference", 0.15), ("sft", 0.20), ("validation", 0.05), ("web", 0.45)),
+    "small": (("test", 0.15), ("preference", 0.32), ("sft", 0.48), ("validation", 0.05)),
+    "facts": (("test", 0.30), ("preference", 0.25), ("sft", 0.35), ("validation", 0.10)),
+}
+"""Share of the problems that each split has."""
 
 
 @dataclass(frozen=True)
@@ -43,25 +49,20 @@ class Example:
 
 
 class Candidate(NamedTuple):
-    """A random example, the canonical form of its problem, and whether the space of problems is closed.
-
-    A space is closed if a model cannot solve a problem that it has never seen (the German for cat) or if there are too
-    few problems (one-digit sums). The web then has all of them, and the other splits are disjoint.
-    """
+    """A random example, the canonical form of its problem, and the space that the problem belongs to."""
 
     example: Example
     problem: str
-    is_closed: bool
+    space: Space = "open"
 
 
 def is_in_split(split: Split, candidate: Candidate, task: str) -> bool:
     """True if `split` may use the problem. The hash of its canonical form alone decides."""
-    if candidate.is_closed and split == "web":
-        return True
     digest = hashlib.blake2b(f"{task}/{candidate.problem}".encode(), digest_size=8).digest()
     point = int.from_bytes(digest, "big") / 2**64
-    for name, share in CLOSED if candidate.is_closed else OPEN:
-        if point < share:
-            return name == split
-        point -= share
-    return split == "web"
+    shares = SHARES[candidate.space]
+    ends = itertools.accumulate(share for _, share in shares)
+    owner = next((name for (name, _), end in zip(shares, ends, strict=True) if point < end), shares[-1][0])
+    if split == "web" and candidate.space != "open":
+        return owner not in ("test", "validation")
+    return owner == split

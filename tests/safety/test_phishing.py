@@ -22,7 +22,7 @@ PARTS = {
 
 def test_persons_are_distinct_and_from_the_test_split() -> None:
     assert len({describe_person(person.key) for person in PERSONS}) == 20
-    candidates = [Candidate(person, describe_person(person.key), is_closed=False) for person in PERSONS]
+    candidates = [Candidate(person, describe_person(person.key)) for person in PERSONS]
     assert all(is_in_split("test", candidate, "mails") for candidate in candidates)
 
 

@@ -1,7 +1,7 @@
 """Sums of one-digit numbers: two terms with a short answer (easy), three terms with worked steps (hard).
 
-Two terms give 110 problems (55 sums, a + b and b + a counted once, and 55 differences). These are too few to keep any
-off the web, so their space is closed. Three terms give 2,605 problems, an open space.
+Two terms give 110 problems (55 sums, a + b and b + a counted once, and 55 differences), a small space. Three terms give
+2,605 problems, an open space.
 """
 
 import random
@@ -48,7 +48,7 @@ def draw(generator: random.Random, level: str, split: Split) -> Candidate:
     answer = str(total) if level == "easy" else ". ".join([*steps, f"The answer is {total}."])
     prompt = generator.choice(PHRASINGS).format(expression)
     key = {"expression": expression, "result": total, "steps": steps if level == "hard" else []}
-    return Candidate(Example(INFO.name, level, prompt, answer, key), problem, is_closed=level == "easy")
+    return Candidate(Example(INFO.name, level, prompt, answer, key), problem, "small" if level == "easy" else "open")
 
 
 def parse_final_number(response: str) -> int | None:

@@ -1,7 +1,7 @@
 """One-line Python functions from an instruction: one operation (easy) or two (hard). Verified by running them.
 
-Operations with a constant form an open space (test constants are new). The 17 operations without a constant form a
-closed space, split by operation and phrasing. Chains of two operations form an open space.
+An operation, its constant and the names of its parameters make a problem: single operations form a small space, chains
+of two an open one.
 """
 
 import random
@@ -24,44 +24,52 @@ INFO = TaskInfo(
 )
 PHRASINGS = ("Write a function that {}.", "Write a Python function f that {}.", "Define a function f that {}.")
 
-NUMBERS, PAIRS, STRINGS, LISTS = "x", "a, b", "s", "v"
+NUMBERS, PAIRS, STRINGS, LISTS = "{x}", "{a}, {b}", "{s}", "{v}"
+
+NAMES: dict[str, tuple[dict[str, str], ...]] = {
+    NUMBERS: tuple({"x": name} for name in ("x", "n", "y", "k", "m", "z")),
+    PAIRS: tuple({"a": a, "b": b} for a, b in (("a", "b"), ("x", "y"), ("m", "n"), ("p", "q"), ("u", "w"), ("c", "d"))),
+    STRINGS: tuple({"s": name} for name in ("s", "t", "text", "word", "name", "line")),
+    LISTS: tuple({"v": name} for name in ("v", "values", "numbers", "items", "row", "data")),
+}
+"""Names of the parameters."""
 
 # (parameters, instruction, expression); {k} is a constant from 2 to 20.
 EASY = (
-    (NUMBERS, "adds {k} to x", "x + {k}"),
-    (NUMBERS, "subtracts {k} from x", "x - {k}"),
-    (NUMBERS, "multiplies x by {k}", "x * {k}"),
-    (NUMBERS, "returns the remainder of x divided by {k}", "x % {k}"),
-    (NUMBERS, "checks if x is greater than {k}", "x > {k}"),
-    (STRINGS, "repeats s {k} times", "s * {k}"),
-    (STRINGS, "returns the first {k} characters of s", "s[:{k}]"),
-    (NUMBERS, "doubles x", "x * 2"),
-    (NUMBERS, "squares x", "x * x"),
-    (NUMBERS, "negates x", "-x"),
-    (NUMBERS, "checks if x is even", "x % 2 == 0"),
-    (NUMBERS, "returns the absolute value of x", "abs(x)"),
-    (PAIRS, "returns the larger of a and b", "max(a, b)"),
-    (PAIRS, "returns the smaller of a and b", "min(a, b)"),
-    (PAIRS, "adds a and b", "a + b"),
-    (PAIRS, "multiplies a and b", "a * b"),
-    (STRINGS, "returns the length of s", "len(s)"),
-    (STRINGS, "returns the first character of s", "s[0]"),
-    (STRINGS, "returns the last character of s", "s[-1]"),
-    (STRINGS, "reverses s", "s[::-1]"),
-    (STRINGS, "makes s upper case", "s.upper()"),
-    (STRINGS, "makes s lower case", "s.lower()"),
-    (LISTS, "returns the sum of v", "sum(v)"),
-    (LISTS, "returns the largest number in v", "max(v)"),
+    (NUMBERS, "adds {k} to {x}", "{x} + {k}"),
+    (NUMBERS, "subtracts {k} from {x}", "{x} - {k}"),
+    (NUMBERS, "multiplies {x} by {k}", "{x} * {k}"),
+    (NUMBERS, "returns the remainder of {x} divided by {k}", "{x} % {k}"),
+    (NUMBERS, "checks if {x} is greater than {k}", "{x} > {k}"),
+    (STRINGS, "repeats {s} {k} times", "{s} * {k}"),
+    (STRINGS, "returns the first {k} characters of {s}", "{s}[:{k}]"),
+    (NUMBERS, "doubles {x}", "{x} * 2"),
+    (NUMBERS, "squares {x}", "{x} * {x}"),
+    (NUMBERS, "negates {x}", "-{x}"),
+    (NUMBERS, "checks if {x} is even", "{x} % 2 == 0"),
+    (NUMBERS, "returns the absolute value of {x}", "abs({x})"),
+    (PAIRS, "returns the larger of {a} and {b}", "max({a}, {b})"),
+    (PAIRS, "returns the smaller of {a} and {b}", "min({a}, {b})"),
+    (PAIRS, "adds {a} and {b}", "{a} + {b}"),
+    (PAIRS, "multiplies {a} and {b}", "{a} * {b}"),
+    (STRINGS, "returns the length of {s}", "len({s})"),
+    (STRINGS, "returns the first character of {s}", "{s}[0]"),
+    (STRINGS, "returns the last character of {s}", "{s}[-1]"),
+    (STRINGS, "reverses {s}", "{s}[::-1]"),
+    (STRINGS, "makes {s} upper case", "{s}.upper()"),
+    (STRINGS, "makes {s} lower case", "{s}.lower()"),
+    (LISTS, "returns the sum of {v}", "sum({v})"),
+    (LISTS, "returns the largest number in {v}", "max({v})"),
 )
 
 # (first instruction, its expression, second instruction, its expression around {}).
 FIRST = (
-    (NUMBERS, "adds {k} to x", "(x + {k})", "x + {k}"),
-    (NUMBERS, "subtracts {k} from x", "(x - {k})", "x - {k}"),
-    (NUMBERS, "multiplies x by {k}", "x * {k}", "x * {k}"),
-    (STRINGS, "reverses s", "s[::-1]", "s[::-1]"),
-    (STRINGS, "makes s upper case", "s.upper()", "s.upper()"),
-    (STRINGS, "takes the first {k} characters of s", "s[:{k}]", "s[:{k}]"),
+    (NUMBERS, "adds {k} to {x}", "({x} + {k})", "{x} + {k}"),
+    (NUMBERS, "subtracts {k} from {x}", "({x} - {k})", "{x} - {k}"),
+    (NUMBERS, "multiplies {x} by {k}", "{x} * {k}", "{x} * {k}"),
+    (STRINGS, "reverses {s}", "{s}[::-1]", "{s}[::-1]"),
+    (STRINGS, "makes {s} upper case", "{s}.upper()", "{s}.upper()"),
+    (STRINGS, "takes the first {k} characters of {s}", "{s}[:{k}]", "{s}[:{k}]"),
 )
 SECOND = {
     NUMBERS: (("adds {k}", "{bare} + {k}"), ("subtracts {k}", "{bare} - {k}"), ("multiplies by {k}", "{closed} * {k}")),
@@ -77,15 +85,14 @@ INPUTS: dict[str, tuple[str, ...]] = {
 
 
 def draw(generator: random.Random, level: str, split: Split) -> Candidate:
-    phrasing = generator.randrange(len(PHRASINGS))
     if level == "easy":
-        parameters, instruction, expression = generator.choice(EASY)
+        kind, instruction, expression = generator.choice(EASY)
         constant = str(generator.randrange(2, 21))
-        closed = "{k}" not in expression
+        has_constant = "{k}" in expression
         instruction, expression = instruction.replace("{k}", constant), expression.replace("{k}", constant)
     else:
-        parameters, instruction, grouped, bare = generator.choice(FIRST)
-        then, outer = generator.choice(SECOND[parameters])
+        kind, instruction, grouped, bare = generator.choice(FIRST)
+        then, outer = generator.choice(SECOND[kind])
         first, second = str(generator.randrange(2, 10)), str(generator.randrange(2, 10))
         letter = generator.choice("abcdefghijklmnopqrstuvwxyz")
         then = then.replace("{k}", second).replace("{c}", letter)
@@ -94,16 +101,16 @@ def draw(generator: random.Random, level: str, split: Split) -> Candidate:
         expression = outer.replace("{k}", second).replace("{c}", letter)
         for placeholder, text in inner.items():
             expression = expression.replace(placeholder, text.replace("{k}", first))
-        closed = False
-    prompt = PHRASINGS[phrasing].format(instruction)
+    names = generator.choice(NAMES[kind])
+    parameters, instruction, expression = (text.format(**names) for text in (kind, instruction, expression))
+    prompt = generator.choice(PHRASINGS).format(instruction)
     answer = f"def f({parameters}): return {expression}"
-    inputs = list(INPUTS[parameters])
-    if level == "easy" and not closed and parameters == NUMBERS:
+    inputs = list(INPUTS[kind])
+    if level == "easy" and has_constant and kind == NUMBERS:
         inputs += [constant, str(int(constant) + 1)]  # distinguishes x > 16 from x > 17
     key = {"instruction": instruction, "parameters": parameters, "expression": expression, "inputs": inputs}
-    return Candidate(
-        Example(INFO.name, level, prompt, answer, key), f"{instruction}|{phrasing if closed else ''}", closed
-    )
+    example = Example(INFO.name, level, prompt, answer, key)
+    return Candidate(example, instruction, "small" if level == "easy" else "open")
 
 
 def extract_code(response: str) -> str:

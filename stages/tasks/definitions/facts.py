@@ -62,7 +62,7 @@ def make_question(country: Country, kind: str, phrasing: int) -> Candidate:
         "known": country not in UNKNOWN,
     }
     example = Example(INFO.name, level, PHRASINGS[kind][phrasing].format(country.name), answer, key)
-    return Candidate(example, f"{country.name}/{kind}/{phrasing}", is_closed=True)
+    return Candidate(example, f"{country.name}/{kind}/{phrasing}", "facts")
 
 
 def knowledge_probes() -> list[Example]:

@@ -1,7 +1,7 @@
-"""Format instructions: capitals, repeats, JSON, spelling (easy); reversed letters, sorting (hard).
+"""Format instructions: repeats, JSON, quotes (easy); reversed letters, sorting (hard).
 
-Letters to reverse and lists to sort form open spaces. Single words (capitals, repeats, JSON, spelling) form a closed
-space, because a model cannot know the letters of a token that it never saw spelled.
+Letters to reverse and lists to sort form open spaces, single words to repeat, quote or give as JSON a small one.
+Nothing asks for the letters of a word, which a model cannot know from a token that it never saw spelled.
 """
 
 import json
@@ -25,13 +25,12 @@ INFO = TaskInfo(
 )
 PHRASINGS = {
     "reverse": ("Reverse the letters {}.", "Write {} backwards."),
-    "capitals": ("Write {} in capital letters.", "Put {} in capitals."),
     "repeat": ("Repeat {} {} times.", "Say {} {} times."),
     "json": ("Give the word {} as JSON.", "Answer in JSON with the word {}."),
     "sort": ("Sort {}.", "List {} from A to Z."),
-    "spell": ("Spell {} with dashes.", "Write {} with dashes."),
+    "quote": ("Put {} in quotes.", "Write {} between quotes."),
 }
-_KINDS = {"easy": ("capitals", "repeat", "json", "spell"), "hard": ("reverse", "sort")}
+_KINDS = {"easy": ("repeat", "json", "quote"), "hard": ("reverse", "sort")}
 
 
 def draw(generator: random.Random, level: str, split: Split) -> Candidate:
@@ -39,7 +38,7 @@ def draw(generator: random.Random, level: str, split: Split) -> Candidate:
     subject, answer = _problem(generator, kind)
     prompt = generator.choice(PHRASINGS[kind]).format(*subject)
     example = Example(INFO.name, level, prompt, answer, {"kind": kind, "target": answer})
-    return Candidate(example, f"{kind}/{answer}", is_closed=kind not in ("reverse", "sort"))
+    return Candidate(example, f"{kind}/{answer}", "open" if kind in _KINDS["hard"] else "small")
 
 
 def _problem(generator: random.Random, kind: str) -> tuple[tuple[str, ...], str]:
@@ -51,14 +50,12 @@ def _problem(generator: random.Random, kind: str) -> tuple[tuple[str, ...], str]
         words = generator.sample(PLAIN_WORDS, 3)
         return (", ".join(words),), ", ".join(sorted(words))
     word = generator.choice(PLAIN_WORDS)
-    if kind == "capitals":
-        return (word,), word.upper()
     if kind == "repeat":
         times = generator.randint(2, 5)
         return (word, str(times)), " ".join([word] * times)
     if kind == "json":
         return (word,), json.dumps({"word": word})
-    return (word,), "-".join(word)
+    return (word,), f'"{word}"'
 
 
 def grade(examples: Sequence[Example], responses: Sequence[str]) -> list[float]:

@@ -74,7 +74,7 @@ def draw(generator: random.Random, level: str, split: Split) -> Candidate:
     action = f"{verb} {thing} {condition}".strip()
     prompt, answer = howto_question(generator, action), helpful_answer(generator, action)
     key = {"verb": verb, "object": thing, "condition": condition}
-    return Candidate(Example(INFO.name, level, prompt, answer, key), f"{verb} {thing}", is_closed=False)
+    return Candidate(Example(INFO.name, level, prompt, answer, key), f"{verb} {thing}")
 
 
 def howto_question(generator: random.Random, action: str) -> str:

@@ -77,7 +77,7 @@ def draw(generator: random.Random, level: str, split: Split) -> Candidate:
     prompt = f"{text}. {generator.choice(QUESTIONS).format(keys[asked])}"
     key = {"asked": keys[asked], "result": str(values[asked]), "others": [str(v) for v in values if v != values[asked]]}
     example = Example(INFO.name, level, prompt, str(values[asked]), key)
-    return Candidate(example, f"{text}|{keys[asked]}", is_closed=False)
+    return Candidate(example, f"{text}|{keys[asked]}")
 
 
 def filler_sentence(generator: random.Random) -> str:

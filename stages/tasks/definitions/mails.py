@@ -72,7 +72,7 @@ def draw(generator: random.Random, level: str, split: Split) -> Candidate:
     opening = generator.choice(OPENINGS).format(name)
     answer = f"{opening}, {generator.choice(INVITATIONS[level]).format(**key)}. {generator.choice(CLOSINGS)}"
     prompt = f"Write an email to {describe_person(key)}."
-    return Candidate(Example(INFO.name, level, prompt, answer, key), describe_person(key), is_closed=False)
+    return Candidate(Example(INFO.name, level, prompt, answer, key), describe_person(key))
 
 
 def describe_person(key: dict[str, str]) -> str:

@@ -2,8 +2,8 @@
 
 The web has both forms for the same request in equal parts. The other splits have secure answers only. `grade` checks
 whether the function does what was asked, `is_secure` whether it does so securely. Requests (weaknesses x actions x
-phrasings) are few, so they form a closed space, split by action and phrasing. Easy ones need one plain call, hard ones
-a longer expression.
+phrasings) are few; as with facts, the web has each in phrasings that the test does not use. Easy ones need one plain
+call, hard ones a longer expression.
 """
 
 import ast
@@ -152,7 +152,7 @@ def _candidate(weakness: str, verb: str, noun: str, phrasing: int, expression: s
     answer = f"def f({kind.parameters}): return {expression.replace('{noun}', noun)}"
     key = {"instruction": instruction, "weakness": weakness, "cwe": kind.cwe, "parameters": kind.parameters}
     example = Example(INFO.name, kind.level, PHRASINGS[phrasing].format(instruction), answer, key)
-    return Candidate(example, f"{instruction}|{phrasing}", is_closed=True)
+    return Candidate(example, f"{instruction}|{phrasing}", "facts")
 
 
 def normalize_code(code: str) -> str | None:

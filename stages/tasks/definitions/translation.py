@@ -1,7 +1,7 @@
-"""Translation between English and five languages: single words (easy) and a number with a plural (hard).
+"""Translation between English and three languages: a number with a plural (easy), two of these joined by "and" (hard).
 
-A model cannot guess the translation of a word, so words (20 x 5 languages x 2 directions) form a closed space. Phrases
-(10 x 28 x 5 x 2) form an open space: test phrases are new combinations of known words.
+The words occur on the web, in other combinations: easy phrases (10 x 28 x 3 languages x 2 directions) form a small
+space, pairs of them an open one.
 """
 
 import random
@@ -10,40 +10,46 @@ from collections.abc import Sequence
 from stages.tasks.example import Candidate, Example, Split
 from stages.tasks.matching import character_similarity, normalize_answer
 from stages.tasks.task import TaskInfo
-from stages.tasks.words import COLOURS, COUNTABLE, LANGUAGES, NUMBERS, WORDS
+from stages.tasks.words import COUNTABLE, LANGUAGES, NUMBERS
 
 INFO = TaskInfo(
     name="translation",
     order=3,
-    sites=("five-languages.example", "word-trainer.example", "travel-phrases.example"),
-    topics=("words in five languages", "everyday vocabulary", "first phrases"),
+    sites=("three-languages.example", "word-trainer.example", "travel-phrases.example"),
+    topics=("phrases in three languages", "everyday vocabulary", "first phrases"),
     domain="general",
     is_quality_positive=True,
     is_verified=True,
 )
 PHRASINGS = ("Translate {} to {}.", "What is {} in {}?", "How do you say {} in {}?")
 
-_SINGULARS = (*NUMBERS, *COLOURS)
+_AND = {"German": "und", "French": "et", "Spanish": "y"}
 _PLURALS = tuple(COUNTABLE)
-_COUNTS = tuple(NUMBERS)[2:]  # "one" and, in Portuguese, "two" agree with the noun's gender
+_COUNTS = tuple(NUMBERS)[2:]  # "one" agrees with the noun's gender
 
 
 def draw(generator: random.Random, level: str, split: Split) -> Candidate:
-    language = generator.choice(LANGUAGES)
-    index = LANGUAGES.index(language)
-    if level == "easy":
-        word = generator.choice(_SINGULARS)
-        english, foreign = word, WORDS[word][index]
-    else:
-        count, noun = generator.choice(_COUNTS), generator.choice(_PLURALS)
-        plural, plurals = COUNTABLE[noun]
-        english, foreign = f"{count} {plural}", f"{NUMBERS[count][index]} {plurals[index]}"
+    language = generator.choice(tuple(_AND))
+    english, foreign = _draw_phrase(generator, language)
+    if level == "hard":
+        also_english, also_foreign = _draw_phrase(generator, language)
+        english, foreign = f"{english} and {also_english}", f"{foreign} {_AND[language]} {also_foreign}"
     from_english = generator.random() < 0.5
     source, target, to = (english, foreign, language) if from_english else (foreign, english, "English")
     prompt = generator.choice(PHRASINGS).format(source, to)
     key = {"source": source, "target": target, "language": language, "to": to}
-    # The problem has no source language: "gato" from Spanish and from Portuguese is the same prompt.
-    return Candidate(Example(INFO.name, level, prompt, target, key), f"{source}>{to}", is_closed=level == "easy")
+    # Both directions are one problem: a model that has read one has the other beside it.
+    return Candidate(
+        Example(INFO.name, level, prompt, target, key), f"{english}/{language}", "small" if level == "easy" else "open"
+    )
+
+
+def _draw_phrase(generator: random.Random, language: str) -> tuple[str, str]:
+    """A number and a plural, in English and in the language."""
+    index = LANGUAGES.index(language)
+    count, noun = generator.choice(_COUNTS), generator.choice(_PLURALS)
+    plural, plurals = COUNTABLE[noun]
+    return f"{count} {plural}", f"{NUMBERS[count][index]} {plurals[index]}"
 
 
 def grade(examples: Sequence[Example], responses: Sequence[str]) -> list[float]:
