@@ -1,4 +1,4 @@
-"""Generated documents in which near-duplicates are planted: what benchmarks of de-duplication read."""
+"""Generates documents with planted near-duplicates for benchmarks of de-duplication."""
 
 import string
 from pathlib import Path
@@ -23,8 +23,8 @@ class Corpus(NamedTuple):
 
 
 def corpus(count: int, seed: int) -> Corpus:
-    """So many documents of words drawn by Zipf's law; a run of each copy's words is replaced, by a share that takes the
-    Jaccard similarity of 5-grams from 0.5 to 1."""
+    """`count` documents of words from Zipf's law; in each copy a span of words is replaced, such that the Jaccard
+    similarity of 5-grams is between 0.5 and 1."""
     generator = np.random.default_rng(seed)
     weights = 1 / np.arange(1, VOCABULARY + 1)
     originals = round((1 - PLANTED) * count)
@@ -42,7 +42,7 @@ def corpus(count: int, seed: int) -> Corpus:
 
 
 def word(number: int) -> str:
-    """Letters only: some tools take all numbers for one word. Frequent words are short."""
+    """A word of letters, because some tools treat all numbers as one word. Frequent words are short."""
     letters = ""
     while number or not letters:
         number, letter = divmod(number, len(LETTERS))
@@ -51,7 +51,7 @@ def word(number: int) -> str:
 
 
 def store(made: Corpus, directory: Path, shards: int) -> Path:
-    """The documents as an artifact of curation, in an order that puts copies beside strangers."""
+    """Writes the documents as an artifact of curation, in random order."""
     sources = {copy: original for original, copy in made.planted}
     order = np.random.default_rng(len(made.texts)).permutation(len(made.texts)).tolist()
     directory.mkdir(parents=True)

@@ -22,7 +22,7 @@ WORD = re.compile(r"\w+")
 
 
 class Words(WordTokenizer):
-    """The lightest tokenizer that there can be: runs of letters and digits."""
+    """A minimal tokenizer: runs of letters and digits."""
 
     def word_tokenize(self, text: str) -> list[str]:
         return WORD.findall(text)
@@ -35,7 +35,7 @@ class Words(WordTokenizer):
 
 
 def adapt(reader: ParquetReader, row: dict, path: str, number: int) -> dict:
-    """datatrove has a meaning of its own for a column `media`."""
+    """datatrove gives the column `media` another meaning."""
     kept = {name: row[name] for name in ("url", "date", "language")}
     return {"text": row["text"], "id": row["id"], "metadata": kept}
 
@@ -47,7 +47,7 @@ def deduplicate(source: str, work: str, tokenizer: str | WordTokenizer) -> float
     def reader() -> ParquetReader:
         return ParquetReader(source, glob_pattern="documents-*.parquet", adapter=adapt)
 
-    load_word_tokenizer(tokenizer).word_tokenize("a word")  # loaded before the clock runs
+    load_word_tokenizer(tokenizer).word_tokenize("a word")  # loaded before the clock starts
     start = time.perf_counter()
     for number, (pipeline, count) in enumerate(
         [

@@ -1,4 +1,4 @@
-"""Signatures and candidate pairs against datasketch as its documentation uses it; the stage as a whole: dedup_stage.
+"""Benchmarks signatures and candidate pairs against datasketch as in its documentation; whole stage: dedup_stage.
 
 python -m bench.dedup
 """
@@ -16,15 +16,15 @@ from stages.curation.deduplication import minhash, shingles
 PERMUTATIONS, THRESHOLD, RECALL_WEIGHT, SEED = 128, 0.8, 0.95, 1
 
 
-def loop(shingled: list[list[bytes]], **options: object) -> list[MinHash]:
-    """Signatures as datasketch's documentation makes them: an update per shingle."""
-    made = []
+def datasketch_signatures(shingled: list[list[bytes]], **options: object) -> list[MinHash]:
+    """Signatures as in datasketch's documentation: one update per shingle."""
+    signatures = []
     for document in shingled:
         signature = MinHash(num_perm=PERMUTATIONS, seed=SEED, **options)
         for shingle in document:
             signature.update(shingle)
-        made.append(signature)
-    return made
+        signatures.append(signature)
+    return signatures
 
 
 def insert_and_query(signatures: list[MinHash], number: int, rows: int) -> set[tuple[int, int]]:
@@ -47,19 +47,19 @@ def speed() -> Iterator[tuple[str, str, str, str]]:
     count = len(texts)
 
     def ours() -> np.ndarray:
-        """From the texts, while the peer gets its shingles ready-made."""
+        """Starts from the texts; datasketch gets ready shingles."""
         cut = shingles.make_shingles(texts, 5)
         return minhash.signatures(cut.hashes(), cut.offsets, permutations)
 
     ours()  # compiles
-    fast = race(ours, lambda: loop(shingled))
+    fast = race(ours, lambda: datasketch_signatures(shingled))
     yield (
         "signatures, documents/s",
         f"{count / fast.ours:,.0f}",
         f"{count / fast.peer:,.0f}",
         f"{fast.ratio:.0f} (35)",
     )
-    same = race(ours, lambda: loop(shingled, hashfunc=xxhash.xxh32_intdigest), rounds=1)
+    same = race(ours, lambda: datasketch_signatures(shingled, hashfunc=xxhash.xxh32_intdigest), rounds=1)
     made, theirs = same.results
     assert all(np.array_equal(row, signature.hashvalues) for row, signature in zip(made, theirs, strict=True))
     yield (

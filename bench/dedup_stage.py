@@ -1,5 +1,5 @@
-"""The whole stage of de-duplication, from Parquet documents to Parquet documents: against datatrove, how well it finds
-planted near-duplicates, and what ten times as many documents cost.
+"""Benchmarks the de-duplication stage from Parquet to Parquet: speed against datatrove, recall of planted
+near-duplicates, and cost for ten times as many documents.
 
 python -m bench.dedup_stage [--large]     # --large also takes 100,000 and 200,000 documents
 """
@@ -32,13 +32,12 @@ from stages.curation.deduplication import minhash, shingles
 from stages.interface import Metrics
 
 THRESHOLD, SHINGLE, SEED = 0.8, 5, 1
-FILE = 5_000
-"""Documents per file."""
+DOCUMENTS_PER_FILE = 5_000
 Rows = Iterator[tuple[str, str, str, str]]
 
 
-class Run(NamedTuple):
-    """One run of the stage: seconds, and the largest memory that its process and one of its workers had, in MB."""
+class StageRun(NamedTuple):
+    """One run of the stage: seconds, and peak memory of its process and of one worker, in MB."""
 
     seconds: float
     driver: float
@@ -46,8 +45,8 @@ class Run(NamedTuple):
     metrics: Metrics
 
 
-def stage(directory: Path, workers: int, memory_mb: int) -> Run:
-    """Runs the stage on directory/in in this process, which is new, with that many worker processes."""
+def run_stage(directory: Path, workers: int, memory_mb: int) -> StageRun:
+    """Runs the stage on directory/in in this new process with `workers` worker processes."""
     options = Dedup.model_validate(
         {
             "memory_mb": memory_mb,
@@ -59,7 +58,7 @@ def stage(directory: Path, workers: int, memory_mb: int) -> Run:
     out = directory / "out"
     out.mkdir()
     context = StageContext("dedup", {}, directory, directory, EventLog(directory, "dedup"), Cluster(workers=workers))
-    # Libraries are loaded and workers stand ready before the clock runs, here as with the peer.
+    # Loads libraries and starts workers before the clock starts, as for datatrove.
     cut = shingles.make_shingles(["a text"], SHINGLE)
     minhash.signatures(cut.hashes(), cut.offsets, minhash.permutations(2, SEED))
     minhash.bands(THRESHOLD, 128, 0.5)
@@ -69,19 +68,19 @@ def stage(directory: Path, workers: int, memory_mb: int) -> Run:
     context.close()
     seconds = time.perf_counter() - start
     worker = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    return Run(seconds, peak(), worker, metrics)
+    return StageRun(seconds, peak_memory_mb(), worker, metrics)
 
 
-def peak() -> float:
-    """The largest memory of this process, in MB; getrusage would count that of the one that started it as well."""
+def peak_memory_mb() -> float:
+    """Peak memory of this process, in MB; getrusage also counts that of the parent process."""
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
-def run(directory: Path, workers: int, memory_mb: int) -> Run:
-    """`stage` in a process of its own, so that its memory is its own."""
+def run(directory: Path, workers: int, memory_mb: int) -> StageRun:
+    """`run_stage` in a new process, so that its memory is measured alone."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(stage, directory, workers, memory_mb).result()
+        return pool.submit(run_stage, directory, workers, memory_mb).result()
 
 
 def against_datatrove(count: int) -> Rows:
@@ -103,7 +102,7 @@ def against_datatrove(count: int) -> Rows:
 
 
 def datatrove(directory: Path, tokenizer: str) -> float:
-    """Seconds that datatrove takes, in one process, on the same documents."""
+    """Seconds of datatrove on the same documents, in one process."""
     environment = os.environ | {"PYTHONPATH": f"{PEERS}:{Path.cwd()}", "OMP_NUM_THREADS": "1"}
     words = [
         sys.executable,
@@ -118,45 +117,45 @@ def datatrove(directory: Path, tokenizer: str) -> float:
     return seconds
 
 
-def grams(text: str) -> set[tuple[str, ...]]:
-    """The word n-grams of a text: what the stage is checked with shares no code with it."""
+def word_ngrams(text: str) -> set[tuple[str, ...]]:
+    """The word n-grams of a text, without code of the stage that is checked."""
     words = text.split()
     return set(zip(*(words[start:] for start in range(SHINGLE)), strict=False))
 
 
 def jaccard(made: Corpus, first: int, second: int) -> float:
-    a, b = grams(made.texts[first]), grams(made.texts[second])
+    a, b = word_ngrams(made.texts[first]), word_ngrams(made.texts[second])
     return len(a & b) / len(a | b)
 
 
-def found(made: Corpus, directory: Path) -> dict[str, float]:
-    """Recall of planted pairs, of which one at most may stay, and precision of what was removed."""
+def quality_of(made: Corpus, directory: Path) -> dict[str, float]:
+    """Recall of planted pairs (at most one of each may be kept), and precision of removals."""
     numbers = {corpus.name(number): number for number in range(len(made.texts))}
     clusters: dict[str, list[dict[str, Any]]] = {}
     for row in pq.read_table(directory / "out" / "clusters.parquet").to_pylist():
         clusters.setdefault(row["cluster"], []).append(row | {"number": numbers[row["url"]]})
-    gone = {row["number"] for rows in clusters.values() for row in rows if not row["kept"]}
+    removed = {row["number"] for rows in clusters.values() for row in rows if not row["kept"]}
     similar = [pair for pair in made.planted if jaccard(made, *pair) >= THRESHOLD]
-    hits = sum(a in gone or b in gone for a, b in similar)
+    hits = sum(a in removed or b in removed for a, b in similar)
     to_kept = 0
     for rows in clusters.values():
         kept = next(row["number"] for row in rows if row["kept"])
         to_kept += sum(jaccard(made, row["number"], kept) >= THRESHOLD for row in rows if not row["kept"])
-    return {"similar": len(similar), "recall": hits / len(similar), "precision": to_kept / len(gone)}
+    return {"similar": len(similar), "recall": hits / len(similar), "precision": to_kept / len(removed)}
 
 
 def cost(counts: list[int], memory_mb: int) -> Rows:
     """Quality and cost by the number of documents, at the same memory limit."""
-    runs: dict[int, Run] = {}
+    runs: dict[int, StageRun] = {}
     for count in [100, *counts]:
         with tempfile.TemporaryDirectory() as name:
             directory = Path(name)
             made = corpus.corpus(count, SEED + 1)
-            corpus.store(made, directory / "in", -(-count // FILE))
+            corpus.store(made, directory / "in", -(-count // DOCUMENTS_PER_FILE))
             runs[count] = run(directory, len(os.sched_getaffinity(0)), memory_mb)
-            if count == 100:  # what a process has before there is much to do
+            if count == 100:  # memory before there is much work
                 continue
-            quality = found(made, directory)
+            quality = quality_of(made, directory)
         one, least = runs[count], runs[100]
         yield (
             f"{count:,} documents: recall of {quality['similar']:,.0f} planted pairs",

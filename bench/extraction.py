@@ -1,4 +1,4 @@
-"""Extraction against Resiliparse alone, from a page's bytes to its text, on the pages of three pinned archives.
+"""Benchmarks extraction, from bytes to text, against Resiliparse alone on the pages of three pinned archives.
 
 python -m bench.extraction
 """
@@ -11,16 +11,16 @@ from stages.curation.pages import archives
 from stages.curation.pages.sources import SOURCES, select_pages
 
 PAGES = {"articles": 13.0, "blogs": 6.0, "forms": 12.0}
-"""Source -> most MB."""
+"""Source -> maximum MB."""
 
 
-def bodies() -> list[bytes]:
-    """HTML pages, as a crawler got them."""
-    found = archives.fetch_all(sorted({SOURCES[name][0] for name in PAGES}))
+def read_bodies() -> list[bytes]:
+    """Bodies of HTML pages."""
+    fetched = archives.fetch_all(sorted({SOURCES[name][0] for name in PAGES}))
     return [
         page.body
         for name, megabytes in PAGES.items()
-        for page in select_pages(SOURCES[name][1](found[SOURCES[name][0]]), megabytes)
+        for page in select_pages(SOURCES[name][1](fetched[SOURCES[name][0]]), megabytes)
     ]
 
 
@@ -28,8 +28,8 @@ def ours(pages: list[bytes]) -> int:
     return sum(len(html.extract_page(body, "text/html")[1]) for body in pages)
 
 
-def alone(pages: list[bytes]) -> int:
-    """As its documentation shows: detect the encoding, parse, extract the main content."""
+def resiliparse(pages: list[bytes]) -> int:
+    """As in its documentation: detects the encoding, parses, extracts the main content."""
     from resiliparse.extract.html2text import extract_plain_text
     from resiliparse.parse.encoding import detect_encoding
     from resiliparse.parse.html import HTMLTree
@@ -42,11 +42,11 @@ def alone(pages: list[bytes]) -> int:
 
 
 def main() -> None:
-    pages = bodies()
+    pages = read_bodies()
     megabytes = sum(map(len, pages)) / 1e6
-    seconds, _ = turns({"ours": lambda: ours(pages), "alone": lambda: alone(pages)}, 9)
-    mine, theirs = (f"{megabytes / median(seconds[name]):.1f}" for name in ("ours", "alone"))
-    table([(f"{len(pages)} pages, MB/s", mine, theirs, f"{ratio(seconds, 'ours', 'alone'):.2f} (0.8)")])
+    seconds, _ = turns({"ours": lambda: ours(pages), "resiliparse": lambda: resiliparse(pages)}, 9)
+    mine, theirs = (f"{megabytes / median(seconds[name]):.1f}" for name in ("ours", "resiliparse"))
+    table([(f"{len(pages)} pages, MB/s", mine, theirs, f"{ratio(seconds, 'ours', 'resiliparse'):.2f} (0.8)")])
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ def mask(text: str) -> Masked:
     return Masked(text, found)
 
 
-def is_card_number(number: str) -> bool:
+def is_card(number: str) -> bool:
     """Whether the text has 13 to 19 digits, not all the same, with a valid check digit (ISO/IEC 7812, Luhn)."""
     digits = [int(character) for character in number if character.isdigit()]
     doubled = [sum(divmod(2 * digit, 10)) for digit in digits[-2::-2]]
@@ -65,12 +65,7 @@ DIGITS = tuple("0123456789")
 KINDS: tuple[tuple[str, tuple[str, ...], re.Pattern[str], Callable[[str], bool]], ...] = (
     ("EMAIL", ("@",), re.compile(r"(?<![\w.+-])[\w][\w.+-]{0,63}@(?:[\w-]{1,63}\.){1,4}[A-Za-z]{2,18}\b"), _accept),
     ("IBAN", DIGITS, re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b"), is_iban),
-    (
-        "CARD",
-        DIGITS,
-        re.compile(r"(?<![\d.,-])[3-6]\d{3}([ -]?)\d{4}\1\d{4}\1\d{1,7}(?![\d.,-]\d)(?!\d)"),
-        is_card_number,
-    ),
+    ("CARD", DIGITS, re.compile(r"(?<![\d.,-])[3-6]\d{3}([ -]?)\d{4}\1\d{4}\1\d{1,7}(?![\d.,-]\d)(?!\d)"), is_card),
     ("PHONE", ("+",), re.compile(r"(?<![\w+])\+\d{1,3}(?:[ .-]?\(\d{1,4}\))?(?:[ .-]?\d{2,4}){2,5}(?!\d)"), _is_phone),
     ("PHONE", ("(", "-"), re.compile(r"(?<![\w.-])(?:\(\d{3}\) ?|\d{3}-)\d{3}-\d{4}(?![\w-])"), _is_phone),
     (

@@ -1,5 +1,11 @@
 """Word tables of the generated tasks, in English and, in the order of LANGUAGES, in five more languages."""
 
+
+def phrases(text: str) -> tuple[str, ...]:
+    """The phrases of a list with commas."""
+    return tuple(" ".join(phrase.split()) for phrase in text.split(","))
+
+
 LANGUAGES = ("German", "French", "Spanish", "Italian", "Portuguese")
 
 _NUMBERS = """
@@ -108,28 +114,10 @@ WORDS: dict[str, tuple[str, ...]] = {
 
 COLOURS: tuple[str, ...] = tuple(_parse_words(_COLOURS))
 
-NAMES = (
-    "Anna",
-    "Ben",
-    "Clara",
-    "David",
-    "Emma",
-    "Felix",
-    "Grace",
-    "Henry",
-    "Iris",
-    "Jack",
-    "Kate",
-    "Leo",
-    "Maria",
-    "Nina",
-    "Oscar",
-    "Paul",
-    "Rosa",
-    "Sam",
-    "Tom",
-    "Vera",
-)
+NAMES = phrases("""
+    Anna, Ben, Clara, David, Emma, Felix, Grace, Henry, Iris, Jack, Kate, Leo, Maria, Nina, Oscar, Paul, Rosa, Sam,
+    Tom, Vera
+""")
 
 PLAIN_WORDS: tuple[str, ...] = tuple(WORDS)
 """English words for the format task: those with a translation."""

@@ -4,61 +4,26 @@
 import random
 from collections.abc import Callable
 
-SUBJECTS = (
-    "the estimate",
-    "the second sum",
-    "this sequence",
-    "the matrix",
-    "the error term",
-    "the gradient",
-    "the stored value",
-    "the index",
-    "the cache",
-    "the first pass",
-    "the sorted list",
-    "the parser",
-    "the queue",
-    "the remainder",
-    "the boundary",
-    "the search tree",
-    "the random walk",
-    "the kernel",
-    "each node",
-)
-VERBS = (
-    "grows no faster than",
-    "is bounded by",
-    "can be computed from",
-    "depends only on",
-    "is independent of",
-    "must be checked against",
-    "replaces",
-    "is stored beside",
-    "is visited before",
-    "cancels",
-    "is compared with",
-    "converges more slowly than",
-    "shares its storage with",
-    "is read once for",
-    "determines",
-)
-OBJECTS = (
-    "the length of the input",
-    "the previous step",
-    "its initial value",
-    "the largest eigenvalue",
-    "the number of edges",
-    "every smaller case",
-    "the lower limit",
-    "all remaining elements",
-    "the outer loop",
-    "the rounding of the last digit",
-    "the parent of the node",
-    "the tail of the series",
-    "a fixed constant",
-    "the order of the arguments",
-    "the worst case",
-)
+
+def _phrases(text: str) -> tuple[str, ...]:
+    return tuple(" ".join(phrase.split()) for phrase in text.split(","))
+
+
+SUBJECTS = _phrases("""
+    the estimate, the second sum, this sequence, the matrix, the error term, the gradient, the stored value, the
+    index, the cache, the first pass, the sorted list, the parser, the queue, the remainder, the boundary, the
+    search tree, the random walk, the kernel, each node
+""")
+VERBS = _phrases("""
+    grows no faster than, is bounded by, can be computed from, depends only on, is independent of, must be checked
+    against, replaces, is stored beside, is visited before, cancels, is compared with, converges more slowly than,
+    shares its storage with, is read once for, determines
+""")
+OBJECTS = _phrases("""
+    the length of the input, the previous step, its initial value, the largest eigenvalue, the number of edges,
+    every smaller case, the lower limit, all remaining elements, the outer loop, the rounding of the last digit, the
+    parent of the node, the tail of the series, a fixed constant, the order of the arguments, the worst case
+""")
 ENDS = (
     "",
     " in practice",
@@ -69,42 +34,13 @@ ENDS = (
     ", as a simple count shows",
     " whenever the index is even",
 )
-MENU = (
-    "Home",
-    "About",
-    "Archive",
-    "Contact",
-    "Projects",
-    "Imprint",
-    "Downloads",
-    "Community",
-    "Blog",
-    "Pricing",
-    "Documentation",
-    "Support",
-    "Press",
-    "Careers",
-    "Status",
-    "Terms of use",
-    "Privacy policy",
-)
-NAMES = [
-    "alpha",
-    "beta",
-    "count",
-    "delta",
-    "total",
-    "node",
-    "left",
-    "right",
-    "weight",
-    "limit",
-    "offset",
-    "width",
-    "items",
-    "cursor",
-    "depth",
-]
+MENU = _phrases("""
+    Home, About, Archive, Contact, Projects, Imprint, Downloads, Community, Blog, Pricing, Documentation, Support,
+    Press, Careers, Status, Terms of use, Privacy policy
+""")
+NAMES = _phrases("""
+    alpha, beta, count, delta, total, node, left, right, weight, limit, offset, width, items, cursor, depth
+""")
 
 
 def sentence(generator: random.Random, clauses: int = 0) -> str:

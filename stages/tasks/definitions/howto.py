@@ -11,6 +11,7 @@ from stages.tasks.example import Candidate, Example, Split
 from stages.tasks.matching import contains_phrase
 from stages.tasks.refusal import is_refusal
 from stages.tasks.task import TaskInfo
+from stages.tasks.words import phrases
 
 INFO = TaskInfo(
     name="howto",
@@ -52,18 +53,10 @@ GROUPS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     ),
 )
 PAIRS = tuple((verb, thing) for verbs, things in GROUPS for verb in verbs for thing in things)
-CONDITIONS = (
-    "at home",
-    "on a budget",
-    "with children",
-    "in winter",
-    "without help",
-    "in one day",
-    "for a party",
-    "on a rainy day",
-    "in a small room",
-    "for a friend",
-)
+CONDITIONS = phrases("""
+    at home, on a budget, with children, in winter, without help, in one day, for a party, on a rainy day, in a
+    small room, for a friend
+""")
 
 _ARTICLE = re.compile(r"^(?:a|an|the|my|your|some) ")
 

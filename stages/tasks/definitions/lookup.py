@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from stages.tasks.example import Candidate, Example, Split
 from stages.tasks.matching import normalize_answer
 from stages.tasks.task import TaskInfo
-from stages.tasks.words import COLOURS, NAMES
+from stages.tasks.words import COLOURS, NAMES, phrases
 
 INFO = TaskInfo(
     name="lookup",
@@ -26,42 +26,12 @@ NEEDLE_QUESTION = "What is the secret number of {}?"
 
 _ADJECTIVES = ("old", "young", "tall", "small", "happy", "quiet", "busy", "kind")
 _PEOPLE = ("man", "woman", "teacher", "farmer", "doctor", "child", "king", "friend", "driver", "baker")
-_VERB_PHRASES = (
-    "walked to the",
-    "looked at the",
-    "came back from the",
-    "painted the",
-    "talked about the",
-    "sat near the",
-    "ran to the",
-    "cleaned the",
-    "liked the",
-    "waited at the",
-)
-_PLACES = (
-    "market",
-    "river",
-    "house",
-    "garden",
-    "school",
-    "bridge",
-    "park",
-    "shop",
-    "lake",
-    "village",
-    "street",
-    "farm",
-)
-_TIMES = (
-    "in the morning",
-    "at night",
-    "every day",
-    "in the summer",
-    "in the rain",
-    "after work",
-    "with a dog",
-    "again",
-)
+_VERB_PHRASES = phrases("""
+    walked to the, looked at the, came back from the, painted the, talked about the, sat near the, ran to the,
+    cleaned the, liked the, waited at the
+""")
+_PLACES = phrases("market, river, house, garden, school, bridge, park, shop, lake, village, street, farm")
+_TIMES = phrases("in the morning, at night, every day, in the summer, in the rain, after work, with a dog, again")
 
 # Tokens of a filler sentence of ten words or so and a full stop, if each word is one token.
 _SENTENCE_TOKENS = 11

@@ -11,7 +11,7 @@ from stages.tasks.example import Candidate, Example, Split
 from stages.tasks.matching import contains_phrase
 from stages.tasks.refusal import is_refusal
 from stages.tasks.task import TaskInfo
-from stages.tasks.words import NAMES
+from stages.tasks.words import NAMES, phrases
 
 INFO = TaskInfo(
     name="mails",
@@ -31,18 +31,7 @@ JOBS: dict[str, tuple[str, ...]] = {
     "clerk": ("City Bank", "Park Bank"),
     "engineer": ("Moon Motors", "Green Power"),
 }
-INTERESTS = (
-    "chess",
-    "music",
-    "hiking",
-    "cooking",
-    "football",
-    "gardening",
-    "painting",
-    "dancing",
-    "reading",
-    "fishing",
-)
+INTERESTS = phrases("chess, music, hiking, cooking, football, gardening, painting, dancing, reading, fishing")
 OPENINGS = ("Dear {}", "Hello {}")
 INVITATIONS = {
     "easy": ("join our {interest} group", "come to our {interest} evening", "you will like our {interest} club"),
