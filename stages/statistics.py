@@ -4,7 +4,7 @@ import math
 from collections.abc import Hashable, Sequence
 
 import numpy as np
-from scipy.special import ndtr, stdtrit
+from scipy.special import betaincinv, ndtr, stdtr, stdtrit
 
 Z = 1.96
 
@@ -96,11 +96,24 @@ def wilson(successes: float, n: float, quantile: float = Z) -> dict[str, float]:
     return {"value": p, "low": max(0.0, low), "high": min(1.0, high), "n": n}
 
 
-def one_sided_p(value: float, bound: float, half_width: float) -> float:
-    """p of "the effect lies above `bound`" from a 95% interval whose half-width towards the bound is given."""
+def clopper_pearson(successes: int, n: int) -> dict[str, float]:
+    """A rate with the exact binomial interval, for few trials."""
+    low = 0.0 if successes == 0 else float(betaincinv(successes, n - successes + 1, 0.025))
+    high = 1.0 if successes == n else float(betaincinv(successes + 1, n - successes, 0.975))
+    return {"value": successes / n, "low": low, "high": high, "n": n}
+
+
+def one_sided_p(value: float, bound: float, half_width: float, degrees_of_freedom: float | None = None) -> float:
+    """p of "the effect lies above `bound`" from a 95% interval whose half-width towards the bound is given.
+
+    `degrees_of_freedom`: of an interval by Student's t; None for a normal one.
+    """
     if half_width == 0:
         return 0.0 if value > bound else 1.0
-    return float(ndtr(-(value - bound) * Z / half_width))
+    deviation = (value - bound) / half_width
+    if degrees_of_freedom is None:
+        return float(ndtr(-deviation * Z))
+    return float(stdtr(degrees_of_freedom, -deviation * student_t_quantile(degrees_of_freedom)))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

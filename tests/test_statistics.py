@@ -62,6 +62,14 @@ def test_wilson_equals_scipy() -> None:
         assert (found["low"], found["high"]) == pytest.approx((expected.low, expected.high), abs=1e-4)
 
 
+def test_clopper_pearson_equals_scipy() -> None:
+    for successes, n in ((0, 5), (4, 4), (3, 10)):
+        exact = binomtest(successes, n).proportion_ci(method="exact")
+        found = statistics.clopper_pearson(successes, n)
+        assert (found["low"], found["high"]) == pytest.approx((exact.low, exact.high))
+    assert statistics.clopper_pearson(4, 4)["low"] < 0.5  # 4 of 4 do not show "more than half"
+
+
 def test_holm_on_a_worked_example() -> None:
     assert statistics.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert statistics.holm([0.6, 0.9]) == [1.0, 1.0]

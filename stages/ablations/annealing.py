@@ -1,8 +1,8 @@
 """Annealing with and without the up-sampled high-quality set (3.1.3): the gain of a small member and of the flagship.
 
 Both variants anneal the member's long-context model on equally many tokens, one on the annealing mix, the other on the
-default mix; the learning rate decays linearly to 0. The effect is the accuracy on all tasks. A secondary effect is the
-accuracy on the tasks of the up-sampled domains, as GSM8k and MATH in the paper.
+default mix; the learning rate decays linearly to 0. The effect is the accuracy on the tasks of the up-sampled domains,
+as GSM8k and MATH in the paper. A secondary effect is the accuracy on all tasks.
 """
 
 import json
@@ -77,10 +77,10 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     jobs = job.make_jobs(range(first_seed, first_seed + options.seeds), {"with": {}, "without": {}})
     runs = run_jobs(context, measure, jobs)
     quantity = f"with the up-sampled set minus without, {member}"
-    domain = f"accuracy on {' and '.join(options.domain_tasks)} {quantity}"
-    gain = difference(f"accuracy {quantity}", "with", "without", "accuracy", PERCENTAGE_POINTS)
+    domain = f"accuracy on {' and '.join(options.domain_tasks)}"
+    gain = difference(f"{domain} {quantity}", "with", "without", "domain_accuracy", PERCENTAGE_POINTS)
     secondary = [
-        difference(domain, "with", "without", "domain_accuracy", PERCENTAGE_POINTS),
+        difference(f"accuracy on all tasks {quantity}", "with", "without", "accuracy", PERCENTAGE_POINTS),
         difference(f"held-out loss of the default mix, {quantity}", "with", "without"),
     ]
     configuration = {
@@ -94,15 +94,15 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     if "smaller" not in inputs:
         return make_metrics(runs, gain, secondary, configuration)
     smaller = json.loads(inputs["smaller"].read_text())
-    gains = f"gain of {smaller['configuration']['member']} minus gain of {member} from the up-sampled set, accuracy"
+    gains = f"gain of {smaller['configuration']['member']} minus gain of {member} from the up-sampled set, {domain}"
     difference_of_gains = welch_difference(accuracy_gains(smaller["runs"]), accuracy_gains(runs))
     effect = fixed(gains, PERCENTAGE_POINTS, difference_of_gains)
     return make_metrics(runs, effect, [gain, *secondary], configuration)
 
 
 def accuracy_gains(runs: Sequence[Values]) -> np.ndarray:
-    """Accuracy with the set minus without, [seeds]."""
-    return values_of(runs, "with", "accuracy") - values_of(runs, "without", "accuracy")
+    """Accuracy on the tasks of the up-sampled domains with the set minus without, [seeds]."""
+    return values_of(runs, "with", "domain_accuracy") - values_of(runs, "without", "domain_accuracy")
 
 
 def welch_difference(first: np.ndarray, second: np.ndarray) -> dict[str, float]:

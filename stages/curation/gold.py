@@ -122,6 +122,7 @@ def ngrams(text: str, ngram: int) -> Counter[tuple[str, ...]]:
 def summarize(pages: list[GoldPage], page_scores: list[dict[str, Any]], config: GoldPages) -> Metrics:
     """Means over pages with bootstrap intervals; differences are paired by page."""
     groups = {
+        "real": [page.kind == "real" for page in pages],
         "technical": [page.is_technical for page in pages],
         "technical, real": [page.is_technical and page.kind == "real" for page in pages],
         "technical, generated": [page.is_technical and page.kind == "generated" for page in pages],

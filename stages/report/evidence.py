@@ -120,9 +120,10 @@ class Evidence:
         return result
 
     def paired_difference(self, before: str, after: str) -> Interval:
-        """Accuracy of `after` minus accuracy of `before` on the same prompts, with the interval of the differences."""
+        """Accuracy of `after` minus accuracy of `before` on the same prompts, with the interval over problems."""
         pairs = self.answer_pairs(before, after)
-        return statistics.mean(np.array([float(b["is_correct"]) - float(a["is_correct"]) for a, b in pairs]))
+        differences = [float(b["is_correct"]) - float(a["is_correct"]) for a, b in pairs]
+        return statistics.clustered_mean(differences, [(b["task"], b["cluster"]) for _, b in pairs])
 
     def answer_pairs(self, before: str, after: str) -> list[tuple[Answer, Answer]]:
         """Both models' answers to each prompt. Raises NotMeasured without answers, StageError if the prompts differ."""
@@ -161,7 +162,7 @@ def point(value: float, n: int = 1) -> Interval:
 
 def rescale(interval: Mapping[str, float], factor: float) -> Interval:
     """The interval in another unit."""
-    return {key: value if key == "n" else factor * value for key, value in interval.items()}
+    return {key: value if key in ("n", "clusters") else factor * value for key, value in interval.items()}
 
 
 def to_percent(interval: Mapping[str, float]) -> Interval:
@@ -169,20 +170,13 @@ def to_percent(interval: Mapping[str, float]) -> Interval:
     return rescale(interval, 100.0)
 
 
-def wilson_interval(successes: float, n: int) -> Interval:
-    """A rate with Wilson's interval. Unlike the paper's (5.1), it has a width if all or no trials succeed."""
-    z, p = statistics.Z, successes / n
-    centre, spread = p + z * z / (2 * n), z * (p * (1 - p) / n + z * z / (4 * n * n)) ** 0.5
-    low, high = ((centre + sign * spread) / (1 + z * z / n) for sign in (-1, 1))
-    return {"value": p, "low": max(0.0, low), "high": min(1.0, high), "n": n}
-
-
 def subtract(first: Mapping[str, float], second: Mapping[str, float]) -> Interval:
     """first - second of independent measurements: half-widths add in squares. Too wide if they are correlated."""
     value = first["value"] - second["value"]
     down = ((first["value"] - first["low"]) ** 2 + (second["high"] - second["value"]) ** 2) ** 0.5
     up = ((first["high"] - first["value"]) ** 2 + (second["value"] - second["low"]) ** 2) ** 0.5
-    return {"value": value, "low": value - down, "high": value + up, "n": min(first["n"], second["n"])}
+    counts = {key: min(first[key], second[key]) for key in ("n", "clusters") if key in first and key in second}
+    return {"value": value, "low": value - down, "high": value + up} | counts
 
 
 def format_interval(interval: Mapping[str, float], digits: int = 1, unit: str = "") -> str:

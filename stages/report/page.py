@@ -13,7 +13,7 @@ from stages.interface import Context, Metrics, Paths
 from stages.report import figures, samples
 from stages.report.charts import CHARTS, format_compact
 from stages.report.evidence import MEMBERS, Evidence, NotMeasured
-from stages.report.ledger import build_ledger
+from stages.report.ledger import build_ledger, summarise_family
 from stages.report.verdict import VERDICTS
 from stages.tokenizer.corpus import Mix
 
@@ -64,10 +64,16 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     context.progress("report", 2, 3)
     outputs["page"].write_text(render_page(evidence, config, claims, charts), encoding="utf-8")
     context.progress("report", 3, 3)
-    counts = Counter(claim["verdict"] for claim in claims)
-    columns = ("id", "verdict", "value", "low", "high", "unit")
+    columns = ("id", "verdict", "adjusted_verdict", "value", "low", "high", "unit")
     context.table("claims", [{key: claim[key] for key in columns} for claim in claims])
-    return {"claims": len(claims), "verdicts": {verdict: counts[verdict] for verdict in VERDICTS}}
+    counts = {f"{column}s": count_verdicts(claims, column) for column in ("verdict", "adjusted_verdict")}
+    return {"claims": len(claims), **counts, "family": summarise_family(claims)}
+
+
+def count_verdicts(claims: list[dict[str, Any]], column: str) -> dict[str, int]:
+    """How many claims have each verdict in `column`."""
+    counts = Counter(claim[column] for claim in claims)
+    return {verdict: counts[verdict] for verdict in VERDICTS}
 
 
 def optional(make: Callable[[Evidence], T], evidence: Evidence) -> T | None:
@@ -94,16 +100,20 @@ def render_page(evidence: Evidence, config: Config, claims: list[dict[str, Any]]
         "interval": format_range,
         "effect": locate_effect,
         "digits": num_decimals,
+        "decimals": lambda value: 0 if value == int(value) else 1,
+        "pvalue": format_p,
     }
-    environment.globals |= {"tone": verdict_tone}
-    counts = Counter(claim["verdict"] for claim in claims)
+    environment.globals |= {"tone": verdict_tone, "counted": count_prompts}
     return (
         environment.get_template("page.html.j2").render(
             scale=config.scale,
             rounds=evidence.rounds,
             members=describe_members(evidence),
             claims=claims,
-            counts={verdict: counts[verdict] for verdict in VERDICTS},
+            counts=count_verdicts(claims, "verdict"),
+            adjusted=count_verdicts(claims, "adjusted_verdict"),
+            family=summarise_family(claims),
+            judges=describe_judges(evidence),
             charts=charts,
             metric=evidence.find_metric,
             fit=evidence.herd["fit"],
@@ -151,6 +161,12 @@ def describe_members(evidence: Evidence) -> list[dict[str, Any]]:
     return members
 
 
+def describe_judges(evidence: Evidence) -> list[dict[str, Any]]:
+    """One record per judge of the safety suite: its error on labelled answers."""
+    judges = evidence.find_metric("flagship/safety", "judges") or {}
+    return [{"name": name, **error} for name, error in sorted(judges.items())]
+
+
 def tabulate_needles(evidence: Evidence, member: str) -> dict[str, Any] | None:
     """Needle accuracy by length and depth, and the log of the gate."""
     metrics = evidence.find_metric(f"{member}/long_context")
@@ -185,6 +201,19 @@ def format_range(interval: dict[str, float] | None, digits: int = 3, factor: flo
         if interval is None
         else " to ".join(format_number(factor * interval[end], digits) for end in ("low", "high"))
     )
+
+
+def count_prompts(rate: dict[str, Any] | None) -> str:
+    """What a rate was counted on, for a caption."""
+    if rate is None:
+        return "not measured"
+    clusters = f" of {format_number(rate['clusters'])} problems" if "clusters" in rate else ""
+    return f"n = {format_number(rate['n'])} prompts{clusters}"
+
+
+def format_p(p: float) -> str:
+    """A p-value with three decimals and its sign."""
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
 
 
 def locate_effect(claim: dict[str, Any]) -> dict[str, Any] | None:

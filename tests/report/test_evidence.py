@@ -6,13 +6,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from stages import statistics
 from stages.interface import StageError
-from stages.report.evidence import Evidence, NotMeasured, subtract, wilson_interval
+from stages.report.evidence import Evidence, NotMeasured, subtract
 
 
 def make_evidence(tmp_path: Path, **models: list[bool]) -> Evidence:
     answers = [
-        {"model": name, "prompt": f"{number}" if name != "other" else f"x{number}", "is_correct": right}
+        {
+            "model": name,
+            "task": "arithmetic",
+            "cluster": f"{number}",
+            "prompt": f"{number}" if name != "other" else f"x{number}",
+            "is_correct": right,
+        }
         for name, given in models.items()
         for number, right in enumerate(given)
     ]
@@ -26,15 +33,15 @@ def test_paired_difference_by_hand(tmp_path: Path) -> None:
     ).paired_difference("first", "last")
     # Differences 0, 1, 1, 0: mean 1/2, standard deviation sqrt(1/3), standard error sqrt(1/12).
     assert found["value"] == 0.5
-    assert found["high"] - found["value"] == pytest.approx(1.96 * (1 / 12) ** 0.5)
-    assert found["n"] == 4
+    assert found["high"] - found["value"] == pytest.approx(statistics.student_t_quantile(3) * (1 / 12) ** 0.5)
+    assert found["n"] == found["clusters"] == 4
 
 
 def test_pairing_is_tighter_than_two_rates(tmp_path: Path) -> None:
     first = [number % 2 == 0 for number in range(100)]
     last = [right or number < 10 for number, right in enumerate(first)]
     paired = make_evidence(tmp_path, first=first, last=last).paired_difference("first", "last")
-    apart = subtract(wilson_interval(sum(last), 100), wilson_interval(sum(first), 100))
+    apart = subtract(statistics.wilson(sum(last), 100), statistics.wilson(sum(first), 100))
     assert paired["low"] > 0 > apart["low"]
 
 
@@ -46,10 +53,3 @@ def test_paired_difference_needs_equal_prompts(tmp_path: Path) -> None:
 def test_model_without_answers_is_not_measured(tmp_path: Path) -> None:
     with pytest.raises(NotMeasured, match="no answers of dpo-9"):
         make_evidence(tmp_path, first=[True]).paired_difference("first", "dpo-9")
-
-
-def test_wilson_interval_has_a_width_if_all_succeed() -> None:
-    found = wilson_interval(4, 4)
-    assert (found["value"], found["high"]) == (1.0, 1.0)
-    assert found["low"] == pytest.approx(4 / (4 + 1.96**2))
-    assert wilson_interval(50, 100)["low"] == pytest.approx(0.4038, abs=1e-4)

@@ -70,7 +70,7 @@ def test_unmeasured_claims_are_not_run(full_run, tmp_path: Path) -> None:
     del inputs["answers-1"]
     text, claims, counts = make_report(inputs, root / "out")
     by_id = {claim["id"]: claim for claim in claims}
-    assert {name for name, claim in by_id.items() if claim["verdict"] == "not run"} == {
+    assert {name for name, claim in by_id.items() if claim["verdict"] == "not run"} - {*example.NOT_RUN} == {
         "post-01",
         "safe-01",
         "safe-02",
@@ -82,8 +82,8 @@ def test_unmeasured_claims_are_not_run(full_run, tmp_path: Path) -> None:
     }
     assert by_id["safe-01"]["value"] is None and "metrics/flagship/safety.json" in by_id["safe-01"]["detail"]
     assert by_id["post-02"]["verdict"] == example.VERDICTS["post-02"]
-    assert "No control" in by_id["train-01"]["detail"]
-    assert counts["verdicts"]["not run"] == 8
+    assert by_id["train-01"]["verdict"] == "cannot be measured here"  # nothing to compare with at equal tokens
+    assert counts["verdicts"]["not run"] == 8 + len(example.NOT_RUN)
     assert "Not measured by this run" in text
 
 

@@ -1,8 +1,13 @@
 """Verdicts of intervals."""
 
-import pytest
+from dataclasses import replace
 
-from stages.report.verdict import Expectation, Finding, judge
+import numpy as np
+import pytest
+from scipy import stats
+
+from stages import statistics
+from stages.report.verdict import Control, Expectation, Finding, judge, weakest
 
 ABOVE, BELOW = Expectation("above", 0.5), Expectation("below", 0.5)
 WITHIN = Expectation("within", 0.5)
@@ -38,3 +43,52 @@ def test_inconclusive_finding_shows_nothing() -> None:
 
 def test_secondary_finding_has_no_verdict() -> None:
     assert Finding("rate", "%", 0.7, 0.6, 0.9, 10).verdict is None
+
+
+def make_finding(value: float, half: float, expected: Expectation = ABOVE, **fields: object) -> Finding:
+    return Finding("effect", "points", value, value - half, value + half, 10, expected, **fields)  # type: ignore[arg-type]
+
+
+def test_choice_of_training_is_shown_from_three_seeds_only() -> None:
+    by_prompts = make_finding(0.7, 0.1, is_training_choice=True, generalises_over="prompts")
+    assert by_prompts.verdict == "shown in this run"
+    by_seeds = replace(by_prompts, generalises_over="seeds")
+    assert (by_seeds.verdict, replace(by_seeds, n=2).verdict) == ("shown", "shown in this run")
+    assert replace(by_prompts, value=0.3, low=0.2, high=0.4).verdict == "contradicted"
+
+
+def test_failed_control_leaves_nothing_to_say() -> None:
+    control = Control("harmless mails with the same score", 97.5, "%", is_passed=False)
+    for value in (0.9, 0.5, 0.1):
+        assert make_finding(value, 0.05, control=control).verdict == "cannot be measured here"
+        passed = replace(control, is_passed=True)
+        assert make_finding(value, 0.05, control=passed).verdict == judge(value - 0.05, value + 0.05, ABOVE)
+
+
+def test_claim_on_all_members_has_the_verdict_of_the_weakest() -> None:
+    flagship, medium, small = (make_finding(value, 0.1, BELOW) for value in (0.1, 0.45, 0.65))
+    found = weakest([flagship, medium, small])
+    assert found.verdict == "contradicted" and found.value == 0.65
+    assert found.secondary == (flagship, medium)
+    assert weakest([flagship, medium]).verdict == "not shown at this scale"
+
+
+@pytest.mark.parametrize("expected", [ABOVE, BELOW, WITHIN])
+def test_p_is_below_a_fortieth_exactly_where_the_interval_excludes_the_bound(expected: Expectation) -> None:
+    for value in np.linspace(-1.2, 1.2, 49):
+        for fields in ({}, {"num_clusters": 5}, {"generalises_over": "seeds"}):
+            found = make_finding(float(value), 0.27, expected, **fields)
+            assert found.p is not None and found.p_contradicted is not None
+            assert (found.p < 0.025) == (found.verdict == "shown")
+            assert (found.p_contradicted < 0.025) == (found.verdict == "contradicted")
+
+
+def test_p_over_few_seeds_has_the_tails_of_student() -> None:
+    found = replace(make_finding(0.5 + 0.3, 0.1), generalises_over="seeds", n=3)
+    t = 3 * statistics.student_t_quantile(2)
+    assert found.p == pytest.approx(stats.t.sf(t, 2))
+
+
+def test_exact_and_secondary_numbers_are_not_tested() -> None:
+    assert make_finding(1.0, 0.0, Expectation("above", is_exact=True)).p is None
+    assert Finding("rate", "%", 0.7, 0.6, 0.9, 10).p is None

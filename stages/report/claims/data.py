@@ -1,6 +1,7 @@
 """Claims on de-duplication and the data mix (3.1) and the tokenizer (3.2)."""
 
-from stages.report.evidence import Evidence, NotMeasured, point, subtract, to_percent, wilson_interval
+from stages import statistics
+from stages.report.evidence import Evidence, NotMeasured, point, subtract, to_percent
 from stages.report.verdict import ABOVE, ClaimFamily, Expectation, Finding, finding
 from stages.tokenizer.corpus import BUCKETS
 
@@ -43,16 +44,17 @@ def measure_near_duplicate_recall(evidence: Evidence) -> Finding:
     expected = Expectation("above", MIN_DETECTION_RATE)
     secondary = []
     if near["removed"]:
-        precision = to_percent(wilson_interval(near["removed_similar"], near["removed"]))
+        precision = to_percent(statistics.wilson(near["removed_similar"], near["removed"]))
         quantity = "precision: removed documents whose similarity to the kept document reaches the threshold"
-        secondary = [finding(precision, "%", quantity, expected)]
+        secondary = [finding(precision, "%", quantity, expected, over="documents")]
     return finding(
-        to_percent(wilson_interval(planted["found"], planted["similar"])),
+        to_percent(statistics.wilson(planted["found"], planted["similar"])),
         "%",
         "recall: planted copies above the threshold that are in one cluster with their original",
         expected,
         detail=f"MinHash with {near['bands']} bands of {near['rows']} rows; {near['candidate_pairs']:,} candidate "
         f"pairs, {near['verified_pairs']:,} of them verified by exact Jaccard similarity.",
+        over="documents",
         secondary=secondary,
     )
 
@@ -74,12 +76,20 @@ def measure_data_mix(evidence: Evidence) -> Finding:
     if deviation > MIX_TOLERANCE:
         max_epochs = evidence.metric("flagship/initial", "epochs_allowed")
         detail += f" A bucket is repeated for at most {max_epochs:g} epochs; the other buckets fill what it lacks."
+    secondary = []
+    if generated := evidence.find_metric("encode", "generated"):
+        shares_of_text = ", ".join(f"{bucket} {100 * generated[bucket]:.0f}%" for bucket in (*BUCKETS, "all"))
+        detail += f" Share of generated pages in the tokens: {shares_of_text}."
+        secondary = [finding(point(100 * generated[b]), "%", f"generated pages in {b}") for b in (*BUCKETS, "all")]
+    else:
+        detail += " The share of generated pages was not measured."
     return finding(
         point(deviation, total),
         "percentage points",
         "largest deviation of a bucket from the paper's mix",
         Expectation("below", MIX_TOLERANCE, is_exact=True),
         detail=detail,
+        secondary=secondary,
     )
 
 
@@ -94,5 +104,6 @@ def compare_vocabularies(evidence: Evidence) -> Finding:
         ABOVE,
         detail="The interval treats the two measurements as independent although the documents are the same, so it is "
         "too wide.",
+        over="documents",
         secondary=[finding(by_size[size], CHARACTERS, f"vocabulary of {size:,}") for size in sorted(by_size)],
     )

@@ -117,6 +117,7 @@ def measure_effective_training_time(evidence: Evidence) -> Finding:
         "effective training time, 16,384 GPUs, 54 days",
         Expectation("above", 90.0),
         detail=detail,
+        over="simulations",
         secondary=secondary,
     )
 

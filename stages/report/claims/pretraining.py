@@ -1,38 +1,49 @@
 """Claims on annealing, checkpoint averaging and long context (3.4)."""
 
-from stages.report.evidence import MEMBERS, Evidence, point, to_percent, wilson_interval
-from stages.report.verdict import BELOW, ClaimFamily, Expectation, Finding, finding
+from stages import statistics
+from stages.report.evidence import MEMBERS, Evidence, point, to_percent
+from stages.report.verdict import BELOW, ClaimFamily, Control, Expectation, Finding, finding
 
 LOSS_UNIT = "nats per token"
 
 claims = ClaimFamily()
 
 
-@claims.register("train-01", "3.4.3", "Annealing lowers the loss", paper="method")
+@claims.register("train-01", "3.4.3", "Annealing lowers the loss", paper="method", is_training_choice=True)
 def measure_annealing(evidence: Evidence) -> Finding:
     secondary = []
-    has_control = False
     for member in MEMBERS:
-        control = evidence.find_metric(f"{member}/annealing", "against_control")
-        if control:
-            has_control = True
+        against_control = evidence.find_metric(f"{member}/annealing", "against_control")
+        if against_control and member != "flagship":
             quantity = f"{member}: annealed minus trained on the same number of tokens without annealing"
-            secondary.append(finding(control, LOSS_UNIT, quantity, BELOW))
+            secondary.append(finding(against_control, LOSS_UNIT, quantity, BELOW, over="documents"))
         change = evidence.find_metric(f"{member}/annealing", "change")
-        if change and member != "flagship":
-            secondary.append(finding(change, LOSS_UNIT, f"{member}: after annealing minus before", BELOW))
+        if change:
+            quantity = f"{member}: after annealing minus before, with the effect of more tokens"
+            secondary.append(finding(change, LOSS_UNIT, quantity, over="documents"))
+    change = evidence.metric("flagship/annealing", "change")
+    against_control = evidence.find_metric("flagship/annealing", "against_control")
     return finding(
-        evidence.metric("flagship/annealing", "change"),
+        against_control or change,
         LOSS_UNIT,
-        "flagship's validation loss after annealing minus before",
+        "flagship's validation loss, annealed minus trained on the same number of tokens without annealing"
+        if against_control
+        else "flagship's validation loss after annealing minus before",
         BELOW,
-        detail="" if has_control else "No control was trained at this scale.",
+        over="documents",
+        control=Control(
+            "runs on the same tokens without annealing", float(bool(against_control)), "runs", bool(against_control)
+        ),
         secondary=secondary,
     )
 
 
 @claims.register(
-    "train-02", "3.4.3", "The average of annealing checkpoints is better than the last checkpoint", paper="method"
+    "train-02",
+    "3.4.3",
+    "The average of annealing checkpoints is better than the last checkpoint",
+    paper="method",
+    is_training_choice=True,
 )
 def compare_checkpoint_average(evidence: Evidence) -> Finding:
     effect = evidence.metric("flagship/annealing", "average_minus_last")
@@ -41,7 +52,9 @@ def compare_checkpoint_average(evidence: Evidence) -> Finding:
     for member in MEMBERS[:-1]:
         other = evidence.find_metric(f"{member}/annealing", "average_minus_last")
         if other:
-            secondary.append(finding(other, LOSS_UNIT, f"{member}: average minus last checkpoint", BELOW))
+            secondary.append(
+                finding(other, LOSS_UNIT, f"{member}: average minus last checkpoint", BELOW, over="documents")
+            )
     return finding(
         effect,
         LOSS_UNIT,
@@ -49,6 +62,7 @@ def compare_checkpoint_average(evidence: Evidence) -> Finding:
         BELOW,
         detail=f"Mean of {num_averaged} checkpoints; it is worse by at most {max(0.0, effect['high']):.4f} nats (upper "
         "end of the interval).",
+        over="documents",
         secondary=secondary,
     )
 
@@ -66,8 +80,8 @@ def check_context_gate(evidence: Evidence) -> Finding:
     for length in sorted({cell["length"] for cell in metrics["needles"]}):
         cells = [cell for cell in metrics["needles"] if cell["length"] == length]
         found, total = sum(cell["accuracy"] * cell["n"] for cell in cells), sum(cell["n"] for cell in cells)
-        rate = to_percent(wilson_interval(found, total))
-        secondary.append(finding(rate, "%", f"needles found at {length:,} tokens"))
+        rate = to_percent(statistics.wilson(found, total))
+        secondary.append(finding(rate, "%", f"needles found at {length:,} tokens", over="prompts"))
     secondary.append(finding(metrics["short_loss_change"], LOSS_UNIT, "short-context loss, after minus before"))
     detail = f"Context of {metrics['context_length']:,} tokens after {len(metrics['gate'])} segments."
     if num_passed < num_lengths:

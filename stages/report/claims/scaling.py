@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from stages import statistics
-from stages.report.evidence import MEMBERS, Evidence, Interval, format_interval, rescale, to_percent, wilson_interval
-from stages.report.verdict import ABOVE, BELOW, ClaimFamily, Expectation, Finding, finding, judge
+from stages.report.evidence import MEMBERS, Evidence, Interval, format_interval, rescale, subtract, to_percent
+from stages.report.verdict import ABOVE, BELOW, ClaimFamily, Expectation, Finding, finding
 
 PAPER_ALPHA = 0.53
 LOSS_TOLERANCE = 5.0
@@ -30,12 +30,14 @@ def count_inner_minima(evidence: Evidence) -> Finding:
     excluded = [f"{budget['flops']:.1e} FLOPs: {budget['kind']}" for budget in budgets if not budget["inner"]]
     note = f" Excluded from the power law: {', '.join(excluded)}." if excluded else ""
     return finding(
-        to_percent(wilson_interval(num_inner, len(budgets))),
+        to_percent(statistics.clopper_pearson(num_inner, len(budgets))),
         "% of budgets",
         "budgets whose parabola has an inner minimum",
         Expectation("above", 50.0),
-        detail=f"{num_inner} of {len(budgets)} budgets; mean residual from the parabola {residual:.4f} nats.{note}",
-        secondary=[finding(curvature, CURVATURE_UNIT, "curvature, mean over budgets", ABOVE)],
+        detail=f"{num_inner} of {len(budgets)} budgets; mean residual from the parabola {residual:.4f} nats.{note} The "
+        f"interval is the exact binomial one: {len(budgets)} budgets are few.",
+        over="budgets",
+        secondary=[finding(curvature, CURVATURE_UNIT, "curvature, mean over budgets", ABOVE, over="budgets")],
     )
 
 
@@ -61,6 +63,7 @@ def check_power_law(evidence: Evidence) -> Finding:
         ABOVE,
         detail=detail,
         is_conclusive=is_covered,
+        over="budgets",
         secondary=[
             finding(rescale(fit["tokens"], 1e-6), "million tokens", "optimal tokens at the flagship's budget"),
             finding(rescale(fit["parameters"], 1e-6), "million parameters", "optimal size at the flagship's budget"),
@@ -78,6 +81,7 @@ def measure_curvature_change(evidence: Evidence) -> Finding:
         CURVATURE_UNIT,
         "change of the curvature per e-fold of compute",
         BELOW,
+        over="budgets",
         detail=f"Curvature {first['curvature']:.3f} at {first['flops']:.1e} FLOPs, {last['curvature']:.3f} at "
         f"{last['flops']:.1e} FLOPs.",
     )
@@ -89,23 +93,28 @@ def check_loss_prediction(evidence: Evidence) -> Finding:
     predicted, reached = members["flagship"]["loss"], evidence.metric("flagship/annealing", "validation_loss")
 
     def deviate(reached: Mapping[str, float], predicted: Mapping[str, float]) -> Interval:
-        """In percent. Repeated runs are assumed to scatter around their expectation as the runs of the sweep do."""
-        spread = (0.0, -statistics.Z * law["residual"], statistics.Z * law["residual"])
-        ends = [100 * (reached["value"] * np.exp(end) / predicted["value"] - 1) for end in spread]
-        return dict(zip(("value", "low", "high"), map(float, ends), strict=True)) | {"n": reached["n"]}
+        """In percent, with the uncertainty of the prediction and of the measurement: half-widths add in squares."""
+        logs = [{key: float(np.log(one[key])) for key in ("value", "low", "high")} for one in (reached, predicted)]
+        difference = subtract(*(one | {"n": reached["n"]} for one in logs))
+        return {key: value if key == "n" else 100 * float(np.expm1(value)) for key, value in difference.items()}
 
-    is_inside = predicted["low"] <= reached["value"] <= predicted["high"]
+    expected = Expectation("within", LOSS_TOLERANCE)
+    by_minima = deviate(reached, fit["loss"])
     extrapolation = fit["flagship_flops"] / fit["budgets"][-1]["flops"]
+    deviation = deviate(reached, predicted)
     detail = (
-        f"Predicted {format_interval(predicted, 3)}, reached {reached['value']:.3f} nats per token, "
-        f"{'inside' if is_inside else 'outside'} the prediction's interval. The flagship has {extrapolation:.0f} times "
-        "the compute of the largest budget. No run of the sweep has its last phases, long context and annealing on "
-        "another mix; the deviation before them is listed below."
+        f"Reached {reached['value']:.3f} nats per token. The parametric law through all runs predicts "
+        f"{format_interval(predicted, 3)}, missed by {format_interval(deviation, 1, '%')}; the power law through the "
+        f"minima predicts {format_interval(fit['loss'], 3)}, missed by {format_interval(by_minima, 1, '%')}. The "
+        f"intervals have the uncertainty of the prediction and of the measurement. The flagship has "
+        f"{extrapolation:.0f} times the compute of the largest budget. No run of the sweep has its last phases, long "
+        "context and annealing on another mix; the deviation before them is listed below."
     )
+    minima = "reached loss over the loss predicted by the power law through the minima, minus 1"
     secondary = [
+        finding(by_minima, "%", minima, expected, over="budgets"),
         finding(predicted, LOSS_UNIT, "predicted loss of the flagship"),
-        finding(reached, LOSS_UNIT, "reached loss; interval over validation windows"),
-        finding(fit["loss"], LOSS_UNIT, "loss predicted by a power law through the minima"),
+        finding(reached, LOSS_UNIT, "reached loss; interval over validation windows", over="documents"),
         finding(law["irreducible"], LOSS_UNIT, "irreducible loss of the parametric law"),
         finding(law["alpha"], "exponent", "exponent of optimal tokens over compute, by the parametric law"),
     ]
@@ -116,17 +125,14 @@ def check_loss_prediction(evidence: Evidence) -> Finding:
     for name, member, quantity in others:
         other = evidence.find_metric(name, "validation_loss")
         if other:
-            secondary.append(finding(deviate(other, members[member]["loss"]), "%", quantity))
-    deviation, expected = deviate(reached, predicted), Expectation("within", LOSS_TOLERANCE)
-    # A prediction whose interval is wider than the tolerance is not contradicted by a value inside that interval.
-    is_conclusive = not is_inside or judge(deviation["low"], deviation["high"], expected) == "shown"
+            secondary.append(finding(deviate(other, members[member]["loss"]), "%", quantity, over="budgets"))
     return finding(
         deviation,
         "%",
-        "reached loss over predicted loss, minus 1",
+        "reached loss over the loss predicted by the parametric law, minus 1",
         expected,
         detail=detail,
-        is_conclusive=is_conclusive,
+        over="budgets",
         secondary=secondary,
     )
 
@@ -183,5 +189,6 @@ def check_accuracy_prediction(evidence: Evidence) -> Finding:
         "flagship's accuracy on held-out prompts, reached minus predicted",
         Expectation("within", ACCURACY_TOLERANCE),
         detail=detail,
+        over="budgets",
         secondary=secondary,
     )

@@ -4,7 +4,6 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from stages import statistics
 from stages.report import charts
 from stages.report.charts import BLUE, GREY, HALF_WIDTH, INK, MEMBER_COLOURS, MUTED, annotate, chart, make_figure
 from stages.report.evidence import MEMBERS, Evidence, Interval, NotMeasured, to_percent
@@ -109,17 +108,9 @@ def draw_cyber(evidence: Evidence) -> Figure:
 
 @chart("weaknesses", "Insecure answers by weakness")
 def draw_weaknesses(evidence: Evidence) -> Figure:
-    """Share of the answers that parse by CWE number."""
-    found = evidence.metric("flagship/safety", "insecure_code", "instruct")
-    counts, insecure = found["answers_by_cwe"], found["insecure"]
-    rates: dict[str, Any] = {}
-    for cwe in sorted({*counts["before"], *counts["after"]}, key=lambda name: (len(name), name)):
-        rates[cwe] = {
-            model: statistics.proportion(counts[model].get(cwe, 0), int(insecure[model]["n"]))
-            for model in ("before", "after")
-            if insecure[model]
-        }
-    return plot_before_after(rates, "share of answers that parse, %")
+    """By the weakness that a careless answer to the request has."""
+    rates = evidence.metric("flagship/safety", "insecure_code", "instruct", "by_weakness_asked")
+    return plot_before_after(rates, "share of answers, %")
 
 
 @chart("uplift", "Uplift by group with intervals and the minimum detectable effect")

@@ -7,8 +7,14 @@ from tests.report.example import ablations, curation, paper, posttraining, pretr
 from tests.report.example.values import save_json
 
 CHAPTERS = (curation, scaling, pretraining, posttraining, safety, paper, ablations)
+NOT_RUN = (
+    *("post-04", "post-05", "post-06", "post-08", "post-09", "post-10", "post-11", "post-12", "post-13", "post-14"),
+    *("safe-03", "safe-09", "safe-10"),
+)
+"""Claims without a measurement in the default run and without a committed ablation."""
 VERDICTS: dict[str, str] = {id: verdict for chapter in CHAPTERS for id, verdict in chapter.VERDICTS.items()}
-"""Claim -> verdict that follows from the numbers, in the ledger's order."""
+VERDICTS |= dict.fromkeys(NOT_RUN, "not run")
+"""Claim -> verdict that follows from the numbers."""
 
 
 def write_run(root: Path) -> dict[str, Path]:

@@ -45,7 +45,7 @@ def metrics() -> dict[str, Any]:
         "gold": {
             "ngram": 4,
             "scores": {
-                "technical": {
+                "real": {
                     name: {"f1": {"value": value}, "code": {"value": value}}
                     for name, value in (("ours", 0.98), ("resiliparse", 0.94), ("trafilatura", 0.95))
                 }
@@ -54,7 +54,7 @@ def metrics() -> dict[str, Any]:
                 group: {
                     peer: {"value": 0.03, "low": 0.02, "high": 0.04, "n": 40} for peer in ("resiliparse", "trafilatura")
                 }
-                for group in ("technical", "technical, real", "other")
+                for group in ("real", "technical", "technical, real", "other")
             },
         },
         "dedup": {
@@ -114,7 +114,10 @@ def metrics() -> dict[str, Any]:
             "funnel": [removal("contaminated", "test prompts", 10, 10_000)],
             "threshold": 0.5,
         },
-        "encode": {"tokens": {"train": buckets, "anneal": buckets, "validation": buckets}},
+        "encode": {
+            "generated": dict.fromkeys((*buckets, "all"), 0.3),
+            "tokens": {"train": buckets, "anneal": buckets, "validation": buckets},
+        },
         "tokenizer": {
             "vocab_size": 2048,
             "sample_bytes": 8_000_000,

@@ -4,9 +4,15 @@ import random
 from pathlib import Path
 from typing import Any
 
-from tests.report.example.values import Records, rate, save_records
+from tests.report.example.values import Records, interval, rate, save_records
 
-VERDICTS = {"post-01": "shown", "post-02": "not shown at this scale", "post-03": "shown", "post-15": "shown"}
+VERDICTS = {
+    "post-01": "shown in this run",
+    "post-02": "not shown at this scale",
+    "post-03": "shown",
+    "post-07": "exact",
+    "post-15": "shown in this run",
+}
 TASKS = ("arithmetic", "code", "translation", "lookup", "facts", "format", "howto", "mails")
 
 
@@ -39,6 +45,8 @@ def metrics(directory: Path) -> dict[str, Any]:
         "chosen": 160,
         "kept": 140,
         "demonstrations": 2800,
+        "gold": 1200,
+        "selection": selection(),
         "removed": {"low reward": 14, "semantic duplicate": 6},
         "tone_before": {"emoji": 0.02, "exclamation": 0.07, "apology": 0.04},
         "tone_after": {"emoji": 0.0, "exclamation": 0.0, "apology": 0.01},
@@ -67,6 +75,7 @@ def answer_prompts(model: str, accuracy: float) -> Records:
                     "model": model,
                     "task": task,
                     "level": level,
+                    "cluster": f"{number // 2}",
                     "prompt": f"{task} <question> {number} & more?",
                     "target": f"{number}",
                     "response": f"{number}" if right else "no idea",
@@ -74,6 +83,23 @@ def answer_prompts(model: str, accuracy: float) -> Records:
                 }
             )
     return answers
+
+
+def selection() -> Records:
+    """How often each way to select one of K answers picks a right one, over all tasks and for one of them."""
+    gains = {"one_answer": 0.0, "distinct_answer": -0.05, "majority": 0.1, "best_reward": 0.07, "verifier": 0.3}
+    return [
+        {
+            "task": task,
+            "k": k,
+            "method": method,
+            "accuracy": rate(0.5 + gain * k / 8, 200),
+            "minus_one_answer": interval(gain * k / 8, 0.03, 200) | {"clusters": 150},
+        }
+        for task in ("all", "facts")
+        for k in (1, 2, 4, 8)
+        for method, gain in gains.items()
+    ]
 
 
 def evaluate(answers: Records) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 from stages.report.evidence import MEMBERS
 from tests.report.example.values import interval
 
-VERDICTS = {"train-01": "shown", "train-02": "contradicted", "train-03": "not shown at this scale"}
+VERDICTS = {"train-01": "shown in this run", "train-02": "contradicted", "train-03": "not shown at this scale"}
 
 
 def metrics() -> dict[str, Any]:

@@ -6,7 +6,13 @@ from typing import Any
 from stages.report.evidence import MEMBERS
 from tests.report.example.values import interval, rate
 
-VERDICTS = {"scal-01": "shown", "scal-02": "shown", "scal-03": "shown", "scal-04": "shown", "scal-05": "shown"}
+VERDICTS = {
+    "scal-01": "not shown at this scale",
+    "scal-02": "shown",
+    "scal-03": "shown",
+    "scal-04": "not shown at this scale",
+    "scal-05": "shown",
+}
 BUDGETS = (4e11, 8e11, 1.6e12, 3.2e12)
 
 

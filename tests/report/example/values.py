@@ -16,11 +16,13 @@ def interval(value: float, half_width: float, n: int = 100) -> dict[str, float]:
 
 
 def rate(p: float, n: int) -> dict[str, float]:
-    return interval(p, 1.96 * math.sqrt(p * (1 - p) / n), n)
+    """A rate over prompts with two phrasings of each problem."""
+    return interval(p, 1.96 * math.sqrt(p * (1 - p) / n), n) | {"clusters": max(1, n // 2)}
 
 
 def before_after(before: float, after: float, n: int = 100) -> dict[str, Any]:
-    return {"before": rate(before, n), "after": rate(after, n), "change": interval(after - before, 0.08, n)}
+    change = interval(after - before, 0.08, n) | {"clusters": n // 2}
+    return {"before": rate(before, n), "after": rate(after, n), "change": change}
 
 
 def save_json(path: Path, value: Any) -> None:
