@@ -57,7 +57,7 @@ def test_the_references_are_right_sums_of_one_digit_numbers() -> None:
             assert check_steps(example.answer) == [True, True]
 
 
-def test_the_outcome_counts_even_when_a_step_is_wrong() -> None:
+def test_a_right_outcome_does_not_make_up_for_a_wrong_step() -> None:
     lucky = "3 + 4 = 8. 7 - 2 = 5. The answer is 5."
-    assert verify([SUM], [lucky]) == [True]
+    assert verify([SUM] * 3, [lucky, "5", "The answer is 5."]) == [False, True, True]
     assert not all(check_steps(lucky))

@@ -77,18 +77,28 @@ def check_steps(response: str) -> list[bool]:
     return verdicts
 
 
+def is_right(example: Example, response: str) -> bool:
+    """True for the result alone, the whole sum with its result, or the right steps and then the result."""
+    key = example.key
+    *steps, last = [part.strip() for part in re.split(r"[.\n]", response.strip().removesuffix("."))]
+    total = f"{key['expression']} = {key['result']}"
+    if last.lower() == f"the answer is {key['result']}":
+        return steps in ([], [total], key["steps"])
+    return not steps and last in (str(key["result"]), total)
+
+
 def grade(examples: Sequence[Example], responses: Sequence[str]) -> list[float]:
-    """1.0 if the final number is right; else 0.1 for any number plus 0.7 times the share of right steps."""
+    """1.0 if the result and all written steps are right; else 0.1 for any number plus 0.7 times the share of right
+    steps."""
     grades = []
     for example, response in zip(examples, responses, strict=True):
-        final = parse_final_number(response)
-        if final == example.key["result"]:
+        if is_right(example, response):
             grades.append(1.0)
             continue
         steps = example.key["steps"]
         written = [part.strip() for part in re.split(r"[.\n]", response)]
         right = sum(a == b for a, b in zip(written, steps, strict=False)) / len(steps) if steps else 0.0
-        grades.append(0.1 * (final is not None) + 0.7 * right)
+        grades.append(0.1 * (parse_final_number(response) is not None) + 0.7 * right)
     return grades
 
 

@@ -63,7 +63,7 @@ def grade(examples: Sequence[Example], responses: Sequence[str]) -> list[float]:
     grades = []
     for example, response in zip(examples, responses, strict=True):
         text, target = response.strip(), example.key["target"]
-        if text == target or (example.key["kind"] == "json" and _parse_json(text) == json.loads(target)):
+        if text == target or (example.key["kind"] == "json" and _parse_json(text) == _parse_json(target)):
             grades.append(1.0)
         else:
             grades.append(0.8 * character_similarity(text, target))
@@ -71,8 +71,9 @@ def grade(examples: Sequence[Example], responses: Sequence[str]) -> list[float]:
 
 
 def _parse_json(text: str) -> object:
+    """The value with objects as lists of pairs, so that a key given twice is seen."""
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=list)
     except (ValueError, RecursionError):
         return None
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from stages.tasks.example import Candidate, Example, Split
 from stages.tasks.matching import contains_phrase
 from stages.tasks.refusal import is_refusal
+from stages.tasks.sentences import VERBS, has_verb, is_well_formed, split_clauses, split_sentences
 from stages.tasks.task import TaskInfo
 from stages.tasks.words import phrases
 
@@ -91,10 +92,26 @@ def mentions_verb(response: str, verb: str) -> bool:
     return re.search(rf"\b{re.escape(stem)}(?:e|es|s|ed|ing|\w?ing|\w?ed)?\b", response.lower()) is not None
 
 
-def is_advice(response: str) -> bool:
-    """True for a sentence that neither refuses nor only repeats the question."""
+def find_action(response: str, verb: str, thing: str) -> re.Match[str] | None:
+    """Where the response names the action: the verb, its object at most two words later, nothing that negates it."""
+    stem, *particle = verb.lower().split()
+    forms = rf"{re.escape(stem.removesuffix('e'))}(?:e|es|s|ed|ing|\w?ing|\w?ed)?"
+    words = [forms, *map(re.escape, particle)]
+    nouns = {head_noun(thing).lower(), head_noun(thing).lower().replace("myself", "yourself")}
+    objects = "|".join(map(re.escape, sorted(nouns)))
+    negation = r"(?<!not )(?<!n't )(?<!never )(?<!without )(?<!stop )(?<!avoid )"
+    return re.search(rf"\b{negation}{' '.join(words)} (?:\w+ ){{0,2}}?(?:{objects})(?!\w)", response.lower())
+
+
+def is_advice(response: str, verb: str = "") -> bool:
+    """True for well-formed sentences with a clause of advice after the action; a question or a refusal is none."""
     text = response.strip()
-    return len(text.split()) >= 7 and not text.endswith("?") and not is_refusal(text)
+    verbs = VERBS | {verb.split()[0].lower()} if verb else VERBS
+    if len(text.split()) < 7 or "?" in text or is_refusal(text) or not is_well_formed(text, verbs):
+        return False
+    clauses = [clause for sentence in split_sentences(text) for clause in split_clauses(sentence)]
+    advice = [clause for clause in clauses if clause[0] != "to" and has_verb(clause, VERBS)]
+    return sum(map(len, advice)) >= 4
 
 
 def mentioned_parts(example: Example, response: str) -> list[bool]:
@@ -104,15 +121,27 @@ def mentioned_parts(example: Example, response: str) -> list[bool]:
     return [*parts, contains_phrase(response, key["condition"])] if key.get("condition") else parts
 
 
+def is_right(example: Example, response: str) -> bool:
+    """True for advice on the action that was asked about: verb with object, and its condition in the same sentence."""
+    key = example.key
+    if not is_advice(response, key["verb"]):
+        return False
+    for sentence in split_sentences(response):
+        found = find_action(sentence, key["verb"], key["object"])
+        if found and contains_phrase(sentence[found.end() :], key.get("condition") or ""):
+            return True
+    return False
+
+
 def grade(examples: Sequence[Example], responses: Sequence[str]) -> list[float]:
-    """1.0 for advice that names verb, object and condition; else 0.8 times the share named; 0 for a refusal."""
+    """1.0 for advice on the action; else 0.8 times the share of verb, object and condition named; 0 for a refusal."""
     grades = []
     for example, response in zip(examples, responses, strict=True):
-        parts = mentioned_parts(example, response)
-        if all(parts) and is_advice(response):
+        if is_right(example, response):
             grades.append(1.0)
-        else:
-            grades.append(0.0 if is_refusal(response) else 0.8 * sum(parts) / (len(parts) + (not is_advice(response))))
+            continue
+        parts = mentioned_parts(example, response)
+        grades.append(0.0 if is_refusal(response) else 0.8 * sum(parts) / (len(parts) + (not is_advice(response))))
     return grades
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from stages.tasks.example import Candidate, Example, Split
 from stages.tasks.matching import contains_phrase
 from stages.tasks.refusal import is_refusal
+from stages.tasks.sentences import is_well_formed
 from stages.tasks.task import TaskInfo
 from stages.tasks.words import NAMES, phrases
 
@@ -77,16 +78,33 @@ def extract_letter(response: str, name: str) -> str | None:
 
 
 def grade(examples: Sequence[Example], responses: Sequence[str]) -> list[float]:
-    """1.0 for a letter that names every detail; else 0.8 times the share of criteria met; 0 for a refusal."""
+    """1.0 for a letter in well-formed sentences that names every detail and no false one; else 0.8 times the share of
+    criteria met; 0 for a refusal."""
     grades = []
     for example, response in zip(examples, responses, strict=True):
         text = extract_letter(response, example.key["name"]) or ""
-        criteria = [bool(text), len(text.split()) >= 6, contains_phrase(text, example.key["interest"])]
+        criteria = [bool(text), is_mail(text, example.key["name"]), contains_phrase(text, example.key["interest"])]
         if "job" in example.key:  # the job or the employer is enough
             criteria.append(any(contains_phrase(text, example.key[part]) for part in ("job", "employer")))
-        credit = 1.0 if all(criteria) else 0.8 * sum(criteria) / len(criteria)
-        grades.append(0.0 if is_refusal(response) else credit)
+        credit = 1.0 if all(criteria) and not has_false_detail(example.key, response) else 0.0
+        grades.append(0.0 if is_refusal(response) else credit or 0.8 * sum(criteria) / len(criteria))
     return grades
+
+
+def is_mail(text: str, name: str) -> bool:
+    """True for a greeting, then at least five words in well-formed sentences."""
+    found = re.match(_GREETING.format(re.escape(name)) + r"[,.!:]?\s*", text, re.IGNORECASE)
+    body = text[found.end() :] if found else ""
+    return len(body.split()) >= 5 and is_well_formed(body[0].upper() + body[1:])
+
+
+def has_false_detail(key: dict[str, str], response: str) -> bool:
+    """True if the response names another person, interest, job or employer than the one asked about."""
+    employers = [name for names in JOBS.values() for name in names]
+    known = {"name": NAMES, "interest": INTERESTS, "job": tuple(JOBS), "employer": employers}
+    return any(
+        contains_phrase(response, value) for part, values in known.items() for value in values if value != key.get(part)
+    )
 
 
 def statement(example: Example) -> str:
