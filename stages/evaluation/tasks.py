@@ -13,6 +13,9 @@ from stages.posttraining.respond import Responder, Sampling
 from stages.tasks import HELPFUL_TASKS, held_out, verify
 from stages.tasks.example import Example
 
+NUM_SWAPS = 3
+"""Responses to other problems that each prompt is scored with for its chance level."""
+
 
 @dataclass(frozen=True)
 class Config:
@@ -30,7 +33,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         responses = Responder.load(directory).respond(examples, config.sampling, seed=config.seed)
         texts = [text for (text,) in responses]
         is_correct = verify(examples, texts)
-        metrics[name] = accuracies(examples, is_correct)
+        metrics[name] = accuracies(examples, is_correct) | {"chance": chance_levels(examples, texts)}
         samples += [
             {
                 "model": name,
@@ -68,4 +71,31 @@ def accuracies(examples: Sequence[Example], is_correct: Sequence[bool]) -> dict[
         "levels": {
             f"{task} {level}": accuracy([task], [level]) for task in HELPFUL_TASKS for level in ("easy", "hard")
         },
+    }
+
+
+def chance_levels(examples: Sequence[Example], texts: Sequence[str]) -> dict[str, Any]:
+    """Accuracy of the model's responses to other problems of the same task and level: what the form alone earns.
+
+    Each prompt gets the responses to `NUM_SWAPS` others, at even distances in the list of its task and level.
+    """
+    groups: dict[tuple[str, str], list[int]] = {}
+    for index, example in enumerate(examples):
+        groups.setdefault((example.task, example.level), []).append(index)
+    swaps: list[tuple[int, int]] = []
+    for members in groups.values():
+        steps = [len(members) * number // (NUM_SWAPS + 1) for number in range(1, NUM_SWAPS + 1)]
+        pairs = [(one, members[(place + step) % len(members)]) for place, one in enumerate(members) for step in steps]
+        swaps += [(one, other) for one, other in pairs if examples[one].cluster != examples[other].cluster]
+    is_correct = verify([examples[one] for one, _ in swaps], [texts[other] for _, other in swaps])
+    hits: dict[tuple[str, str], list[bool]] = {}
+    for (one, _), correct in zip(swaps, is_correct, strict=True):
+        hits.setdefault((examples[one].task, examples[one].level), []).append(correct)
+    shares = {group: sum(of_group) / len(of_group) for group, of_group in hits.items()}
+    by_task = {task: [share for (name, _), share in shares.items() if name == task] for task, _ in shares}
+    means = {task: sum(of_task) / len(of_task) for task, of_task in by_task.items()}
+    return {
+        "all": sum(means.values()) / max(1, len(means)),
+        "tasks": means,
+        "levels": {f"{task} {level}": share for (task, level), share in shares.items()},
     }

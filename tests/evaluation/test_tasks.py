@@ -5,9 +5,9 @@ import pytest
 
 from stages import statistics
 from stages.evaluation import tasks
-from stages.evaluation.tasks import Config, accuracies
+from stages.evaluation.tasks import Config, accuracies, chance_levels
 from stages.posttraining.respond import Responder, Sampling
-from stages.tasks import HELPFUL_TASKS, generate
+from stages.tasks import HELPFUL_TASKS, generate, verify
 from stages.tasks.example import Example
 from stages.tasks.held_out import Evaluation
 from tests.fixtures import World, contents
@@ -29,6 +29,19 @@ def test_accuracies_on_a_worked_example() -> None:
     none = found["levels"][f"{HELPFUL_TASKS[1]} hard"]
     assert (none["value"], none["low"], none["n"]) == (0.0, 0.0, 2) and none["high"] > 0.6
     assert found["all"] == statistics.clustered_proportion(right, [(e.task, e.cluster) for e in examples])
+
+
+def test_chance_is_what_answers_to_other_problems_earn() -> None:
+    examples = [e for task in HELPFUL_TASKS for e in generate(task, "test", 40, 1)]
+    of_gold = chance_levels(examples, [e.answer for e in examples])
+    assert of_gold["tasks"]["howto"] == of_gold["tasks"]["mails"] == of_gold["tasks"]["format"] == 0.0
+    assert 0.0 < of_gold["tasks"]["arithmetic"] < 0.2 and of_gold["tasks"]["lookup"] < 0.3
+    assert of_gold["levels"].keys() == accuracies(examples, [True] * len(examples))["levels"].keys()
+    always_seven = chance_levels(examples, ["7"] * len(examples))  # a model that ignores its input is at chance
+    right = verify(examples, ["7"] * len(examples))
+    accuracy = accuracies(examples, right)
+    for task in HELPFUL_TASKS:
+        assert always_seven["tasks"][task] == pytest.approx(accuracy["tasks"][task]["value"], abs=0.02)
 
 
 def test_phrasings_of_one_problem_are_one_cluster() -> None:
