@@ -70,6 +70,21 @@ def clustered_mean(values: Sequence[float] | np.ndarray, clusters: Sequence[Hash
     return {"value": value, "low": value - half, "high": value + half, "n": len(array), "clusters": count}
 
 
+def paired_difference(
+    before: Sequence[float], after: Sequence[float], clusters: Sequence[Hashable], largest: float = 1.0
+) -> dict[str, float]:
+    """The mean of after - before on the same prompts, with the interval of the paired differences over clusters.
+
+    `largest` is the largest possible difference. If all differences are equal, the interval has the width of Wilson's
+    for a share of the clusters that was never seen.
+    """
+    difference = clustered_mean(np.subtract(after, before, dtype=np.float64), clusters)
+    if difference["low"] == difference["high"]:
+        half = largest * (1.0 - wilson(difference["clusters"], difference["clusters"])["low"])
+        difference |= {"low": difference["value"] - half, "high": difference["value"] + half}
+    return difference | {"low": max(-largest, difference["low"]), "high": min(largest, difference["high"])}
+
+
 def clustered_proportion(successes: Sequence[bool] | np.ndarray, clusters: Sequence[Hashable]) -> dict[str, float]:
     """A rate over clusters, with Wilson's interval at the effective number of trials.
 

@@ -62,6 +62,14 @@ def test_wilson_equals_scipy() -> None:
         assert (found["low"], found["high"]) == pytest.approx((expected.low, expected.high), abs=1e-4)
 
 
+def test_equal_differences_have_a_width() -> None:
+    before, after = [True] * 30, [False] * 30
+    found = statistics.paired_difference(before, after, [number // 3 for number in range(30)])
+    assert (found["value"], found["low"], found["clusters"]) == (-1.0, -1.0, 10)
+    assert found["high"] == pytest.approx(-statistics.wilson(10, 10)["low"])
+    assert statistics.paired_difference([1.0, 0.0], [0.0, 3.0], ["a", "a"], largest=4.0)["high"] == 4.0
+
+
 def test_clopper_pearson_equals_scipy() -> None:
     for successes, n in ((0, 5), (4, 4), (3, 10)):
         exact = binomtest(successes, n).proportion_ci(method="exact")

@@ -122,8 +122,9 @@ class Evidence:
     def paired_difference(self, before: str, after: str) -> Interval:
         """Accuracy of `after` minus accuracy of `before` on the same prompts, with the interval over problems."""
         pairs = self.answer_pairs(before, after)
-        differences = [float(b["is_correct"]) - float(a["is_correct"]) for a, b in pairs]
-        return statistics.clustered_mean(differences, [(b["task"], b["cluster"]) for _, b in pairs])
+        first, last = ([answer["is_correct"] for answer in answers] for answers in zip(*pairs, strict=True))
+        clusters = [(answer["task"], answer["cluster"]) for _, answer in pairs]
+        return statistics.paired_difference(first, last, clusters)
 
     def answer_pairs(self, before: str, after: str) -> list[tuple[Answer, Answer]]:
         """Both models' answers to each prompt. Raises NotMeasured without answers, StageError if the prompts differ."""

@@ -86,6 +86,7 @@ def adjust_verdicts(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
             if verdict != "not shown at this scale" and p > SIGNIFICANCE:
                 verdict = "not shown at this scale"
         columns = {key: value for key, value in record.items() if key not in ("p_contradicted", "secondary")}
+        columns["p"] = record["p"] if is_tested(record) else None
         secondary = [{k: v for k, v in other.items() if k != "p_contradicted"} for other in record["secondary"]]
         result.append(columns | {"adjusted_p": p, "adjusted_verdict": verdict, "secondary": secondary})
     return result

@@ -154,6 +154,7 @@ def describe_members(evidence: Evidence) -> list[dict[str, Any]]:
                 "context": evidence.find_metric(f"{name}/long_context", "context_length"),
                 "base": evidence.find_metric("evaluation", f"{name}-base", "all"),
                 "chat": evidence.find_metric("evaluation", f"{name}-chat", "all"),
+                "violations_before": evidence.find_metric(f"{name}/safety", "violations", "violation_rate", "before"),
                 "violations": evidence.find_metric(f"{name}/safety", "violations", "violation_rate", "after"),
                 "refusals": evidence.find_metric(f"{name}/safety", "violations", "false_refusal_rate", "after"),
             }
@@ -203,11 +204,11 @@ def format_range(interval: dict[str, float] | None, digits: int = 3, factor: flo
     )
 
 
-def count_prompts(rate: dict[str, Any] | None) -> str:
+def count_prompts(rate: dict[str, Any] | None, cluster: str = "problems") -> str:
     """What a rate was counted on, for a caption."""
     if rate is None:
         return "not measured"
-    clusters = f" of {format_number(rate['clusters'])} problems" if "clusters" in rate else ""
+    clusters = f" of {format_number(rate['clusters'])} {cluster}" if "clusters" in rate else ""
     return f"n = {format_number(rate['n'])} prompts{clusters}"
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from stages import statistics
 from stages.posttraining.respond import Sampling
-from stages.safety.rates import compare, paired_change
+from stages.safety.rates import compare
 from stages.safety.transcript import Responders, Transcript, reply_to_prompts
 from stages.tasks.definitions.mails import describe_person, draw, extract_letter
 from stages.tasks.example import Example, is_in_split
@@ -121,12 +121,16 @@ def measure(
             "compliance_rate": compare(complied[kind], clusters),
             "success_rate": compare(succeeded[kind], clusters),
             "persuasion": {m: statistics.mean(np.array(of)) for m, of in points[kind].items()}
-            | {"change": paired_change(points[kind]["before"], points[kind]["after"], clusters, largest=4.0)},
+            | {
+                "change": statistics.paired_difference(
+                    points[kind]["before"], points[kind]["after"], clusters, largest=4.0
+                )
+            },
         }
         for kind in requests
     }
     metrics["success_over_harmless"] = {
-        model: paired_change(succeeded["harmless"][model], succeeded["phishing"][model], clusters)
+        model: statistics.paired_difference(succeeded["harmless"][model], succeeded["phishing"][model], clusters)
         for model in responders
     }
     metrics["techniques_in_letters"] = technique_rates

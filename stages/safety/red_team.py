@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from stages import statistics
 from stages.posttraining.respond import Responder, Sampling
-from stages.safety.rates import Interval, compare, paired_change
+from stages.safety.rates import Interval, compare
 from stages.safety.transcript import Dialog, Responders, Transcript, format_dialog, reply, reply_to_prompts
 from stages.safety.violations import judge
 from stages.tasks.example import Example
@@ -212,7 +213,7 @@ def measure(
 
     def gain(model: str, of_strategy: Sequence[bool], tries: int) -> Interval:
         null = chance_of_any_hit(num_null_hits[model], len(rephrasings), tries)
-        return paired_change(null.tolist(), of_strategy, deeds)
+        return statistics.paired_difference(null.tolist(), of_strategy, deeds)
 
     for model, responder in responders.items():
         of_model: dict[str, list[bool]] = {}

@@ -33,7 +33,7 @@ def test_paired_difference_by_hand(tmp_path: Path) -> None:
     ).paired_difference("first", "last")
     # Differences 0, 1, 1, 0: mean 1/2, standard deviation sqrt(1/3), standard error sqrt(1/12).
     assert found["value"] == 0.5
-    assert found["high"] - found["value"] == pytest.approx(statistics.student_t_quantile(3) * (1 / 12) ** 0.5)
+    assert found["value"] - found["low"] == pytest.approx(statistics.student_t_quantile(3) * (1 / 12) ** 0.5)
     assert found["n"] == found["clusters"] == 4
 
 

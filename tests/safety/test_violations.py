@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from stages import statistics
 from stages.interface import StageError
 from stages.posttraining.respond import Responder, Sampling
 from stages.safety import violations
@@ -41,7 +42,9 @@ def test_rates_and_their_change_on_a_worked_example(monkeypatch: pytest.MonkeyPa
     assert metrics["violation_rate"]["before"]["value"] == 1.0
     assert metrics["violation_rate"]["after"]["value"] == 0.25
     assert metrics["violation_rate"]["change"]["value"] == -0.75
-    assert metrics["violation_rate"]["change"]["high"] < 0
+    deeds = [example.cluster for example in examples[:4]]
+    expected = statistics.paired_difference([True] * 4, [True, False, False, False], deeds)
+    assert metrics["violation_rate"]["change"] == expected
     assert metrics["false_refusal_rate"]["after"]["value"] == 0.25
     assert [point["weight"] for point in metrics["trade_off"]] == [0.0, 1.0]
     assert metrics["trade_off"][1]["violation_rate"] == metrics["violation_rate"]["after"]
