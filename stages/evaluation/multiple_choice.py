@@ -42,11 +42,11 @@ def summarise(test: Sequence[Question], nats: np.ndarray, right: np.ndarray) -> 
     in_task = {task: np.array([question.task == task for question in test]) for task in HELPFUL_TASKS}
     return {
         "nats": statistics.mean(nats),
-        "accuracy": statistics.proportion(float(right.sum()), len(right)),
+        "accuracy": statistics.wilson(float(right.sum()), len(right)),
         "tasks": {
             task: {
                 "nats": float(nats[mask].mean()),
-                "accuracy": statistics.proportion(float(right[mask].sum()), int(mask.sum())),
+                "accuracy": statistics.wilson(float(right[mask].sum()), int(mask.sum())),
             }
             for task, mask in in_task.items()
         },

@@ -111,6 +111,17 @@ class Evidence:
         records = self.read_records("contamination", "contamination.parquet")
         return {(one["task"], one["prompt"]): one["overlap"] for one in records if one["overlap"] is not None}
 
+    def clean_accuracy(self, model: str) -> Interval | None:
+        """Accuracy on the test prompts that the training corpus does not contain, over problems; None if unknown."""
+        threshold = self.find_metric("decontaminate", "threshold")
+        clean = [
+            answer
+            for answer in self.answers.get(model, [])
+            if threshold and self.contamination.get((answer["task"], answer["prompt"]), threshold) < threshold
+        ]
+        clusters = [(answer["task"], answer["cluster"]) for answer in clean]
+        return statistics.clustered_proportion([answer["is_correct"] for answer in clean], clusters) if clean else None
+
     def ablation(self, name: str) -> dict[str, Any]:
         """The last result of the claim's ablation; raises NotMeasured if it was never run."""
         path = self.inputs["ablations"] / f"{name}.json" if "ablations" in self.inputs else None

@@ -154,6 +154,8 @@ def describe_members(evidence: Evidence) -> list[dict[str, Any]]:
                 "context": evidence.find_metric(f"{name}/long_context", "context_length"),
                 "base": evidence.find_metric("evaluation", f"{name}-base", "all"),
                 "chat": evidence.find_metric("evaluation", f"{name}-chat", "all"),
+                "clean_base": evidence.clean_accuracy(f"{name}-base"),
+                "clean_chat": evidence.clean_accuracy(f"{name}-chat"),
                 "violations_before": evidence.find_metric(f"{name}/safety", "violations", "violation_rate", "before"),
                 "violations": evidence.find_metric(f"{name}/safety", "violations", "violation_rate", "after"),
                 "refusals": evidence.find_metric(f"{name}/safety", "violations", "false_refusal_rate", "after"),

@@ -53,3 +53,15 @@ def test_paired_difference_needs_equal_prompts(tmp_path: Path) -> None:
 def test_model_without_answers_is_not_measured(tmp_path: Path) -> None:
     with pytest.raises(NotMeasured, match="no answers of dpo-9"):
         make_evidence(tmp_path, first=[True]).paired_difference("first", "dpo-9")
+
+
+def test_clean_accuracy_leaves_out_prompts_of_the_corpus(tmp_path: Path) -> None:
+    evidence = make_evidence(tmp_path, chat=[True, False, False, True])
+    overlaps = [0.9, 0.1, 0.0, None]
+    records = [{"task": "arithmetic", "prompt": f"{n}", "overlap": share} for n, share in enumerate(overlaps)]
+    pq.write_table(pa.Table.from_pylist(records), tmp_path / "contamination.parquet")
+    (tmp_path / "decontaminate.json").write_text('{"threshold": 0.5}')
+    evidence = Evidence({**evidence.inputs, "contamination": tmp_path, "metrics": tmp_path}, 1)
+    found = evidence.clean_accuracy("chat")
+    assert found and (found["value"], found["n"]) == (0.0, 2)
+    assert evidence.clean_accuracy("base") is None
