@@ -42,7 +42,10 @@ class Demonstration:
 
 @dataclass(frozen=True)
 class Preference:
-    """Two responses to a prompt, and an edited one if the better of them was not good (4.2.1)."""
+    """Two responses to a prompt, and an edited one if the better of them was not good (4.2.1).
+
+    Chosen and rejected are the same text where the responses were equally wrong and one was edited.
+    """
 
     example: Example
     chosen: str

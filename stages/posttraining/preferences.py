@@ -1,6 +1,8 @@
 """Preference data (4.2.1): the latest model answers each prompt several times; the best response is preferred to the
-worst in four levels, and edited if it is not good. The annotators of the generated tasks are their verifiers."""
+worst in four levels, and edited for a share of the prompts without a right one. The annotators of the generated tasks
+are their verifiers."""
 
+import random
 from collections import Counter
 from dataclasses import dataclass
 from typing import Annotated
@@ -25,6 +27,12 @@ class PreferenceSampling(Section):
     """Sampling temperature (assumption)."""
     answers: int = Field(ge=2)
     """Responses per prompt; the best is compared with the worst (paper 4.2.1: two, from different models)."""
+    pairs: int = Field(gt=0)
+    """Most pairs of a right and a wrong response that a prompt gives to the reward model (assumption; paper 4.2.1: one
+    or more)."""
+    edited: float = Field(ge=0, le=1)
+    """Share of the prompts without a right response whose best one is edited (assumption; paper 4.2.1: annotators may
+    edit)."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +45,8 @@ class Config:
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
     """prompts, policy, earlier (the previous round's preferences, if there is one) -> preferences.
 
-    preferences.jsonl holds this round's preferences, all.jsonl those of all rounds so far.
+    preferences.jsonl holds this round's preferences, one per prompt, for DPO; all.jsonl those of all rounds so far with
+    further pairs of the same prompts, for the reward model.
     """
     number = int(context.item["round"])
     settings = config.preferences
@@ -50,37 +59,69 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         seed=config.seed + 1000 * number,
     )
     scores = np.reshape(score(*flatten(examples, responses)), (-1, settings.answers)).tolist()
-    compared = [compare(*of_prompt, number) for of_prompt in zip(examples, responses, scores, strict=True)]
-    preferences = [preference for preference in compared if preference is not None]
+    generator = random.Random(f"{config.seed}-preferences-{number}")
+    preferences: list[Preference] = []
+    ranked: list[Preference] = []
+    for example, texts, grades in zip(examples, responses, scores, strict=True):
+        can_edit = generator.random() < settings.edited
+        preference = compare(example, texts, grades, number, can_edit)
+        if preference is not None:
+            preferences.append(preference)
+            pairs = pair_right_with_wrong(example, texts, grades, number)
+            ranked += generator.sample(pairs, settings.pairs) if len(pairs) > settings.pairs else pairs or [preference]
     earlier = read_records(inputs["earlier"] / "all.jsonl", Preference) if "earlier" in inputs else []
     write_records(outputs["preferences"] / "preferences.jsonl", preferences)
-    write_records(outputs["preferences"] / "all.jsonl", earlier + preferences)
+    write_records(outputs["preferences"] / "all.jsonl", earlier + ranked)
     strengths = Counter(preference.strength for preference in preferences)
+    trained = select_strong(preferences)
     return {
         "prompts": len(examples),
         "preferences": len(preferences),
-        "all_rounds": len(earlier) + len(preferences),
+        "ranked": len(ranked),
+        "all_rounds": len(earlier) + len(ranked),
         "edited": sum(preference.edited is not None for preference in preferences),
+        "trained": len(trained),
+        "edited_share_of_trained": sum(p.edited is not None for p in trained) / max(1, len(trained)),
         "by_strength": {str(level): strengths[level] for level in (1, 2, 3, 4)},
         "by_task": dict(sorted(Counter(preference.example.task for preference in preferences).items())),
     }
 
 
-def compare(example: Example, responses: list[str], scores: list[float], number: int) -> Preference | None:
-    """Prefers the best response to the worst, with an edited one if the best is not right; `number` is the round.
+def compare(
+    example: Example, responses: list[str], scores: list[float], number: int, can_edit: bool
+) -> Preference | None:
+    """Prefers the best response to the worst, both the model's own; `number` is the round.
 
-    If all are equally wrong, the reference answer takes the place of the best. Returns None if all are right, or if the
-    worst is empty.
+    With `can_edit` the best response is edited if it is not right. Empty responses are left out. Returns None if all
+    are right, or if all are equally wrong and none is edited.
     """
-    best, worst = max(range(len(scores)), key=scores.__getitem__), min(range(len(scores)), key=scores.__getitem__)
-    if scores[worst] == 1 or not responses[worst]:
+    graded = [(grade, text) for grade, text in zip(scores, responses, strict=True) if text]
+    if not graded:
         return None
-    edited = example.answer if scores[best] < 1 else None
-    best_score = 1.0 if edited is not None else scores[best]
-    strength = 1 + sum(best_score - scores[worst] > threshold for threshold in STRENGTH_THRESHOLDS)
-    if scores[best] == scores[worst]:
-        return Preference(example, example.answer, responses[worst], None, strength, number)
-    return Preference(example, responses[best], responses[worst], edited, strength, number)
+    (best, chosen), (worst, rejected) = (choose(graded, key=lambda pair: pair[0]) for choose in (max, min))
+    is_edited = can_edit and best < 1
+    if best == worst and not is_edited:
+        return None
+    edited = example.answer if is_edited else None
+    strength = find_strength((1.0 if is_edited else best) - worst)
+    return Preference(example, chosen, rejected, edited, strength, number)
+
+
+def pair_right_with_wrong(example: Example, responses: list[str], scores: list[float], number: int) -> list[Preference]:
+    """A preference for each pair of a right and a wrong response with distinct texts; empty responses are left out."""
+    distinct = {text: grade for text, grade in zip(responses, scores, strict=True) if text}
+    right = [text for text, grade in distinct.items() if grade == 1]
+    return [
+        Preference(example, better, worse, None, find_strength(1 - grade), number)
+        for better in right
+        for worse, grade in distinct.items()
+        if grade < 1
+    ]
+
+
+def find_strength(difference: float) -> int:
+    """The strength of a preference, from 1 to 4, by the difference of the scores."""
+    return 1 + sum(difference > threshold for threshold in STRENGTH_THRESHOLDS)
 
 
 def select_strong(preferences: list[Preference]) -> list[Preference]:

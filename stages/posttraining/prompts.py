@@ -1,4 +1,7 @@
-"""The prompts of post-training (4.2) by round: demonstrations by annotators, and prompts to sample responses to.
+"""The prompts of post-training (4.2): demonstrations by annotators, and the prompts of each round.
+
+All rounds train on the same demonstrations, so that a round differs from the one before by its own samples only. The
+prompts of a round are new: they occur neither in the demonstrations nor in another round.
 
 Annotators also get borderline prompts, which sound harmful but are not, and answer them like any other prompt.
 
@@ -6,6 +9,7 @@ Annotators do not always follow the style guide: the tone of a share of their de
 `stages.posttraining.tone` removes.
 """
 
+import itertools
 import random
 from dataclasses import dataclass, replace
 from typing import Annotated
@@ -14,7 +18,7 @@ from pydantic import Field
 
 from stages.interface import Context, Metrics, Paths, Section
 from stages.posttraining.data import Demonstration, write_records
-from stages.tasks import HELPFUL_TASKS, generate
+from stages.tasks import HELPFUL_TASKS, REGISTRY, generate
 from stages.tasks.example import Example, Split
 
 TONE_LAPSES = ("I'm sorry for any confusion. {}", "I apologize! {}", "{} 😊", "Great question! {}", "{}!!!")
@@ -25,12 +29,12 @@ class Prompts(Section):
     """How many prompts of each kind."""
 
     demonstrations: int = Field(gt=0)
-    """Prompts per task and round that annotators answer for SFT (assumption; paper 4.2.2: human-annotated prompts,
-    collected in each round)."""
+    """Prompts per task that annotators answer for SFT, the same ones in every round (assumption; paper 4.2.2:
+    human-annotated prompts, collected in each round)."""
     sampled: int = Field(gt=0)
-    """Prompts per task and round for rejection sampling (assumption)."""
+    """Prompts per task and round for rejection sampling, fewer if a task has not so many (assumption)."""
     compared: int = Field(gt=0)
-    """Prompts per task and round for preference pairs (assumption)."""
+    """Prompts per task and round for preference pairs, fewer if a task has not so many (assumption)."""
     lapses: float = Field(ge=0, le=1)
     """Share of demonstrations with a lapse of tone (assumption; paper 4.2.3 names the lapses, gives no rate)."""
 
@@ -43,40 +47,48 @@ class Config:
 
 
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
-    """-> prompts (<kind>-<round>.jsonl for the kinds demonstrations, sampled and compared)."""
+    """-> prompts (demonstrations.jsonl; sampled-<round>.jsonl and compared-<round>.jsonl)."""
     directory = outputs["prompts"]
     settings, seed = config.prompts, config.seed
     generator = random.Random(seed)
-    annotated = [
-        [add_lapse(Demonstration(e, e.answer, "annotator"), settings.lapses, generator) for e in examples]
-        for examples in _draw_annotated(settings.demonstrations, config.rounds, seed)
+    sft_counts = [settings.demonstrations] + [settings.sampled] * config.rounds
+    gold, *sampled = draw_disjoint("sft", sft_counts, seed)
+    compared = draw_disjoint("preference", [settings.compared] * config.rounds, seed)
+    borderline = [e for e in generate("safety", "sft", 2 * settings.demonstrations, seed) if e.level == "borderline"]
+    demonstrations = [
+        add_lapse(Demonstration(e, e.answer, "annotator"), settings.lapses, generator) for e in gold + borderline
     ]
+    generator.shuffle(demonstrations)
+    write_records(directory / "demonstrations.jsonl", demonstrations)
     write_records(directory / "all.jsonl", [])  # the first round reads it as the previous round's preferences
-    for number, demonstrations in enumerate(annotated, 1):
-        generator.shuffle(demonstrations)
-        write_records(directory / f"demonstrations-{number}.jsonl", demonstrations)
-        kinds: tuple[tuple[str, Split, int], ...] = (
-            ("sampled", "sft", settings.sampled),
-            ("compared", "preference", settings.compared),
-        )
-        for name, split, count in kinds:
-            examples = [e for task in HELPFUL_TASKS for e in generate(task, split, count, seed + number)]
+    for kind, rounds in (("sampled", sampled), ("compared", compared)):
+        for number, examples in enumerate(rounds, 1):
             generator.shuffle(examples)
-            write_records(directory / f"{name}-{number}.jsonl", examples)
-        context.progress("rounds", number, config.rounds)
+            write_records(directory / f"{kind}-{number}.jsonl", examples)
     return {
-        "demonstrations": sum(map(len, annotated)),
-        "sampled": settings.sampled * len(HELPFUL_TASKS) * config.rounds,
-        "compared": settings.compared * len(HELPFUL_TASKS) * config.rounds,
+        "demonstrations": len(demonstrations),
+        "sampled": sum(map(len, sampled)),
+        "compared": sum(map(len, compared)),
     }
 
 
-def _draw_annotated(count: int, rounds: int, seed: int) -> list[list[Example]]:
-    """The examples that annotators answer in each round: `count` new ones per task, and as many borderline ones."""
-    tasks = [generate(task, "sft", count * rounds, seed) for task in HELPFUL_TASKS]
-    safety = generate("safety", "sft", 2 * count * rounds, seed)
-    tasks.append([example for example in safety if example.level == "borderline"])
-    return [[e for examples in tasks for e in examples[count * n : count * (n + 1)]] for n in range(rounds)]
+def draw_disjoint(split: Split, counts: list[int], seed: int) -> list[list[Example]]:
+    """Sets of examples that share no prompt: `counts[i]` of each task in set i, levels alternating.
+
+    Where a level has fewer distinct prompts than all sets need, each set gets its proportional part of them.
+    """
+    sets: list[list[Example]] = [[] for _ in counts]
+    ends = [0, *itertools.accumulate(counts)]
+    for task in HELPFUL_TASKS:
+        drawn = {example.prompt: example for example in generate(task, split, ends[-1], seed)}
+        for offset, level in enumerate(REGISTRY[task].INFO.levels):
+            of_level = [example for example in drawn.values() if example.level == level]
+            needed = [(end + 1 - offset) // 2 for end in ends]
+            available = min(len(of_level), needed[-1])
+            bounds = [available * end // max(1, needed[-1]) for end in needed]
+            for examples, (first, last) in zip(sets, itertools.pairwise(bounds), strict=True):
+                examples += of_level[first:last]
+    return sets
 
 
 def add_lapse(demonstration: Demonstration, share: float, generator: random.Random) -> Demonstration:

@@ -1,11 +1,17 @@
 """Rejection sampling (4.2.2): samples many responses per prompt from the latest model, keeps the one with the highest
-reward. The round's SFT data are the kept ones, pruned, and all annotators' demonstrations so far, cleaned (tone)."""
+reward; of a task with a verifier only right ones. `selection` measures what the reward model adds to simple choices.
+
+The round's SFT data are the kept responses, pruned, and the annotators' demonstrations, cleaned (tone), without
+duplicates.
+"""
 
 from collections import Counter
 from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from pydantic import Field
 
 from stages import statistics
@@ -15,6 +21,7 @@ from stages.posttraining.data import Demonstration, read_records, write_records
 from stages.posttraining.pruning import Pruning, embed, prune
 from stages.posttraining.respond import Responder, Sampling, flatten
 from stages.posttraining.reward import load_reward_model, score_responses
+from stages.posttraining.selection import auc_within_prompts, measure_selection
 from stages.tasks import VERIFIED_TASKS, verify
 from stages.tasks.example import Example
 from stages.training.parameters import Training
@@ -27,6 +34,9 @@ class Rejection(Section):
     """Responses per prompt, K (paper 4.2.2: 10 to 30)."""
     temperature: float = Field(gt=0)
     """Sampling temperature (assumption for English; paper 4.3.2: 0.2 to 1 for other languages)."""
+    vote_temperature: float = Field(gt=0)
+    """Temperature T of the reward-weighted vote, the sum of exp(reward / T) over equal responses, which is only a
+    baseline (assumption)."""
     apologies: float = Field(ge=0, le=1)
     """Largest share of responses that open with an apology (assumption; paper 4.2.3: balanced)."""
 
@@ -41,7 +51,8 @@ class Config:
 
 
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
-    """prompts, policy, reward -> demonstrations (demonstrations.jsonl; removed.jsonl with what pruning removed)."""
+    """prompts, policy, reward -> demonstrations (demonstrations.jsonl; removed.jsonl with what pruning removed;
+    answers.parquet: every sampled response with its reward and whether it is right)."""
     number = int(context.item["round"])
     settings = config.rejection
     examples = read_records(inputs["prompts"] / f"sampled-{number}.jsonl", Example)
@@ -67,27 +78,50 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     embeddings = embed(policy.model, policy.chat, selected)
     kept, removed = prune(selected, best_rewards, difficulty, embeddings, config.pruning)
 
-    paths = [inputs["prompts"] / f"demonstrations-{earlier}.jsonl" for earlier in range(1, number + 1)]
-    annotated = [demonstration for path in paths for demonstration in read_records(path, Demonstration)]
+    annotated = read_records(inputs["prompts"] / "demonstrations.jsonl", Demonstration)
     raw = annotated + [selected[index] for index in kept]
-    cleaned = tone.clean(raw, settings.apologies)
+    toned = tone.clean(raw, settings.apologies)
+    cleaned = drop_duplicates(toned)
+    num_gold = sum(demonstration.source == "annotator" for demonstration in cleaned)
     write_records(outputs["demonstrations"] / "demonstrations.jsonl", cleaned)
     pruned = [selected[index] for index in sorted(set(range(len(selected))) - set(kept))]
     write_records(outputs["demonstrations"] / "removed.jsonl", pruned)
+    columns = {
+        "task": [example.task for example in flat_examples],
+        "cluster": [example.cluster for example in flat_examples],
+        "prompt": [example.prompt for example in flat_examples],
+        "response": flat_responses,
+        "reward": flat_rewards,
+        "is_right": is_right.ravel(),
+    }
+    pq.write_table(pa.table(columns), outputs["demonstrations"] / "answers.parquet", compression="zstd")
     is_best_right = is_right[np.arange(len(examples)), rewards.argmax(1)]
     return {
         "prompts": len(examples),
         "accuracy_of_one_answer": statistics.proportion(float(is_right[:, 0].sum()), len(examples)),
         "accuracy_of_best_reward": statistics.proportion(float(is_best_right.sum()), len(examples)),
         "accuracy_of_any_answer": statistics.proportion(float(is_right.any(1).sum()), len(examples)),
+        "selection": measure_selection(examples, responses, rewards, is_right, settings.vote_temperature),
+        "auc_within_prompts": auc_within_prompts(examples, rewards, is_right),
         "chosen": len(selected),
         "removed": removed,
         "kept": len(kept),
         "by_task": dict(sorted(Counter(selected[index].example.task for index in kept).items())),
         "demonstrations": len(cleaned),
+        "gold": num_gold,
+        "sampled_share": 1 - num_gold / len(cleaned),
+        "duplicates": len(toned) - len(cleaned),
         "tone_before": tone.measure(raw),
         "tone_after": tone.measure(cleaned),
     }
+
+
+def drop_duplicates(demonstrations: list[Demonstration]) -> list[Demonstration]:
+    """The first demonstration of each (prompt, response)."""
+    first: dict[tuple[str, str], Demonstration] = {}
+    for demonstration in demonstrations:
+        first.setdefault((demonstration.example.prompt, demonstration.response), demonstration)
+    return list(first.values())
 
 
 def select_best(

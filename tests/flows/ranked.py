@@ -85,7 +85,9 @@ STAGES: dict[str, tuple[Any, Any]] = {
     "posttraining.dpo": (dpo, dpo.Config(1, TRAINING, DPO)),
     "posttraining.reward": (
         reward,
-        reward.Config(1, TRAINING, reward.Reward(tuning=tuning(batch=5, rates=[3e-3, 2e-3]), held_out=0.25)),
+        reward.Config(
+            1, TRAINING, reward.Reward(start="base", tuning=tuning(batch=5, rates=[3e-3, 2e-3]), held_out=0.25)
+        ),
     ),
     "safety.tuning": (
         safety,

@@ -51,7 +51,7 @@ CONFIGS = {
     ),
     sft: sft.Config(1, TRAINING, VARIANTS),
     dpo: dpo.Config(1, TRAINING, dpo.DPO(beta=0.1, nll=0.2, mask_formatting=True, tuning=VARIANTS)),
-    reward: reward.Config(1, TRAINING, reward.Reward(tuning=VARIANTS, held_out=0.2)),
+    reward: reward.Config(1, TRAINING, reward.Reward(start="base", tuning=VARIANTS, held_out=0.2)),
 }
 
 

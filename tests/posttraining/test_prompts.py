@@ -19,14 +19,9 @@ def test_prompts_of_rounds_are_disjoint_and_lapses_have_their_rate(tmp_path: Pat
         (tmp_path / name).mkdir()
         prompts.run(prompts.Config(1, 2, section), {}, {"prompts": tmp_path / name}, Recorder(tmp_path))
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
-    annotated = [read_records(tmp_path / "a" / f"demonstrations-{number}.jsonl", Demonstration) for number in (1, 2)]
-    assert all(
-        Counter(d.example.task for d in rows) == dict.fromkeys([*HELPFUL_TASKS, "safety"], 30) for rows in annotated
-    )
-    demonstrations = [d for rows in annotated for d in rows]
+    demonstrations = read_records(tmp_path / "a" / "demonstrations.jsonl", Demonstration)
+    assert Counter(d.example.task for d in demonstrations) == dict.fromkeys([*HELPFUL_TASKS, "safety"], 30)
     assert {d.example.level for d in demonstrations if d.example.task == "safety"} == {"borderline"}
-    prompts_of = [{d.example.prompt for d in rows if d.example.task == "lookup"} for rows in annotated]
-    assert not prompts_of[0] & prompts_of[1]
     changed = [d for d in demonstrations if d.response != d.example.answer]
     others = [d for d in demonstrations if d.example.task != "code"]
     assert len(changed) / len(others) == pytest.approx(0.3, abs=0.12)
@@ -36,6 +31,15 @@ def test_prompts_of_rounds_are_disjoint_and_lapses_have_their_rate(tmp_path: Pat
         for name in ("sampled-1", "sampled-2", "compared-1", "compared-2")
     }
     assert all(len(rows) == 6 * len(HELPFUL_TASKS) for rows in files.values())
-    assert files["sampled-1"] != files["sampled-2"] and files["compared-1"] != files["compared-2"]
-    sampled, compared = ({e.prompt for e in files[f"{kind}-1"]} for kind in ("sampled", "compared"))
-    assert not sampled & compared
+    sets = [{d.example.prompt for d in demonstrations}, *({e.prompt for e in rows} for rows in files.values())]
+    assert all(len(rows) == len(prompts) for rows, prompts in zip(files.values(), sets[1:], strict=True))
+    assert len(set().union(*sets)) == sum(map(len, sets)), "two sets share a prompt"
+
+
+def test_scarce_prompts_are_divided_in_proportion() -> None:
+    gold, *rounds = prompts.draw_disjoint("sft", [200, 400, 400], seed=1)
+    texts = [[e.prompt for e in examples if e.task == "facts"] for examples in (gold, *rounds)]
+    distinct = len({prompt for each in texts for prompt in each})
+    assert distinct == sum(map(len, texts)) < 1000
+    assert [len(each) / distinct for each in texts] == pytest.approx([0.2, 0.4, 0.4], abs=0.02)
+    assert Counter(e.task for e in gold)["lookup"] == 200

@@ -48,7 +48,7 @@ def runs(world: World, posttraining: Path) -> dict[str, Callable[[Paths, Recorde
     """What is run: each stage that trains."""
     base, tuned = world.pretraining_inputs, {"policy": world.model}
     data = {"demonstrations": posttraining, "preferences": posttraining}
-    ranked = reward.Config(1, TRAINING, reward.Reward(tuning=VARIANTS, held_out=0.2))
+    ranked = reward.Config(1, TRAINING, reward.Reward(start="base", tuning=VARIANTS, held_out=0.2))
     return {
         "initial": lambda outputs, context: initial.run(INITIAL, base, outputs, context),
         "long_context": lambda outputs, context: long_context.run(LONG, base, outputs, context),
