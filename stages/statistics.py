@@ -71,7 +71,10 @@ def clustered_mean(values: Sequence[float] | np.ndarray, clusters: Sequence[Hash
 
 
 def paired_difference(
-    before: Sequence[float], after: Sequence[float], clusters: Sequence[Hashable], largest: float = 1.0
+    before: Sequence[float] | np.ndarray,
+    after: Sequence[float] | np.ndarray,
+    clusters: Sequence[Hashable],
+    largest: float = 1.0,
 ) -> dict[str, float]:
     """The mean of after - before on the same prompts, with the interval of the paired differences over clusters.
 

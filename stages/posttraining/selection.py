@@ -82,7 +82,7 @@ def measure_selection(
                         "k": k,
                         "method": method,
                         "accuracy": statistics.clustered_proportion(accuracy, problems),
-                        "minus_one_answer": statistics.clustered_mean(accuracy - one, problems),
+                        "minus_one_answer": statistics.paired_difference(one, accuracy, problems),
                     }
                 )
     return records

@@ -97,7 +97,7 @@ def test_the_report_holds_every_claim_with_what_this_run_measured(clone: Path) -
     assert {path.stem for path in (clone / "ablations" / "results").glob("*.json")} == set(ABLATIONS)
     for name, claim in claims.items():
         assert {"section", "statement", "paper", "quantity", "unit", "detail"} <= claim.keys() and name in page
-        if claim["verdict"] == "not run" and name in {*NOT_RUN, "post-03"}:
+        if name in NOT_RUN:
             assert claim["verdict"] == "not run" and claim["detail"].startswith("Not measured: "), name
             continue
         assert claim["low"] <= claim["value"] <= claim["high"] and claim["n"] >= 0, name

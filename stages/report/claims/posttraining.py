@@ -81,6 +81,8 @@ def compare_best_of_k(evidence: Evidence) -> Finding:
     secondary: list[Finding] = []
     for number in evidence.rounds:
         selection = evidence.metric(f"round-{number}/rejection", "selection")
+        if not selection:
+            raise NotMeasured(f"round {number} has too few prompts to compare selections")
         most = max(each["k"] for each in selection)
         where = f"round {number}"
         for each in sorted(selection, key=lambda one: (one["task"] != "all", one["k"] != most)):
