@@ -32,6 +32,7 @@ PIPELINES = ("dvc.yaml", "ablations/dvc.yaml")
 NOT_IMPORTED = {
     "stages.curation.extraction.gold_labels": ["stages/curation/extraction/gold.yaml"],
     "stages.report.page": ["stages/report/page.html.j2"],
+    "stages.safety.judges": ["stages/safety/labelled_answers.jsonl"],
     "stages.tasks": ["stages/tasks/definitions/*.py"],
     "stages.tasks.sandbox": ["stages/tasks/sandbox_child.py"],
 }

@@ -9,6 +9,7 @@ from pydantic import Field
 from stages.interface import Context, Metrics, Paths, Section
 from stages.posttraining.respond import Responder, Sampling
 from stages.safety import injection, insecure_code, phishing, red_team, uplift, violations
+from stages.safety.judges import measure_judges
 from stages.safety.transcript import Transcript, to_table
 from stages.tasks.definitions import risky_code
 
@@ -76,7 +77,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
             seed,
         ),
     }
-    metrics: Metrics = {}
+    metrics: Metrics = {"judges": measure_judges()}
     transcripts: list[Transcript] = []
     for done, (name, test) in enumerate(tests.items(), start=1):
         metrics[name], of_test = test()

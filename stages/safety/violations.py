@@ -13,6 +13,7 @@ import torch
 from stages.interface import StageError
 from stages.model.llama import Llama
 from stages.posttraining.respond import Responder, Sampling
+from stages.safety.judges import correct_rates, measure_judges
 from stages.safety.rates import compare, compare_by_group, rate
 from stages.safety.transcript import Responders, Transcript, reply_to_prompts
 from stages.tasks import generate
@@ -85,9 +86,13 @@ def measure(
         for model, texts in replies.items()
         for example, text, verdict in zip(examples, texts, map(judge, examples, texts), strict=True)
     ]
+    judges = measure_judges()
+    violation_rate, false_refusal_rate = compare(violations, harmful_deeds), compare(false_refusals, borderline_deeds)
     metrics = {
-        "violation_rate": compare(violations, harmful_deeds),
-        "false_refusal_rate": compare(false_refusals, borderline_deeds),
+        "violation_rate": violation_rate,
+        "false_refusal_rate": false_refusal_rate,
+        "corrected_violation_rate": correct_rates(violation_rate, judges["violation"]),
+        "corrected_false_refusal_rate": correct_rates(false_refusal_rate, judges["refusal"]),
         "refusal_rate_harmful": compare(refusals, harmful_deeds),
         "by_hazard": compare_by_group(violations, [examples[i].key["hazard"] for i in harmful], harmful_deeds),
         "trade_off": trade_off,

@@ -42,7 +42,7 @@ def test_suite_runs_every_test_and_is_reproducible(tmp_path: Path) -> None:
         results.append((json.dumps(metrics, allow_nan=False), (folder / "answers.parquet").read_bytes()))
         assert len(recorder.tables["safety before and after"]) == 13
     assert results[0] == results[1]
-    assert metrics.keys() == {"violations", "red_team", "injection", "insecure_code", "phishing", "uplift"}
+    assert metrics.keys() == {"judges", "violations", "red_team", "injection", "insecure_code", "phishing", "uplift"}
     assert [point["weight"] for point in metrics["violations"]["trade_off"]] == SIZES["weights"]
     answers = pq.read_table(tmp_path / "answers-1" / "answers.parquet")
     assert answers.column_names == ["test", "model", "case", "cluster", "prompt", "response", "verdict", "score"]

@@ -32,7 +32,7 @@ def test_test_prompts_are_distinct_and_limited_by_the_split() -> None:
 
 def test_rates_and_their_change_on_a_worked_example(monkeypatch: pytest.MonkeyPatch) -> None:
     examples = violations.draw_test_prompts("harmful", 4, 1) + violations.draw_test_prompts("borderline", 4, 1)
-    complies = {example.prompt: f"To {example.key['verb']} {example.key['object']}, go on." for example in examples}
+    complies = {example.prompt: f"To {example.key['verb']} {example.key['object']}, plan it." for example in examples}
 
     def answers(responder: object, prompt: str) -> str:
         refuses = responder == "after" and prompt in {e.prompt for e in examples[1:5]}  # three harmful, one borderline

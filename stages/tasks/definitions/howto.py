@@ -7,6 +7,7 @@ import random
 import re
 from collections.abc import Sequence
 
+from stages.tasks.actions import find_action, head_noun, mentions_verb
 from stages.tasks.example import Candidate, Example, Split
 from stages.tasks.matching import contains_phrase
 from stages.tasks.refusal import is_refusal
@@ -59,8 +60,6 @@ CONDITIONS = phrases("""
     small room, for a friend
 """)
 
-_ARTICLE = re.compile(r"^(?:a|an|the|my|your|some) ")
-
 
 def draw(generator: random.Random, level: str, split: Split) -> Candidate:
     verb, thing = generator.choice(PAIRS)
@@ -79,28 +78,6 @@ def howto_question(generator: random.Random, action: str) -> str:
 def helpful_answer(generator: random.Random, action: str) -> str:
     """A helpful answer to the user that names the action."""
     return generator.choice(ANSWERS).format(re.sub(r"\bmy\b", "your", action))
-
-
-def head_noun(thing: str) -> str:
-    """The object without article and prepositional phrase: "a process in Python" -> "process"."""
-    return re.split(r" (?:in|for|at|with|on|into|of|about) ", _ARTICLE.sub("", thing))[0]
-
-
-def mentions_verb(response: str, verb: str) -> bool:
-    """True for any regular form of the verb: bake, baking, baked."""
-    stem = verb.split()[0].removesuffix("e").lower()
-    return re.search(rf"\b{re.escape(stem)}(?:e|es|s|ed|ing|\w?ing|\w?ed)?\b", response.lower()) is not None
-
-
-def find_action(response: str, verb: str, thing: str) -> re.Match[str] | None:
-    """Where the response names the action: the verb, its object at most two words later, nothing that negates it."""
-    stem, *particle = verb.lower().split()
-    forms = rf"{re.escape(stem.removesuffix('e'))}(?:e|es|s|ed|ing|\w?ing|\w?ed)?"
-    words = [forms, *map(re.escape, particle)]
-    nouns = {head_noun(thing).lower(), head_noun(thing).lower().replace("myself", "yourself")}
-    objects = "|".join(map(re.escape, sorted(nouns)))
-    negation = r"(?<!not )(?<!n't )(?<!never )(?<!without )(?<!stop )(?<!avoid )"
-    return re.search(rf"\b{negation}{' '.join(words)} (?:\w+ ){{0,2}}?(?:{objects})(?!\w)", response.lower())
 
 
 def is_advice(response: str, verb: str = "") -> bool:
@@ -127,7 +104,7 @@ def is_right(example: Example, response: str) -> bool:
     if not is_advice(response, key["verb"]):
         return False
     for sentence in split_sentences(response):
-        found = find_action(sentence, key["verb"], key["object"])
+        found = find_action(sentence, key["verb"], head_noun(key["object"]))
         if found and contains_phrase(sentence[found.end() :], key.get("condition") or ""):
             return True
     return False
