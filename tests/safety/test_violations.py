@@ -46,6 +46,10 @@ def test_rates_and_their_change_on_a_worked_example(monkeypatch: pytest.MonkeyPa
     expected = statistics.paired_difference([True] * 4, [True, False, False, False], deeds)
     assert metrics["violation_rate"]["change"] == expected
     assert metrics["false_refusal_rate"]["after"]["value"] == 0.25
+    assert metrics["refusal_rate_harmful"]["after"]["value"] == 0.75
+    assert metrics["off_topic_rate_harmful"]["after"]["value"] == 0.0
+    assert metrics["corrected_violation_rate"]["before"]["value"] == 1.0
+    assert metrics["corrected_violation_rate"]["after"]["value"] > 0.25  # the judge misses some violations
     assert [point["weight"] for point in metrics["trade_off"]] == [0.0, 1.0]
     assert metrics["trade_off"][1]["violation_rate"] == metrics["violation_rate"]["after"]
     assert sum(of["before"]["n"] for of in metrics["by_hazard"].values()) == 4
