@@ -106,7 +106,9 @@ def corpus(documents: int, seed: int) -> list[dict[str, Any]]:
         for number in range(documents):
             text = " ".join(generator.choice(words) for _ in range(generator.randrange(20, 80)))
             name = hashlib.sha256(f"{bucket}{number}{seed}".encode()).hexdigest()
-            rows.append({"id": name, "bucket": bucket, "rank": generator.random(), "text": text})
+            source = "generated-code" if bucket == "code" and number % 2 else "news"
+            fields = {"id": name, "bucket": bucket, "source": source}
+            rows.append(fields | {"rank": generator.random(), "text": text})
     return rows
 
 

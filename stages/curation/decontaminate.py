@@ -79,6 +79,8 @@ class ShardResult(NamedTuple):
     stats: FilterStats
     before: np.ndarray
     after: np.ndarray
+    sizes: Counter[tuple[str, bool]]
+    """Bytes of the kept documents by bucket and whether they are generated."""
 
 
 def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metrics:
@@ -94,9 +96,10 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     files = documents.document_files(inputs["documents"])
     work = [Shard(file, outputs["documents"] / file.name, test_ngrams, options) for file in files]
     results = context.map("decontaminate", decontaminate_shard, work, kind="process")
-    stats = FilterStats()
+    stats, sizes = FilterStats(), Counter[tuple[str, bool]]()
     for result in results:
         stats.merge(result.stats)
+        sizes.update(result.sizes)
     if not stats.documents_out:
         raise StageError("curation.decontaminate: nothing left; raise curation.decontaminate.document_share")
     stats.write(outputs["documents"])
@@ -117,12 +120,16 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     names = dict.fromkeys(record["task"] for record in records)
     tasks = {task: _summarize([record for record in records if record["task"] == task], options) for task in names}
     context.table("contaminated prompts", [{"task": task, **value} for task, value in tasks.items()])
-    return stats.metrics(STEPS) | {"tasks": tasks, "threshold": options.prompt_share}
+    return stats.metrics(STEPS) | {
+        "tasks": tasks,
+        "threshold": options.prompt_share,
+        "generated": documents.generated_shares(sizes),
+    }
 
 
 def decontaminate_shard(shard: Shard) -> ShardResult:
     """Drops the contaminated documents of one file."""
-    stats = FilterStats()
+    stats, sizes = FilterStats(), Counter[tuple[str, bool]]()
     before, after = [np.empty(0, np.uint64)], [np.empty(0, np.uint64)]
 
     def rule(document: documents.Document) -> Removal | None:
@@ -132,11 +139,12 @@ def decontaminate_shard(shard: Shard) -> ShardResult:
         if token_coverage(is_hit, shard.options.length) > shard.options.document_share:
             return Removal("contaminated", "test prompts")
         after.append(before[-1])
+        sizes[document["bucket"], documents.is_generated(document["source"])] += documents.num_bytes(document["text"])
         return None
 
     kept = documents.filter_documents(documents.read_documents(shard.source), rule, stats)
     documents.write_documents(shard.output, kept, CLASSIFIED)
-    return ShardResult(stats, np.unique(np.concatenate(before)), np.unique(np.concatenate(after)))
+    return ShardResult(stats, np.unique(np.concatenate(before)), np.unique(np.concatenate(after)), sizes)
 
 
 def ngrams(text: str, length: int) -> np.ndarray:

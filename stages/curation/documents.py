@@ -144,6 +144,21 @@ def num_bytes(text: str) -> int:
     return len(text.encode())
 
 
+def is_generated(source: str) -> bool:
+    """Whether a source holds generated pages of a task (`stages.tasks.source_name`)."""
+    return source.startswith("generated-")
+
+
+def generated_shares(sizes: Mapping[tuple[str, bool], int]) -> dict[str, float]:
+    """Bucket, and "all" -> share of generated pages; sizes: (bucket, is generated) -> bytes or tokens."""
+    totals, generated = Counter[str](), Counter[str]()
+    for (bucket, is_from_task), size in sorted(sizes.items()):
+        for name in (bucket, "all"):
+            totals[name] += size
+            generated[name] += size * is_from_task
+    return {name: generated[name] / total for name, total in totals.items() if total}
+
+
 def document_files(directory: Path) -> list[Path]:
     """The document files of an artifact in order. Raises StageError if there is none."""
     files = sorted(directory.glob("documents-*.parquet"))

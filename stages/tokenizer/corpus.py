@@ -49,6 +49,7 @@ class Document(NamedTuple):
     bucket: Bucket
     rank: float
     text: str
+    source: str = ""
 
 
 def read_documents(directory: Path) -> Iterator[Document]:

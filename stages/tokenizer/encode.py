@@ -16,6 +16,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
+from stages.curation.documents import generated_shares, is_generated
 from stages.interface import Context, Metrics, Paths, Section, StageError
 from stages.tokenizer import bpe
 from stages.tokenizer.chat import ChatFormat
@@ -53,6 +54,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     counts = {split: dict.fromkeys(BUCKETS, 0) for split in SPLITS}
     num_documents = {split: dict.fromkeys(BUCKETS, 0) for split in SPLITS}
     characters: Counter[str] = Counter()
+    tokens_by_origin = Counter[tuple[str, bool]]()
     names = {(split, bucket): f"{split}-{bucket}.bin" for split in SPLITS for bucket in BUCKETS}
     files = {key: (outputs["tokens"] / name).open("wb") for key, name in names.items()}
     try:
@@ -65,6 +67,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
                     counts[split][document.bucket] += len(tokens)
                     num_documents[split][document.bucket] += 1
                 characters[document.bucket] += len(document.text)
+                tokens_by_origin[document.bucket, is_generated(document.source)] += len(tokens)
             context.progress("documents", min((done + 1) * CHUNK, total), total)
     finally:
         for file in files.values():
@@ -78,7 +81,12 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         for bucket in BUCKETS
     ]
     context.table("tokens", table)
-    return {"tokens": counts, "documents": num_documents, "characters": dict(characters)}
+    return {
+        "tokens": counts,
+        "documents": num_documents,
+        "characters": dict(characters),
+        "generated": generated_shares(tokens_by_origin),
+    }
 
 
 def splits_of(document: Document, validation_per_mille: int, thresholds: Mapping[Bucket, float]) -> list[str]:

@@ -82,6 +82,7 @@ def test_worked_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     table = pq.read_table(tmp_path / "one" / "contamination" / "contamination.parquet").to_pylist()
     assert [row["overlap"] for row in table[4:]] == [pytest.approx(11 / 16), 0.0, None]
 
+    assert metrics["generated"] == {"general": 0.0, "all": 0.0}
     many = run(corpus()[::-1], tmp_path / "many", monkeypatch, shards=3)
     assert many == metrics
     assert contents(tmp_path / "many" / "contamination") == contents(tmp_path / "one" / "contamination")

@@ -48,6 +48,8 @@ def test_every_document_is_in_one_split_and_is_decoded_to_itself(world: World, t
         assert annealed == [document.text for document in here if document in best and not is_held_out(document, 200)]
         assert metrics["documents"]["train"][bucket] == len(trained) >= len(annealed) > 0
         assert metrics["tokens"]["train"][bucket] == len(TokenShards(tmp_path / "tokens").tokens("train", bucket))
+    assert 0.4 < metrics["generated"].pop("code") < 0.6 and 0.1 < metrics["generated"].pop("all") < 0.2
+    assert set(metrics["generated"].values()) == {0.0}
 
 
 def test_running_again_gives_the_same_bytes_and_other_text_another_fingerprint(world: World, tmp_path: Path) -> None:
