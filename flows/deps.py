@@ -118,9 +118,9 @@ def _edits(stage: yaml.Node, code: Code) -> Iterator[Edit]:
         if words[3] in DISTRIBUTED_STAGES:  # what the ranks run, which the stage itself does not import
             modules += [module for module in code.imports("flows.execution.launcher") if module.startswith("stages.")]
         keys = config_keys(importlib.import_module(modules[0]).Config)
-        yield set_entry(
-            stage, "params", _format_list("params", [f"{RESOLVED}: [{', '.join(keys)}]"], indent), after=deps or cmd
-        )
+        if keys:
+            params = _format_list("params", [f"{RESOLVED}: [{', '.join(keys)}]"], indent)
+            yield set_entry(stage, "params", params, after=deps or cmd)
     files = code.compress(code.files(modules))
     if data or files:
         yield set_entry(stage, "deps", _format_list("deps", data, indent, files), after=cmd)
