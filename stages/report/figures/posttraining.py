@@ -127,23 +127,31 @@ def evaluated_levels(evidence: Evidence) -> list[str]:
     return []
 
 
-@chart("sampling", "Rejection sampling: accuracy of one, best-reward and any answer by round")
+@chart("sampling", "Rejection sampling: accuracy of each way to select one of K answers, by round")
 def draw_rejection_sampling(evidence: Evidence) -> Figure:
-    """How often one answer, the answer with the best reward, and any of K answers is correct."""
+    """How often a random answer, the majority, the answer with the best reward, and any of K answers is correct."""
     kinds = {
-        "one answer": ("accuracy_of_one_answer", GREY),
-        "best reward": ("accuracy_of_best_reward", BLUE),
-        "any of K": ("accuracy_of_any_answer", GREEN),
+        "one answer": ("one_answer", GREY),
+        "majority": ("majority", ORANGE),
+        "best reward": ("best_reward", BLUE),
+        "any of K": ("verifier", GREEN),
     }
     rows = {f"round {number}": f"round-{number}/rejection" for number in evidence.rounds}
     rows["small, own samples"] = "small/own_samples"
     series = [
-        (kind, colour, [find_percent(evidence, name, key) for name in rows.values()])
-        for kind, (key, colour) in kinds.items()
+        (kind, colour, [find_selection(evidence, name, method) for name in rows.values()])
+        for kind, (method, colour) in kinds.items()
     ]
-    figure, (axes,) = make_figure(HALF_WIDTH, 0.9 + 0.5 * len(rows))
+    figure, (axes,) = make_figure(HALF_WIDTH, 0.9 + 0.6 * len(rows))
     charts.plot_intervals(axes, list(rows), series, unit="prompts answered correctly, %", limits=LIMITS)
     return figure
+
+
+def find_selection(evidence: Evidence, name: str, method: str) -> Interval | None:
+    """Percent of all tasks' prompts for which a method selects a right one of the most candidates."""
+    selection = evidence.find_metric(name, "selection") or []
+    found = [each for each in selection if each["method"] == method and each["task"] == "all"]
+    return to_percent(max(found, key=lambda each: each["k"])["accuracy"]) if found else None
 
 
 @chart("reward", "Reward model accuracy by round and task, with intervals")
