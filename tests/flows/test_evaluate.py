@@ -21,7 +21,7 @@ __all__ = ["world"]
 @pytest.fixture
 def model(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(project, "restart_with_environment", lambda: None)
-    save_model(Llama(shape()).initialise(1), tmp_path / "model", world.tokenizer, 512, chat=True)
+    save_model(Llama(shape()).init_weights(1), tmp_path / "model", world.tokenizer, 512, chat=True)
     return tmp_path / "model"
 
 
