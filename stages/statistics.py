@@ -165,10 +165,12 @@ def corrected_rate(
 
 
 def _beta_draws(rate: dict[str, float], draws: int, generator: np.random.Generator) -> np.ndarray:
-    """Draws of a rate from the posterior under Jeffreys' prior, at the number of trials that its interval implies."""
+    """Draws of a rate from the posterior under Jeffreys' prior, at the number of trials that its interval implies; of a
+    rate of 0 or 1 over clusters, at the number of clusters."""
     p, half = rate["value"], (rate["high"] - rate["low"]) / 2
     spread = p * (1 - p)
-    trials = float(rate["n"]) if spread == 0 or half == 0 else min(float(rate["n"]), spread * (Z / half) ** 2)
+    most = float(rate.get("clusters", rate["n"]) if spread == 0 else rate["n"])
+    trials = most if spread == 0 or half == 0 else min(most, spread * (Z / half) ** 2)
     return generator.beta(p * trials + 0.5, (1 - p) * trials + 0.5, draws)
 
 

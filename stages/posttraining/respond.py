@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import Field
 
 from stages.interface import Section
-from stages.model.files import is_chat, load_model
+from stages.model.files import context_length, is_chat, load_model
 from stages.model.generate import SamplingParams, generate
 from stages.model.llama import Llama
 from stages.tasks.example import Example
@@ -20,7 +20,10 @@ NEXT_QUESTION = " Q:"
 """What follows an answer on a web page."""
 
 NUM_FEW_SHOT = 3
-"""Solved examples in a base model's prompt (paper 5.1: base models get few-shot prompts)."""
+"""Solved examples in a base model's prompt (paper 5.1: base models get few-shot prompts); fewer where the prompt would
+leave the context no room for the answer."""
+ANSWER_SHARE = 0.2
+"""Share of the context that few-shot examples leave to the answer (assumption)."""
 
 
 class Sampling(Section):
@@ -39,19 +42,29 @@ class Responder:
     model: Llama
     chat: ChatFormat
     is_chat: bool
+    context_length: int = 2048
+    """Longest sequence that the model was trained on, in tokens."""
 
     @classmethod
     def load(cls, directory: Path) -> "Responder":
         """Loads the model in `directory`; its files say whether it is a chat model."""
-        return cls(load_model(directory).eval(), ChatFormat(bpe.load(directory)), is_chat(directory))
+        model, chat = load_model(directory).eval(), ChatFormat(bpe.load(directory))
+        return cls(model, chat, is_chat(directory), context_length(directory))
 
     def tokenize_prompts(self, examples: Sequence[Example], seed: int) -> list[list[int]]:
         """The tokens of each example's prompt; `seed` chooses the few-shot examples of a base model."""
         if self.is_chat:
             return [self.chat.encode_prompt(make_messages(example.prompt)) for example in examples]
         few_shot = few_shot_examples(examples, seed, NUM_FEW_SHOT)
-        texts = [web_prompt(example, shots) for example, shots in zip(examples, few_shot, strict=True)]
-        return [self.tokenize_plain(text) for text in texts]
+        return [self._tokenize_few_shot(example, shots) for example, shots in zip(examples, few_shot, strict=True)]
+
+    def _tokenize_few_shot(self, example: Example, shots: Sequence[Example]) -> list[int]:
+        """A prompt with as many of the solved examples as fit."""
+        for count in range(len(shots), -1, -1):
+            tokens = self.tokenize_plain(web_prompt(example, shots[:count]))
+            if len(tokens) <= (1 - ANSWER_SHARE) * self.context_length:
+                break
+        return tokens
 
     def tokenize_plain(self, text: str) -> list[int]:
         """The tokens of a prompt in plain text, without the chat format."""
