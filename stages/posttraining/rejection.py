@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from stages import statistics
 from stages.interface import Context, Metrics, Paths, Section
 from stages.posttraining import tone
 from stages.posttraining.data import Demonstration, read_records, write_records
@@ -95,13 +94,8 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         "is_right": is_right.ravel(),
     }
     pq.write_table(pa.table(columns), outputs["demonstrations"] / "answers.parquet", compression="zstd")
-    problems = [(example.task, example.cluster) for example in examples]
-    is_best_right: np.ndarray = is_right[np.arange(len(examples)), rewards.argmax(1)]
     return {
         "prompts": len(examples),
-        "accuracy_of_one_answer": statistics.clustered_proportion(is_right[:, 0], problems),
-        "accuracy_of_best_reward": statistics.clustered_proportion(is_best_right, problems),
-        "accuracy_of_any_answer": statistics.clustered_proportion(is_right.max(1), problems),
         "selection": measure_selection(examples, responses, rewards, is_right, settings.vote_temperature),
         "auc_within_prompts": auc_within_prompts(examples, rewards, is_right),
         "chosen": len(selected),

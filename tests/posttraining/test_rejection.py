@@ -47,8 +47,7 @@ def test_rejection_sampling_keeps_right_responses_and_counts_all(
     rows = read_records(tmp_path / "made" / "demonstrations.jsonl", Demonstration)
     sampled = [row for row in rows if row.source == "rejection sampling"]
     right = asked if None in answers else 0
-    assert metrics["chosen"] == right and metrics["accuracy_of_any_answer"]["value"] == right / asked
-    assert metrics["accuracy_of_one_answer"]["value"] == 0
+    assert metrics["chosen"] == right
     assert metrics["kept"] + sum(metrics["removed"].values()) == right
     assert len(sampled) == metrics["kept"] and len(rows) == metrics["demonstrations"]
     # Cleaning may remove a full stop, never the answer.

@@ -39,9 +39,6 @@ def metrics(directory: Path) -> dict[str, Any]:
         }
     sampled = {
         "prompts": 200,
-        "accuracy_of_one_answer": rate(0.5, 200),
-        "accuracy_of_best_reward": rate(0.57, 200),
-        "accuracy_of_any_answer": rate(0.8, 200),
         "chosen": 160,
         "kept": 140,
         "demonstrations": 2800,
