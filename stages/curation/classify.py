@@ -1,6 +1,6 @@
 """Assigns quality, domain and bucket to each document, and drops documents of low quality (paper 3.1.1, 3.1.2).
 
-Three classifiers: would an encyclopaedia refer to the page, would a judge approve it, and its domain (general,
+Three classifiers: is the page written, would a judge approve it, and its domain (general,
 mathematics, reasoning, code). The first pass collects training examples, the second scores with models trained on other
 documents, the third drops documents with a low score or a low percentile within their language.
 """
@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from stages.curation import documents
-from stages.curation.classification import bucket, classifier, judge, quality
+from stages.curation.classification import bucket, classifier, judge, labels, layout, quality
 from stages.curation.classification.classifier import LabelledDocument, Model, roc_auc, weak_label
 from stages.curation.classification.ranking import ScoreHistogram, percentile
 from stages.curation.documents import CLASSIFIED, FilterStats, Removal
@@ -74,6 +74,8 @@ class ShardScores(NamedTuple):
     labelled: list[tuple[str, str, str, tuple[float, ...]]]
     """(id, classifier, label, probabilities) of the documents with a label."""
     histogram: ScoreHistogram
+    pages: list[labels.ScoredPage]
+    """The documents that are labelled by hand."""
 
 
 class Selection(NamedTuple):
@@ -105,10 +107,11 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     examples = Examples(*([example for part in collected for example in part[kind]] for kind in range(3)))
     models = classifier.cross_fit(examples._asdict(), options.features, context)
     work = [Shard(file, outputs["documents"] / file.name, models, options) for file in files]
-    scored, histogram = [], ScoreHistogram()
+    scored, histogram, pages = [], ScoreHistogram(), list[labels.ScoredPage]()
     for scores in context.map("score", score_shard, work, kind="process"):
         scored += scores.labelled
         histogram.merge(scores.histogram)
+        pages += scores.pages
     percentiles = histogram.percentiles()
     selections = [Selection(shard.output, percentiles, options.quality, options.judge.threshold) for shard in work]
     stats, kept, dropped = FilterStats(), [], Counter[str]()
@@ -128,6 +131,10 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         "languages": dict(sorted(Counter(language for _, language, _, _, _ in kept).items())),
         "sources": _counts_by_source(kept, dropped),
         "classifier": _domain_metrics(scored, models["bucket"].classes),
+        "labelled": {
+            "quality": labels.measure_quality(pages, options.quality.threshold),
+            "kind": labels.measure_kind(pages),
+        },
         **{name: _binary_metrics(scored, name, models[name]) | {"threshold": thresholds[name]} for name in thresholds},
     }
 
@@ -139,10 +146,11 @@ def collect_examples(work: ExampleShard) -> Examples:
         document
         for document in documents.read_documents(work.source)
         if classifier.is_sampled(document["id"], options.features.sample, work.num_documents)
+        and not labels.is_labelled(document)
     ]
-    quality_sources, domain_sources = options.quality.sources_by_label(), options.bucket.sources_by_domain()
-    labels: dict[str, Sequence[str | None]] = {
-        "quality": [weak_label(row["source"], quality_sources) for row in rows],
+    domain_sources = options.bucket.sources_by_domain()
+    weak_labels: dict[str, Sequence[str | None]] = {
+        "quality": [quality.weak_label(row) for row in rows],
         "judge": ["approved" if approved else "refused" for approved in judge.judge_documents(rows, options.judge)],
         "bucket": [weak_label(row["source"], domain_sources) for row in rows]
         if options.judge.kind == "rules"
@@ -150,27 +158,36 @@ def collect_examples(work: ExampleShard) -> Examples:
     }
     examples = Examples([], [], [])
     for number, document in enumerate(rows):
-        features = classifier.features(document, options.features)
+        ngrams = classifier.features(document, options.features)
         for name in Examples._fields:
-            label = labels[name][number]
-            if label is not None and len(features):
+            label = weak_labels[name][number]
+            if label is not None and len(ngrams):
+                features = quality.features(document, options.features) if name == "quality" else ngrams
                 getattr(examples, name).append(LabelledDocument(document["id"], document["source"], label, features))
+        if weak_labels["quality"][number] == "positive":
+            menu = layout.shuffled_menu(document, options.features.characters)
+            if menu is not None and len(ngrams):
+                features = quality.features(menu, options.features)
+                examples.quality.append(LabelledDocument(document["id"], "shuffled", "negative", features))
     return examples
 
 
 def score_shard(shard: Shard) -> ShardScores:
     """Scores one file. The result depends on its documents and the models only."""
     options = shard.options
-    quality_sources, domain_sources = options.quality.sources_by_label(), options.bucket.sources_by_domain()
+    domain_sources = options.bucket.sources_by_domain()
     quality_model, judge_model, domain_model = (shard.models[name] for name in Examples._fields)
-    scores = ShardScores([], ScoreHistogram())
+    scores = ShardScores([], ScoreHistogram(), [])
     rows = documents.read_documents(shard.source)
     for document in rows:
         features = classifier.features(document, options.features)
+        inputs = (quality.features(document, options.features), features, features)
         models = (quality_model, judge_model, domain_model)
-        probabilities = [model.predict_proba(document["id"], features) for model in models]
+        probabilities = [model.predict_proba(document["id"], each) for model, each in zip(models, inputs, strict=True)]
         score = float(probabilities[0][quality_model.classes.index("positive")])
         domain = bucket.most_likely_domain(domain_model.classes, probabilities[2])
+        if not bucket.looks_like_domain(document, domain):
+            domain = "general"
         document |= {
             "quality": score,
             "judged": float(probabilities[1][judge_model.classes.index("approved")]),
@@ -178,14 +195,19 @@ def score_shard(shard: Shard) -> ShardScores:
             "bucket": bucket.assign_bucket(document, domain, options.bucket),
         }
         scores.histogram.add_score(document["language"], score)
-        labels = {
-            "quality": weak_label(document["source"], quality_sources),
+        if document["url"] in labels.load_labels() and not document["planted_from"]:
+            kind = "code" if document["media"] == "code" else bucket.BUCKET_OF_DOMAIN[domain]
+            text = document["text"]
+            page = (document["url"], document["source"], labels.text_hash(text), len(text), score, kind)
+            scores.pages.append(labels.ScoredPage(*page))
+        weak_labels = {
+            "quality": quality.weak_label(document),
             "bucket": weak_label(document["source"], domain_sources),
         }
         if options.judge.kind == "rules":
-            labels["judge"] = "approved" if judge.is_approved_by_rules(document) else "refused"
+            weak_labels["judge"] = "approved" if judge.is_approved_by_rules(document) else "refused"
         for number, kind in enumerate(Examples._fields):
-            if label := labels.get(kind):
+            if label := weak_labels.get(kind):
                 scores.labelled.append((document["id"], kind, label, tuple(probabilities[number].tolist())))
     documents.write_documents(shard.output, rows, CLASSIFIED)
     return scores
@@ -210,8 +232,10 @@ def select_shard(work: Selection) -> SelectionResult:
 
 
 def low_quality(document: documents.Document, options: quality.Quality, min_approval: float) -> Removal | None:
-    """Why the quality of a scored document is too low, or None."""
-    if document["bucket"] in options.buckets:
+    """Why the quality of a scored document is too low, or None; pages of generated tasks are never dropped."""
+    if documents.is_generated(document["source"]):
+        return None
+    if document["bucket"] in options.buckets and document["media"] != "code":
         if document["quality"] < options.threshold:
             return Removal("quality", "low score")
         if document["judged"] < min_approval:

@@ -20,7 +20,7 @@ from pydantic import Field, model_validator
 
 from stages import statistics
 from stages.curation import documents
-from stages.curation.classification import classifier, judge
+from stages.curation.classification import classifier, judge, labels
 from stages.curation.classification.classifier import Features, LabelledDocument, Model
 from stages.curation.documents import CLASSIFIED, Document, FilterStats, Removal
 from stages.interface import Context, Metrics, Paths, Section
@@ -98,6 +98,8 @@ class TopicCounts(NamedTuple):
     sizes: Counter[str]
     by_section: Counter[tuple[str, str]]
     by_words: Counter[tuple[str, str]]
+    by_hand: Counter[tuple[str, str]]
+    """True by the labels of `labels.yaml`."""
 
 
 class Downsampling(NamedTuple):
@@ -123,11 +125,12 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     else:
         context.note(f"no topics: fewer than two have {config.topics.examples} examples")
     work = [Shard(file, outputs["documents"] / file.name, model, config) for file in files]
-    counts = TopicCounts(Counter(), Counter(), Counter())
+    counts = TopicCounts(Counter(), Counter(), Counter(), Counter())
     for part in context.map("topics", classify_shard, work, kind="process"):
         counts.sizes.update(part.sizes)
         counts.by_section.update(part.by_section)
         counts.by_words.update(part.by_words)
+        counts.by_hand.update(part.by_hand)
     sizes = counts.sizes
     keep_shares = compute_keep_shares(sizes, config.topics.most)
     stats, after = FilterStats(), Counter[str]()
@@ -144,6 +147,7 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
         "stays": keep_shares,
         "by_section": _accuracy(counts.by_section),
         "by_words": _accuracy(counts.by_words),
+        "labelled": labels.measure_topic(counts.by_hand),
     }
 
 
@@ -154,19 +158,20 @@ def collect_examples(work: ExampleShard) -> list[LabelledDocument]:
         document
         for document in documents.read_documents(work.source)
         if is_general(document)
+        and not labels.is_labelled(document)
         and topic_of_section(document["url"], config.topics) is None
         and classifier.is_sampled(document["id"], config.topics.features.sample, work.num_documents)
     ]
     if config.judge.kind == "rules":
-        labels = [topic_by_words(document["text"], config.topics) for document in sample]
+        found = [topic_by_words(document["text"], config.topics) for document in sample]
     else:
         names = [*config.topics.words, OTHER]
-        labels = [*judge.ask_endpoint(sample, QUESTION.format(topics=", ".join(names)), names, config.judge)]
+        found = [*judge.ask_endpoint(sample, QUESTION.format(topics=", ".join(names)), names, config.judge)]
     examples = [
         LabelledDocument(
             document["id"], document["source"], topic, classifier.features(document, config.topics.features)
         )
-        for document, topic in zip(sample, labels, strict=True)
+        for document, topic in zip(sample, found, strict=True)
         if topic is not None
     ]
     return [example for example in examples if len(example.features)]
@@ -176,7 +181,7 @@ def classify_shard(shard: Shard) -> TopicCounts:
     """Assigns topics to the general documents of one file."""
     options = shard.config.topics
     rows = documents.read_documents(shard.source)
-    counts = TopicCounts(Counter(), Counter(), Counter())
+    counts = TopicCounts(Counter(), Counter(), Counter(), Counter())
     for document in rows:
         if not is_general(document) or shard.model is None:
             continue
@@ -185,6 +190,9 @@ def classify_shard(shard: Shard) -> TopicCounts:
         best = int(probabilities.argmax())
         document["topic"] = shard.model.classes[best] if probabilities[best] >= options.sure else OTHER
         counts.sizes[document["topic"]] += documents.num_bytes(document["text"])
+        label = labels.load_labels().get(document["url"])
+        if label is not None and label.topic is not None and not document["planted_from"]:
+            counts.by_hand[label.topic, document["topic"]] += 1
         true = topic_of_section(document["url"], options)
         if true in shard.model.classes:
             counts.by_section[true, document["topic"]] += 1
@@ -216,8 +224,9 @@ def downsample_shard(work: Downsampling) -> tuple[FilterStats, Counter[str]]:
 
 
 def is_general(document: Document) -> bool:
-    """Whether a document is English general text; the words of the topics are English."""
-    return bool(document["bucket"] == "general")
+    """Whether a document is English general text from the web: the words of the topics are English, and the pages of
+    generated tasks have their own numbers (`curation.acquire.generated`)."""
+    return bool(document["bucket"] == "general") and not documents.is_generated(document["source"])
 
 
 def topic_by_words(text: str, options: Topics) -> str | None:

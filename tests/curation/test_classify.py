@@ -15,13 +15,7 @@ RULES = {"kind": "rules", "url": None, "model": None, "threshold": 0.0}
 
 
 def config(**quality: object) -> Config:
-    good = {
-        "positive": ["wikipedia"],
-        "negative": ["forms"],
-        "threshold": 0.5,
-        "buckets": ["general", "multilingual"],
-        "lowest": 0.0,
-    }
+    good = {"threshold": 0.5, "buckets": ["general", "multilingual"], "lowest": 0.0}
     examples = {"general": ["wikipedia", "forms", "german"], "math": ["sums"], "code": ["python"]}
     bucket = {"examples": examples, "english": 0.5}
     return Config(

@@ -79,13 +79,12 @@ def test_a_new_module_is_all_that_a_task_needs(tmp_path: Path) -> None:
         "from stages.tasks import HELPFUL_TASKS, VERIFIED_TASKS, generate, verify\n"
         "from stages.tasks.pages import pages\n"
         "from stages.curation.classification.bucket import Bucket\n"
-        "from stages.curation.classification.quality import Quality\n"
+        "from stages.curation.classification.quality import POSITIVE_TASKS\n"
         "examples = generate('doubles', 'test', 20, 1)\n"
         "assert all(verify(examples, [e.answer for e in examples]))\n"
         "assert b'Double' in next(pages('doubles', 1, 1)).body\n"
         "assert 'doubles' in HELPFUL_TASKS and 'doubles' in VERIFIED_TASKS\n"
-        "quality = Quality(positive=[], negative=[], threshold=0, buckets=[], lowest=0)\n"
-        "assert 'generated-doubles' in quality.sources_by_label()['positive']\n"
+        "assert 'generated-doubles' in POSITIVE_TASKS\n"
         "assert 'generated-doubles' in Bucket(examples={}, english=0.5).sources_by_domain()['math']\n"
     )
     subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)

@@ -1,12 +1,13 @@
 """Domain of a document (general text, mathematics, reasoning, code, or code interleaved with text) and its bucket of
 the data mix (paper 3.1.1, code and reasoning data; 3.1.2)."""
 
+import re
 from typing import Annotated, Literal, get_args
 
 import numpy as np
 from pydantic import Field
 
-from stages.curation.documents import Document
+from stages.curation.documents import Document, is_generated
 from stages.interface import Section
 from stages.tasks import REGISTRY, source_name
 
@@ -21,6 +22,18 @@ QUESTION = (
     "mixes it with language; general if it is none of these."
 )
 """The question to a served judge, whose answers replace the weak labels by source."""
+
+SIGN_CHARACTERS = 6_000
+WORD = re.compile(r"[^\W\d_]+")
+CODE_SIGN = re.compile(
+    r"[{};]\s*$|^\s*(?:def|class|import|from|return|if|for|#include|public|var|let)\b|>>> |\w\(\w*\)|\w_\w|==|->|::",
+    re.MULTILINE,
+)
+MATH_WORDS = """algebra derivatives? equations? functions? graphs? integers? integrals? matrix matrices nodes?
+polynomials? primes? sets? sums? symbolic theorems? variables? vectors?"""
+MATH_SIGN = re.compile(rf"[=+*/^<>≤≥∑∫√∈±]|\\[a-z]+|>>> |\b(?:{'|'.join(MATH_WORDS.split())})\b", re.IGNORECASE)
+MIN_CODE_SIGNS, MIN_MATH_SIGNS = 5, 5
+"""Signs per 100 words."""
 
 
 class Bucket(Section):
@@ -52,6 +65,22 @@ def most_likely_domain(classes: list[str], probabilities: np.ndarray) -> str:
     return max(
         (p, name) for name, p in zip(classes, probabilities.tolist(), strict=True) if BUCKET_OF_DOMAIN[name] == best
     )[1]
+
+
+def looks_like_domain(document: Document, domain: str) -> bool:
+    """Whether a page holds what the domain stands for: code or signs of programs, numbers and signs of mathematics.
+
+    A classifier trained on few sources puts pages in unknown words anywhere; without this test forms and entries of an
+    encyclopaedia are filed under code and mathematics (assumption).
+    """
+    if domain == "general" or document["media"] == "code" or is_generated(document["source"]):
+        return True
+    text = document["text"][:SIGN_CHARACTERS]
+    num_words = len(WORD.findall(text)) or 1
+    if BUCKET_OF_DOMAIN[domain] == "code":
+        lines_of_code = sum(last - first + 1 for first, last in document["code"])
+        return lines_of_code >= 3 or 100 * len(CODE_SIGN.findall(text)) >= MIN_CODE_SIGNS * num_words
+    return 100 * len(MATH_SIGN.findall(text)) >= MIN_MATH_SIGNS * num_words
 
 
 def assign_bucket(document: Document, domain: str, options: Bucket) -> str:
