@@ -75,19 +75,18 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
 def draw_disjoint(split: Split, counts: list[int], seed: int) -> list[list[Example]]:
     """Sets of examples that share no prompt: `counts[i]` of each task in set i, levels alternating.
 
-    Where a level has fewer distinct prompts than all sets need, each set gets its proportional part of them.
+    Where a level has fewer distinct prompts than all sets need, they get equal parts, but none more than it needs.
     """
     sets: list[list[Example]] = [[] for _ in counts]
-    ends = [0, *itertools.accumulate(counts)]
     for task in HELPFUL_TASKS:
-        drawn = {example.prompt: example for example in generate(task, split, ends[-1], seed)}
+        drawn = {example.prompt: example for example in generate(task, split, sum(counts), seed)}
         for offset, level in enumerate(REGISTRY[task].INFO.levels):
-            of_level = [example for example in drawn.values() if example.level == level]
-            needed = [(end + 1 - offset) // 2 for end in ends]
-            available = min(len(of_level), needed[-1])
-            bounds = [available * end // max(1, needed[-1]) for end in needed]
-            for examples, (first, last) in zip(sets, itertools.pairwise(bounds), strict=True):
-                examples += of_level[first:last]
+            of_level = iter([example for example in drawn.values() if example.level == level])
+            num_left = sum(example.level == level for example in drawn.values())
+            for num_served, index in enumerate(sorted(range(len(counts)), key=counts.__getitem__)):
+                part = min((counts[index] + 1 - offset) // 2, num_left // (len(counts) - num_served))
+                sets[index] += itertools.islice(of_level, part)
+                num_left -= part
     return sets
 
 

@@ -36,10 +36,12 @@ def test_prompts_of_rounds_are_disjoint_and_lapses_have_their_rate(tmp_path: Pat
     assert len(set().union(*sets)) == sum(map(len, sets)), "two sets share a prompt"
 
 
-def test_scarce_prompts_are_divided_in_proportion() -> None:
-    gold, *rounds = prompts.draw_disjoint("sft", [200, 400, 400], seed=1)
+def test_scarce_prompts_are_divided_equally() -> None:
+    gold, *rounds = prompts.draw_disjoint("sft", [40, 400, 400], seed=1)
     texts = [[e.prompt for e in examples if e.task == "facts"] for examples in (gold, *rounds)]
     distinct = len({prompt for each in texts for prompt in each})
-    assert distinct == sum(map(len, texts)) < 1000
-    assert [len(each) / distinct for each in texts] == pytest.approx([0.2, 0.4, 0.4], abs=0.02)
-    assert Counter(e.task for e in gold)["lookup"] == 200
+    assert distinct == sum(map(len, texts)) < 840
+    assert [len(each) / distinct for each in texts] == pytest.approx(
+        [40 / distinct, *[0.5 - 20 / distinct] * 2], abs=0.01
+    )
+    assert Counter(e.task for e in gold)["lookup"] == Counter(e.task for e in gold)["facts"] == 40
