@@ -18,6 +18,8 @@ from stages.interface import Context, Section, StageError
 TOKEN = re.compile(r"\d+|[^\W\d_]+|[^\w\s]")
 """Words, numbers and single signs; numbers and signs separate formulas and code from prose."""
 BATCH = 16
+MIN_STEPS = 300
+"""Fewest updates of a network: small corpora get more epochs, or rare classes are never predicted (assumption)."""
 
 
 class Features(Section):
@@ -39,7 +41,7 @@ class Features(Section):
     """Learning rate per document, which falls linearly to 0 (fastText's default: 0.1 for classification)."""
 
     epochs: Annotated[int, Field(ge=1)]
-    """Passes over the labelled documents (fastText's default: 5)."""
+    """Passes over the labelled documents, more if these are fewer than MIN_STEPS updates (fastText's default: 5)."""
 
     folds: Annotated[int, Field(ge=2)]
     """Networks trained; each is trained on all folds but one, which it scores (assumption)."""
@@ -163,9 +165,11 @@ def _train_fold(work: FoldTraining) -> tuple[np.ndarray, ...]:
         weights[targets == label] *= len(examples) / len(classes) / weights[targets == label].sum()
     # Plain SGD, as in fastText: it updates only embeddings that occur in the batch.
     optimizer = torch.optim.SGD([*bag.parameters(), *linear.parameters()], lr=options.rate * BATCH)
-    steps = options.epochs * -(-len(examples) // BATCH)
+    steps_per_epoch = -(-len(examples) // BATCH)
+    epochs = max(options.epochs, -(-MIN_STEPS // steps_per_epoch))
+    steps = epochs * steps_per_epoch
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
-    for _ in range(options.epochs):
+    for _ in range(epochs):
         for batch in torch.randperm(len(examples), generator=generator).split(BATCH):
             features = [examples[index].features for index in batch.tolist()]
             offsets = np.cumsum([0, *(len(part) for part in features[:-1])])
