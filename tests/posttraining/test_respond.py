@@ -17,6 +17,7 @@ def test_responder_returns_the_requested_number_of_reproducible_responses(world:
     assert answers != responder.respond(items, SAMPLING, temperature=1.0, num_return_sequences=3, seed=5)
     # A base model gets few-shot examples and stops at the end of the line; a chat model gets the chat format.
     assert all(b"\n" not in answer.encode() for given in answers for answer in given)
+    responder.context_length = 2048  # room for the few-shot examples
     base = responder.tokenize_prompts(items, 1)[0]
     responder.is_chat = True
     assert len(base) > len(responder.tokenize_prompts(items, 1)[0]) and base[0] == world.chat.begin_of_text
