@@ -13,6 +13,7 @@ import yaml
 from stages.ablations import heuristic_filter, line_dedup, quality_filter
 from stages.ablations.corpora import POOL, CorpusComparison, read_documents, write_tokens
 from stages.curation import classify, dedup, documents
+from stages.curation.classification import quality as quality_classifier
 from stages.curation.documents import CLASSIFIED, SCHEMA, FilterStats, Removal
 from stages.tokenizer import bpe
 from stages.tokenizer.corpus import Document, is_held_out
@@ -123,14 +124,13 @@ def test_heuristics_are_told_by_reason(corpus: Path, world: World, tmp_path: Pat
     assert result["effect"]["value"] > 0.05  # half of the tokens are "buy now"
 
 
-def test_the_quality_filter_keeps_the_best_by_scores_of_all(corpus: Path, world: World, tmp_path: Path) -> None:
-    changed = {
-        "positive": ["news"],
-        "negative": ["forms"],
-        "threshold": 0.5,
-        "buckets": ["general", "multilingual"],
-        "lowest": 0.0,
-    }
+def test_the_quality_filter_keeps_the_best_by_scores_of_all(
+    corpus: Path, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        quality_classifier, "weak_label", lambda document: "positive" if document["source"] == "news" else "negative"
+    )
+    changed = {"threshold": 0.5, "buckets": ["general", "multilingual"], "lowest": 0.0}
     bucket = CURATION["classify"]["bucket"] | {"examples": {"general": ["news"], "math": ["forms"]}}
     section = classify.Classify.model_validate(
         CURATION["classify"]

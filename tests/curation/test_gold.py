@@ -32,7 +32,7 @@ def test_the_stage_tells_what_ours_is_ahead(tmp_path: Path, monkeypatch: pytest.
     config = gold.Config(1, gold.GoldPages(generated=6, ngram=4, draws=50))
     metrics = gold.run(config, {}, {}, Recorder(tmp_path))
     assert metrics == gold.run(config, {}, {}, Recorder(tmp_path))
-    assert metrics["pages"] == {"technical": 7, "technical, real": 1, "technical, generated": 6, "other": 1}
+    assert metrics["pages"] == {"technical": 7, "technical, real": 1, "technical, generated": 6, "real": 2, "other": 1}
     assert metrics["scores"]["other"]["ours"]["f1"]["value"] == 1
     ahead = metrics["ahead"]["technical"]["resiliparse"]
     assert 0 < ahead["low"] < ahead["value"] < ahead["high"]
