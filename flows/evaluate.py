@@ -46,8 +46,7 @@ def evaluate(root: Path, model: Path, tasks: Sequence[str] | None, num_prompts: 
     """Task -> accuracy with its interval, and "all"; raises StageError if a task does not exist."""
     parameters = Parameters(root)
     os.environ["OMP_NUM_THREADS"] = str(parameters.cluster.num_threads)
-    from stages import statistics
-    from stages.evaluation.tasks import Config
+    from stages.evaluation.tasks import Config, accuracies
     from stages.posttraining.respond import Responder
     from stages.tasks import HELPFUL_TASKS, generate, verify
 
@@ -60,10 +59,8 @@ def evaluate(root: Path, model: Path, tasks: Sequence[str] | None, num_prompts: 
     examples = [example for task in chosen for example in generate(task, "test", n, config.seed)]
     responses = Responder.load(model).respond(examples, config.sampling, seed=config.seed)
     is_correct = verify(examples, [text for (text,) in responses])
-    by_task = {task: is_correct[index * n : (index + 1) * n] for index, task in enumerate(chosen)}
-    return {task: statistics.proportion(sum(right), n) for task, right in by_task.items()} | {
-        "all": statistics.proportion(sum(is_correct), len(is_correct))
-    }
+    found = accuracies(examples, is_correct, chosen)
+    return found["tasks"] | {"all": found["all"]}
 
 
 if __name__ == "__main__":

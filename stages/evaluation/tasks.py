@@ -58,7 +58,9 @@ def run(config: Config, inputs: Paths, outputs: Paths, context: Context) -> Metr
     return metrics
 
 
-def accuracies(examples: Sequence[Example], is_correct: Sequence[bool]) -> dict[str, Any]:
+def accuracies(
+    examples: Sequence[Example], is_correct: Sequence[bool], names: Sequence[str] = HELPFUL_TASKS
+) -> dict[str, Any]:
     """Accuracy over all prompts, by task, and by level of each task, each with its interval over problems."""
 
     def accuracy(tasks: Sequence[str], levels: Sequence[str] = ("easy", "hard")) -> dict[str, float]:
@@ -66,11 +68,9 @@ def accuracies(examples: Sequence[Example], is_correct: Sequence[bool]) -> dict[
         return statistics.clustered_proportion([ok for _, ok in chosen], [(e.task, e.cluster) for e, _ in chosen])
 
     return {
-        "all": accuracy(HELPFUL_TASKS),
-        "tasks": {task: accuracy([task]) for task in HELPFUL_TASKS},
-        "levels": {
-            f"{task} {level}": accuracy([task], [level]) for task in HELPFUL_TASKS for level in ("easy", "hard")
-        },
+        "all": accuracy(names),
+        "tasks": {task: accuracy([task]) for task in names},
+        "levels": {f"{task} {level}": accuracy([task], [level]) for task in names for level in ("easy", "hard")},
     }
 
 

@@ -158,7 +158,7 @@ def test_what_a_model_saw_at_a_step_is_printed(clone: Path) -> None:
     for row in batch.tokens[:2].tolist():
         assert tokenizer.decode(row, skip_special_tokens=False) in run.stdout
     beyond = command(clone, sys.executable, "-m", "flows.inspect", "pretrain@small", "--step", "1000000")
-    assert beyond.returncode == 1 and "there are the steps 1 to" in beyond.stderr
+    assert beyond.returncode == 1 and "the steps are 1 to" in beyond.stderr
 
 
 TUTORIAL = [
