@@ -242,3 +242,13 @@ class Project:
         path = self.root / name
         assert old in path.read_text()
         path.write_text(path.read_text().replace(old, new))
+
+
+def copy_parameter_files(directory: Path) -> Path:
+    """Copies the parameters of all scales, and the pipelines that read them, into `directory`; returns it."""
+    for name in ("params.yaml", "dvc.yaml"):
+        shutil.copy(HOUSE / name, directory)
+    shutil.copytree(HOUSE / "scales", directory / "scales")
+    (directory / "ablations").mkdir()
+    shutil.copy(HOUSE / "ablations/dvc.yaml", directory / "ablations")
+    return directory

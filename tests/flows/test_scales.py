@@ -1,7 +1,6 @@
 """The scales that are shipped: every one is valid, and has the keys of every other."""
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from stages.posttraining import dpo, reward, sft
 from stages.pretraining import plan
 from stages.safety import tuning
 from stages.training.loader import split_micro_batches
+from tests.flows.project import copy_parameter_files
 
 ROOT = Path(__file__).resolve().parents[2]
 SCALES = sorted(path.stem for path in (ROOT / "scales").glob("*.yaml"))
@@ -24,12 +24,7 @@ SCALES = sorted(path.stem for path in (ROOT / "scales").glob("*.yaml"))
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    for name in ("params.yaml", "dvc.yaml"):
-        shutil.copy(ROOT / name, tmp_path)
-    shutil.copytree(ROOT / "scales", tmp_path / "scales")
-    (tmp_path / "ablations").mkdir()
-    shutil.copy(ROOT / "ablations/dvc.yaml", tmp_path / "ablations")
-    return tmp_path
+    return copy_parameter_files(tmp_path)
 
 
 @pytest.mark.parametrize("name", SCALES)
